@@ -1,0 +1,1 @@
+"""Archives in and out: recognised by their bytes, never leaving their directory."""

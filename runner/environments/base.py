@@ -1,0 +1,77 @@
+"""The seam to environment builders: a set of requirements becomes an installed, shared directory.
+
+Promises held by ``tests/contracts/environments.py`` for every backend:
+
+* Equal specs give the same environment, built once however many ask at the same time.
+* A lease on an environment keeps it on disk; without one it may be evicted, oldest use first.
+* A build that fails or is killed leaves nothing that a later ``prepare`` could mistake for a build.
+* An attachment never lets a run change the shared copy.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.model import NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentSpec:
+    """What an experiment wants installed."""
+
+    #: Prefix of a version, ``"3.11"``; ``None`` means the operator's default.
+    python_version: str | None
+    #: Installer requirement lines after the rules of protocol section 7.5.
+    requirements: tuple[str, ...]
+    #: Identity of the queue credential: environments whose build ran code are shared within it.
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """An environment as one run sees it."""
+
+    #: The interpreter that starts the script.
+    python: Path
+    #: Added to the experiment's variables (``VIRTUAL_ENV``).
+    variables: Mapping[str, str] = NOTHING
+    #: Put before ``PATH``.
+    path: tuple[Path, ...] = ()
+    #: Directories that the sandbox must show read-only to the run, also against root.
+    readonly: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """An installed set of requirements; valid while its lease is held."""
+
+    #: Content address; the name of its directory.
+    key: str
+    root: Path
+    #: Wall-clock seconds that preparing took; milliseconds for one that was already there.
+    seconds: float
+    reused: bool
+
+
+class Environments(AbstractAsyncContextManager["Environments"], ABC):
+    """Prepares, keeps and evicts environments below one directory."""
+
+    @abstractmethod
+    def lease(self, spec: EnvironmentSpec) -> AbstractAsyncContextManager[Environment]:
+        """Prepare the environment and keep it until the block ends.
+
+        Raises PythonMissing, RequirementsFailed (with the installer's last lines), OutOfDisk,
+        RequestError for a requirement line that is no requirement.
+        """
+
+    @abstractmethod
+    def pin(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Keep a built environment that an adopted run uses, without preparing anything."""
+
+    @abstractmethod
+    async def attach(self, environment: Environment, into: Path) -> Attachment:
+        """Make the environment usable from the new directory ``into``."""

@@ -1,0 +1,104 @@
+"""The whole error tree. Inner nodes are named after who must act; the docstring is the message.
+
+RunnerError
+├── RequestError            the sender must change something: refuse, tell them, never retry
+│   ├── Undecodable             not a StudioML request at all: no ``experiment``, no ``message``
+│   ├── BadField                a field is missing, has a wrong type or an impossible value
+│   └── Unsupported             understood, but nothing here can do it
+├── Unavailable             the world must change: give the message back, try later
+│   ├── QueueUnavailable
+│   ├── StoreUnavailable
+│   └── LeaseLost               the broker or the clock says that the message is no longer ours
+├── ExperimentFailed        the experiment must change: log and results go home, the message is settled
+│   ├── ArtifactMissing         an immutable artifact is not where the request says
+│   ├── ArtifactBad             no archive, truncated, escapes its directory, larger than its budget
+│   ├── PythonMissing           the requested interpreter is not on this machine
+│   └── RequirementsFailed      the installer could not install the requirements
+├── HostFault               this machine failed: another attempt, perhaps elsewhere, may succeed
+│   └── OutOfDisk
+└── Misconfigured           the operator must change something: one clear sentence
+"""
+
+from __future__ import annotations
+
+import inspect
+
+
+class RunnerError(Exception):
+    """The runner failed."""
+
+    def __init__(self, detail: str = "") -> None:
+        """Say ``detail``, or the class's own docstring where there is nothing to add."""
+        super().__init__(detail or (inspect.getdoc(type(self)) or "").splitlines()[0])
+
+
+class RequestError(RunnerError):
+    """The request cannot be run as it was written."""
+
+
+class Undecodable(RequestError):
+    """The message is not a StudioML request."""
+
+
+class BadField(RequestError):
+    """A field of the request is missing or has an impossible value."""
+
+    def __init__(self, path: str, value: object, remedy: str) -> None:
+        """Name the field (``experiment.max_duration``), the value found and what is accepted."""
+        shown = repr(value)
+        if len(shown) > 120:  # noqa: PLR2004 - a log line must stay readable
+            shown = f"{shown[:100]}… ({len(shown)} characters)"
+        self.path = path
+        super().__init__(f"{path} is {shown}: {remedy}")
+
+
+class Unsupported(RequestError):
+    """The request asks for something that this runner cannot do."""
+
+
+class Unavailable(RunnerError):
+    """Something outside this machine does not answer; it is tried again later."""
+
+
+class QueueUnavailable(Unavailable):
+    """The broker does not answer."""
+
+
+class StoreUnavailable(Unavailable):
+    """The object store does not answer."""
+
+
+class LeaseLost(Unavailable):
+    """The message is no longer ours."""
+
+
+class ExperimentFailed(RunnerError):
+    """The experiment failed."""
+
+
+class ArtifactMissing(ExperimentFailed):
+    """An artifact that the experiment needs does not exist."""
+
+
+class ArtifactBad(ExperimentFailed):
+    """An artifact could not be unpacked."""
+
+
+class PythonMissing(ExperimentFailed):
+    """The requested Python is not installed on this machine."""
+
+
+class RequirementsFailed(ExperimentFailed):
+    """The requirements could not be installed."""
+
+
+class HostFault(RunnerError):
+    """This machine failed the experiment."""
+
+
+class OutOfDisk(HostFault):
+    """No space is left on this machine."""
+
+
+class Misconfigured(RunnerError):
+    """The configuration cannot work."""

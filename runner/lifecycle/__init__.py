@@ -1,0 +1,1 @@
+"""The story of one experiment, from claim to settling; imports seams, never backends."""

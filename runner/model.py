@@ -1,0 +1,323 @@
+"""The nouns of the project: frozen, pure, imported by every room and importing none of them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+from typing import NewType
+
+from runner.redaction import Secret
+
+Bytes = NewType("Bytes", int)
+"""A size in bytes."""
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+# ----------------------------------------------------------------------------- messages
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a broker gave us: untrusted bytes."""
+
+    #: Unique within its queue while it exists; the broker's own identifier.
+    id: str
+    body: bytes
+    #: Short queue name, as clients write it (``local_demo``).
+    queue: str
+    #: How often the broker has handed this message to anybody, this time included; 1 at first.
+    receive_count: int = 1
+
+
+# ----------------------------------------------------------------------------- requests
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What an experiment asks for (protocol section 2.5); the same fields as ``Capacity``."""
+
+    cores: int = 1
+    memory: Bytes = Bytes(0)
+    disk: Bytes = Bytes(0)
+    #: Compute slots per card (protocol section 6.5).
+    gpu_slots: int = 0
+    #: Memory per card.
+    gpu_memory: Bytes = Bytes(0)
+    #: Whole cards; already 1 where a client wrote 0 together with slots or GPU memory.
+    gpu_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One card (or MIG instance) of this machine."""
+
+    uuid: str
+    name: str
+    memory: Bytes
+    slots: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What is free, or what there is in all."""
+
+    cores: int
+    memory: Bytes
+    disk: Bytes
+    gpus: tuple[Gpu, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A share of the machine, held by one attempt."""
+
+    cores: int
+    memory: Bytes
+    disk: Bytes
+    #: UUIDs, in the order in which the experiment sees the cards.
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Keys for an object store; all empty means anonymous access."""
+
+    access_key: str = ""
+    secret_key: Secret = field(default_factory=Secret)
+    session_token: Secret = field(default_factory=Secret)
+    region: str | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """``config.storage`` or ``config.database``: where a client keeps objects."""
+
+    #: ``local``, ``s3``, ``firebase`` …, as written; empty when absent.
+    type: str = ""
+    endpoint: str = ""
+    bucket: str = ""
+    credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where one object lies. Equal locations are the same object."""
+
+    #: ``file``, ``s3``, ``gs``, ``http``, ``https``, ``shub`` …
+    scheme: str
+    #: ``host[:port]``; empty for ``file``.
+    host: str
+    #: Empty for ``file``.
+    bucket: str
+    #: For ``file`` the absolute path of the object, else its key.
+    key: str
+
+    def __str__(self) -> str:
+        """Write the address as clients do."""
+        if self.scheme == "file":
+            return f"file://{self.key}"
+        return f"{self.scheme}://" + "/".join(p for p in (self.host, self.bucket, self.key) if p)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A labelled archive or file in an object store (protocol section 2.2)."""
+
+    label: str
+    location: Location
+    mutable: bool
+    unpack: bool
+    #: ``None``: the artifact has none of its own, look at ``config.storage`` next.
+    credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """The user's unit of work (protocol section 2.1)."""
+
+    key: str
+    #: Relative to the workspace; ``-m`` for the module form, with the module as first argument.
+    filename: str
+    args: tuple[str, ...] = ()
+    project: str = ""
+    #: ``"3.11"``, ``"3"``; ``None`` means the operator's default.
+    python_version: str | None = None
+    #: Installer requirement lines, in order: ``pythonenv`` then ``config.pip``.
+    requirements: tuple[str, ...] = ()
+    #: Seconds since the epoch; ``None`` when the client wrote none.
+    time_added: float | None = None
+    max_duration: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A decoded message: everything the runner does follows from this and the settings."""
+
+    experiment: Experiment
+    needs: Needs
+    artifacts: Mapping[str, Artifact]
+    #: ``config.env`` as written, ``%NAME%`` not yet expanded.
+    env: Mapping[str, str] = NOTHING
+    #: ``experimentLifetime``.
+    lifetime: timedelta | None = None
+    #: ``saveWorkspaceFrequency``.
+    checkpoint_interval: timedelta | None = None
+    storage: StoreConfig = field(default_factory=StoreConfig)
+    database: StoreConfig = field(default_factory=StoreConfig)
+    #: ``config.runner.retry_on``: names of causes that the sender wants retried.
+    retry_on: frozenset[str] = frozenset()
+    #: ``config.runner.max_attempts``; ``None`` means the operator's.
+    max_attempts: int | None = None
+    #: Sentences about sloppy fields that were tolerated; shown in the experiment's output.
+    warnings: tuple[str, ...] = ()
+
+
+# ----------------------------------------------------------------------------- endings
+
+
+class Cause(enum.StrEnum):
+    """Why an attempt ended. Values are stable: they are shown to users and kept in records."""
+
+    COMPLETED = "completed"
+    #: The experiment exited with a non-zero code.
+    EXIT = "exit"
+    #: The experiment died of a signal that we did not send.
+    SIGNAL = "signal"
+    OUT_OF_MEMORY = "out-of-memory"
+    OUT_OF_DISK = "out-of-disk"
+    #: ``max_duration`` or the operator's cap.
+    TIME_LIMIT = "time-limit"
+    #: ``experimentLifetime`` has passed.
+    LIFETIME = "lifetime"
+    GPU_FAULT = "gpu-fault"
+    LEASE_LOST = "lease-lost"
+    DRAINED = "drained"
+    CANCELLED = "cancelled"
+    ARTIFACT_MISSING = "artifact-missing"
+    #: An archive that is none, is truncated, escapes or is larger than the disk need.
+    ARTIFACT_BAD = "artifact-bad"
+    REQUIREMENTS = "requirements"
+    #: The requested Python is not on this machine.
+    PYTHON_MISSING = "python-missing"
+    SANDBOX_UNAVAILABLE = "sandbox-unavailable"
+    STORE_UNAVAILABLE = "store-unavailable"
+    #: The machine failed the experiment: supervisor killed, reboot, work directory gone.
+    HOST_FAULT = "host-fault"
+    #: No daemon adopted the run within the orphan timeout.
+    ORPHANED = "orphaned"
+    #: The message is no request that can be run.
+    BAD_REQUEST = "bad-request"
+    #: The needs exceed what this machine could ever give.
+    TOO_BIG = "too-big"
+    #: Another runner owns the experiment, or it has already ended.
+    NOT_OURS = "not-ours"
+    #: A defect of the runner itself.
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The script ran and exited with 0; its results are stored."""
+
+    cause: Cause = Cause.COMPLETED
+    exit_code: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed, for a reason that lies in the experiment, the host or the world."""
+
+    cause: Cause
+    exit_code: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The message will not be run here; nothing was started."""
+
+    cause: Cause
+    detail: str
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Not now: the message goes back for a while and nothing is counted."""
+
+    delay: timedelta
+    detail: str
+    cause: Cause = Cause.NOT_OURS
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """We ended the run before its time: drained, cancelled, lease lost."""
+
+    cause: Cause
+    exit_code: int | None = None
+    detail: str = ""
+
+
+Outcome = Completed | Failed | Refused | Deferred | Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The broker may forget the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The broker shows the message again, to anybody, after ``delay``."""
+
+    delay: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """The message goes to the dead letters, with the reason beside it."""
+
+    reason: str
+
+
+Disposition = Ack | Release | Bury
+
+
+# ----------------------------------------------------------------------------- news
+
+
+class News(enum.StrEnum):
+    """What a report is about."""
+
+    DAEMON_STARTED = "daemon-started"
+    DAEMON_STOPPED = "daemon-stopped"
+    QUEUES_CHANGED = "queues-changed"
+    ACCEPTED = "accepted"
+    STARTED = "started"
+    CHECKPOINTED = "checkpointed"
+    ENDED = "ended"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One piece of news for the reporters."""
+
+    news: News
+    #: One sentence for a person.
+    text: str
+    queue: str = ""
+    key: str = ""
+    project: str = ""
+    attempt: int = 0
+    cause: Cause | None = None
+    #: Further facts, already safe to show.
+    facts: Mapping[str, str] = NOTHING

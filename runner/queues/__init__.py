@@ -1,0 +1,10 @@
+"""Brokers. The registry is text: a backend is imported when a setting asks for it."""
+
+from runner.registry import Registry
+
+BROKERS = Registry(
+    "broker",
+    {
+        "local": ("runner.queues.local:LocalBroker", None),
+    },
+)

@@ -1,0 +1,10 @@
+"""Where news goes."""
+
+from runner.registry import Registry
+
+REPORTERS = Registry(
+    "reporter",
+    {
+        "log": ("runner.reporters.log:LogReporter", None),
+    },
+)

@@ -1,0 +1,1 @@
+"""Bytes to Request: pure decoding, no I/O."""

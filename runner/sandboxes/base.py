@@ -1,0 +1,63 @@
+"""The seam to sandboxes: where and as whom a command runs. Pure: the supervisor does the starting.
+
+Promises held by ``tests/contracts/sandboxes.py`` for every backend:
+
+* Nothing passes a shell: ``argv`` and ``env`` arrive in the process byte for byte.
+* ``Attachment.readonly`` directories cannot be changed by the run where the backend says that it
+  ``hides`` or ``protects``; a backend that cannot says so before the run starts.
+* The exit code of the command is the exit code of the launch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The user an experiment runs as."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is to be run, before a sandbox is put around it."""
+
+    argv: tuple[str, ...]
+    cwd: Path
+    #: The complete environment of the process; nothing is inherited.
+    env: Mapping[str, str]
+    #: Directories the run owns and may write to.
+    writable: tuple[Path, ...] = ()
+    #: Directories it may read but never change.
+    readonly: tuple[Path, ...] = ()
+    #: ``None``: the daemon's own user.
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What the supervisor executes; plain data, written to the run's directory as JSON."""
+
+    argv: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str]
+    identity: Identity | None = None
+    #: The supervisor puts these read-only binds into a mount namespace of the run's own.
+    readonly_binds: tuple[Path, ...] = ()
+
+
+class Sandbox(ABC):
+    """Puts a wall around a command."""
+
+    #: Registry name.
+    name: str
+
+    @abstractmethod
+    def launch(self, command: Command) -> Launch:
+        """Wrap ``command``. Raises Misconfigured when this machine cannot do it."""

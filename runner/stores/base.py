@@ -1,0 +1,74 @@
+"""The seam to object stores: whole objects by key, streams in worker threads, conditional writes.
+
+Promises held by ``tests/contracts/stores.py`` for every backend:
+
+* An object is whole or absent: a write that fails or is cancelled leaves what was there before.
+* ``read`` and ``write`` give a stream to a function that runs in a worker thread; when the awaiting
+  task is cancelled, the stream's next operation raises ``blocking.Interrupted`` and the call ends.
+* ``put_if`` changes an object only when its version is still the given one; of several callers at
+  once exactly one wins, the others get ``Conflict``.
+* Every failure of the store is ``StoreUnavailable``; no SDK exception crosses the seam.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import BinaryIO, TypeVar
+
+from runner.errors import RunnerError
+from runner.model import Bytes, Location
+
+T = TypeVar("T")
+
+
+class NotFound(RunnerError):
+    """The object does not exist."""
+
+
+class AccessDenied(RunnerError):
+    """The store does not let these credentials at the object."""
+
+
+class Conflict(RunnerError):
+    """The object is no longer the version that the writer knew."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store tells of an object without its bytes."""
+
+    size: Bytes
+    #: Changes whenever the content does (an ETag, a generation, inode and mtime).
+    version: str
+
+
+class Store(AbstractAsyncContextManager["Store"], ABC):
+    """Objects behind one set of credentials, opened and closed with ``async with``.
+
+    ``Location`` is the address of one object; a store is given only locations of its scheme.
+    Methods raise NotFound, AccessDenied, StoreUnavailable; a location outside what the operator
+    allows is AccessDenied with the option that would allow it.
+    """
+
+    @abstractmethod
+    async def stat(self, location: Location) -> ObjectInfo:
+        """Describe an object."""
+
+    @abstractmethod
+    async def read(self, location: Location, consume: Callable[[BinaryIO], T]) -> T:
+        """Stream an object through ``consume`` in a worker thread and return its result."""
+
+    @abstractmethod
+    async def write(self, location: Location, produce: Callable[[BinaryIO], None]) -> ObjectInfo:
+        """Store what ``produce`` writes, visible all at once when it has returned."""
+
+    @abstractmethod
+    async def put_if(self, location: Location, body: bytes, version: str | None) -> ObjectInfo:
+        """Store ``body`` if the object's version is ``version``; ``None``: if there is none."""
+
+    @abstractmethod
+    async def delete(self, location: Location) -> None:
+        """Remove an object; one that is not there is no error."""
