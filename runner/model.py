@@ -83,6 +83,14 @@ class Allocation:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """The user that an experiment, or the build of its environment, runs as."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Credentials:
     """Keys for an object store; all empty means anonymous access."""
 
@@ -162,7 +170,7 @@ class Request:
     needs: Needs
     artifacts: Mapping[str, Artifact]
     #: ``config.env`` as written, ``%NAME%`` not yet expanded.
-    env: Mapping[str, str] = NOTHING
+    env: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     #: ``experimentLifetime``.
     lifetime: timedelta | None = None
     #: ``saveWorkspaceFrequency``.
@@ -212,6 +220,10 @@ class Cause(enum.StrEnum):
     ORPHANED = "orphaned"
     #: The message is no request that can be run.
     BAD_REQUEST = "bad-request"
+    #: The message is no StudioML request at all; it is never acked.
+    NOT_A_REQUEST = "not-a-request"
+    #: It would fit this machine, but not now.
+    NO_ROOM = "no-room"
     #: The needs exceed what this machine could ever give.
     TOO_BIG = "too-big"
     #: Another runner owns the experiment, or it has already ended.
@@ -320,4 +332,4 @@ class Report:
     attempt: int = 0
     cause: Cause | None = None
     #: Further facts, already safe to show.
-    facts: Mapping[str, str] = NOTHING
+    facts: Mapping[str, str] = field(default_factory=lambda: NOTHING)

@@ -1,8 +1,22 @@
-"""What every test gets: one event loop backend, and a check that nothing is left behind."""
+"""What every test gets: one event loop backend, its services, a check that nothing is left."""
 
 from __future__ import annotations
 
+import os
+
+import hypothesis
 import pytest
+
+from tests.leaks import leak_check
+from tests.services import pytest_runtest_setup
+
+__all__ = ["anyio_backend", "leak_check", "pytest_runtest_setup"]
+
+# Examples are not timed: a busy machine is no counterexample. CI tries the same ones every time.
+hypothesis.settings.register_profile(
+    "studio-runner", deadline=None, print_blob=True, derandomize=bool(os.environ.get("CI"))
+)
+hypothesis.settings.load_profile("studio-runner")
 
 
 @pytest.fixture

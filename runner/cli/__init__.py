@@ -1,0 +1,93 @@
+"""The ``studio-runner`` command: finds the command's module and turns errors into sentences."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+
+from runner.errors import Misconfigured, RunnerError
+
+#: Each command is the module of its name, with ``main(argv, environ) -> int``.
+COMMANDS: Mapping[str, str] = {
+    "run": "take experiments from queues and run them: the daemon",
+    "submit": "pack this directory and queue a script of it as an experiment",
+    "status": "what the daemon on this machine runs, has room for, and has finished",
+    "logs": "the output of an experiment, live with -f",
+    "cancel": "stop an experiment",
+    "queue": "look into local queues and their dead letters",
+    "config": "every option's value, and where it came from",
+    "demo": "train a few small models through a daemon of its own, and show the results",
+}
+_USAGE = 2
+_INTERRUPTED = 130
+
+_HELP = """usage: studio-runner COMMAND [OPTION…]
+
+Runs queued StudioML experiments on the machines you own.
+
+commands:
+{commands}
+
+To begin, in two terminals:
+  studio-runner run
+  studio-runner submit --follow train.py --lr 0.1
+
+studio-runner COMMAND --help says more; docs/defaults.md lists every option. Exit status: 0 when
+all went well, 1 when something failed, 2 when the command or the configuration cannot be
+understood; submit --wait exits with the status of the experiment."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = words.pop(0) if words else "--help"
+    if name in {"-h", "--help", "help"} and not (name == "help" and words):
+        print(_help())
+        return 0
+    if name == "--version":
+        from runner import __version__  # noqa: PLC0415 - the one use
+
+        print(f"studio-runner {__version__}")
+        return 0
+    if name == "help":
+        name, words = words[0], ["--help"]
+    return _run(name, words)
+
+
+def _run(name: str, words: Sequence[str]) -> int:
+    try:
+        status: int = _module(name).main(words, os.environ)
+        sys.stdout.flush()
+    except Misconfigured as error:
+        return _complain(error, _USAGE)
+    except RunnerError as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader has seen enough: | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _module(name: str) -> ModuleType:
+    if name not in COMMANDS:
+        import difflib  # noqa: PLC0415 - the one use
+
+        close = difflib.get_close_matches(name, list(COMMANDS), n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(COMMANDS)}"
+        raise Misconfigured(f"there is no command {name!r}{hint}")
+    return importlib.import_module(f"runner.cli.{name}")
+
+
+def _complain(error: RunnerError, status: int) -> int:
+    print(f"studio-runner: {error}", file=sys.stderr)
+    return status
+
+
+def _help() -> str:
+    rows = (f"  {name:<8} {about}" for name, about in COMMANDS.items())
+    return _HELP.format(commands="\n".join(rows))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.model import NOTHING
@@ -38,7 +38,7 @@ class Attachment:
     #: The interpreter that starts the script.
     python: Path
     #: Added to the experiment's variables (``VIRTUAL_ENV``).
-    variables: Mapping[str, str] = NOTHING
+    variables: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     #: Put before ``PATH``.
     path: tuple[Path, ...] = ()
     #: Directories that the sandbox must show read-only to the run, also against root.
@@ -75,3 +75,6 @@ class Environments(AbstractAsyncContextManager["Environments"], ABC):
     @abstractmethod
     async def attach(self, environment: Environment, into: Path) -> Attachment:
         """Make the environment usable from the new directory ``into``."""
+
+    async def compile_later(self, environment: Environment) -> None:
+        """Do what makes later starts faster, beside the first run; nothing where nothing helps."""

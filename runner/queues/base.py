@@ -54,6 +54,10 @@ class Delivery(ABC):
 class Queue(ABC):
     """One queue that we take from."""
 
+    #: Seconds that ``receive`` may hold a slot without a message before the slot is given back: a
+    #: long poll's length, or a moment where ``ready`` knows and another runner may be faster.
+    patience: float = 20.0
+
     def __init__(self, name: str, *, broker: str, project: str) -> None:
         #: Short name, as clients write it.
         self.name = name
@@ -61,6 +65,12 @@ class Queue(ABC):
         self.broker = broker
         #: Whose queue it is: a credential's identity, or the root of local queues.
         self.project = project
+
+    async def ready(self) -> None:
+        """Wait until a message may be there; a broker that cannot tell returns at once.
+
+        It costs no room: only a queue that is ready takes a slot and receives.
+        """
 
     @abstractmethod
     async def receive(self) -> Delivery:

@@ -1,1 +1,5 @@
 """Bytes to Request: pure decoding, no I/O."""
+
+from runner.request.schema import decode
+
+__all__ = ["decode"]

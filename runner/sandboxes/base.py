@@ -3,8 +3,8 @@
 Promises held by ``tests/contracts/sandboxes.py`` for every backend:
 
 * Nothing passes a shell: ``argv`` and ``env`` arrive in the process byte for byte.
-* ``Attachment.readonly`` directories cannot be changed by the run where the backend says that it
-  ``hides`` or ``protects``; a backend that cannot says so before the run starts.
+* ``Command.readonly`` directories cannot be changed by the run where the backend says that it
+  ``protects``; a backend that cannot says so before the run starts.
 * The exit code of the command is the exit code of the launch.
 """
 
@@ -15,13 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.model import Identity
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """The user an experiment runs as."""
-
-    uid: int
-    gid: int
+__all__ = ["Command", "Identity", "Launch", "Sandbox"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +46,8 @@ class Launch:
     identity: Identity | None = None
     #: The supervisor puts these read-only binds into a mount namespace of the run's own.
     readonly_binds: tuple[Path, ...] = ()
+    #: ``False`` only for a command that must itself be setuid, as some container starters are.
+    no_new_privileges: bool = True
 
 
 class Sandbox(ABC):
@@ -57,6 +55,8 @@ class Sandbox(ABC):
 
     #: Registry name.
     name: str
+    #: ``Command.readonly`` cannot be changed by the run, not even as root.
+    protects: bool = False
 
     @abstractmethod
     def launch(self, command: Command) -> Launch:

@@ -5,6 +5,8 @@ Promises held by ``tests/contracts/stores.py`` for every backend:
 * An object is whole or absent: a write that fails or is cancelled leaves what was there before.
 * ``read`` and ``write`` give a stream to a function that runs in a worker thread; when the awaiting
   task is cancelled, the stream's next operation raises ``blocking.Interrupted`` and the call ends.
+  The stream's ``check()`` does the same for work between two operations.
+* What the function itself raises arrives unchanged; only the stream's own trouble is translated.
 * ``put_if`` changes an object only when its version is still the given one; of several callers at
   once exactly one wins, the others get ``Conflict``.
 * Every failure of the store is ``StoreUnavailable``; no SDK exception crosses the seam.
@@ -16,10 +18,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import BinaryIO, TypeVar
+from pathlib import Path
+from typing import BinaryIO, Self, TypeVar
 
 from runner.errors import RunnerError
-from runner.model import Bytes, Location
+from runner.model import Bytes, Credentials, Location
 
 T = TypeVar("T")
 
@@ -45,6 +48,26 @@ class ObjectInfo:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """What the operator says about stores."""
+
+    #: ``--local-store-root``: directories that ``file://`` objects may lie in.
+    local_roots: tuple[Path, ...] = ()
+    #: ``--allow-file-artifacts``: also for messages that no local queue brought.
+    allow_file_artifacts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What one store is opened for. Equal accounts share a store."""
+
+    scheme: str
+    host: str = ""
+    #: ``None``: anonymous, or not the backend's concern.
+    credentials: Credentials | None = None
+
+
 class Store(AbstractAsyncContextManager["Store"], ABC):
     """Objects behind one set of credentials, opened and closed with ``async with``.
 
@@ -52,6 +75,11 @@ class Store(AbstractAsyncContextManager["Store"], ABC):
     Methods raise NotFound, AccessDenied, StoreUnavailable; a location outside what the operator
     allows is AccessDenied with the option that would allow it.
     """
+
+    @classmethod
+    @abstractmethod
+    def for_account(cls, account: Account, options: StoreOptions) -> Self:
+        """Make the store of an account, not yet opened; the pool's way to every backend."""
 
     @abstractmethod
     async def stat(self, location: Location) -> ObjectInfo:

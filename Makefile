@@ -1,0 +1,61 @@
+# Everything a contributor types. Each verb sets up what it needs; unchanged, that takes no time.
+# Where the environment lives can be chosen: make test VENV=/elsewhere
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+LOCK := "$(BIN)/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
+.PHONY: help setup demo test check format lint types arch fix bench lock clean
+
+help: ## Show this list
+	@echo 'studio-runner: make VERB'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile
+
+setup: ## Make or refresh the environment in .venv from the hashed lock files
+	@sh requirements/install.sh "$(VENV)"
+
+demo: setup ## Run real experiments through the real daemon and show a table
+	@"$(BIN)/studio-runner" demo
+
+test: setup ## Run the tests (one room: make test PYTEST_ARGS=tests/queues)
+	@"$(BIN)/python" -m pytest $(PYTEST_ARGS)
+
+check: format lint types arch test ## Everything CI asks for: format, lint, types, architecture, tests
+
+format: setup
+	@echo '== format' && "$(BIN)/ruff" format --check .
+
+lint: setup
+	@echo '== lint' && "$(BIN)/ruff" check .
+
+types: setup
+	@echo '== types' && "$(BIN)/python" -m mypy
+
+arch: setup
+	@echo '== architecture' && PYTHONPATH=. "$(BIN)/lint-imports" --no-cache
+
+fix: setup ## Format, and repair what the linter can repair
+	@"$(BIN)/ruff" format .
+	@"$(BIN)/ruff" check --fix .
+
+bench: setup ## Run every benchmark, one after another
+	@for script in benchmarks/*.py; do \
+		echo "== $$script"; "$(BIN)/python" "$$script" || exit 1; \
+	done
+
+lock: setup ## Resolve the newest versions that pyproject.toml allows into requirements/*.txt
+	@$(LOCK) --upgrade pyproject.toml --output-file requirements/runtime.txt
+	@$(LOCK) --upgrade pyproject.toml --group dev --constraints requirements/runtime.txt \
+		--output-file requirements/dev.txt
+	@echo uv | $(LOCK) --upgrade - --constraints requirements/runtime.txt \
+		--output-file requirements/installer.txt
+
+clean: ## Remove the environment, caches and what the demo left
+	@rm -rf "$(VENV)" build dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,275 @@
+"""Puts the daemon together from the settings, and runs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from typing import cast
+
+import anyio
+from anyio.abc import TaskGroup
+
+from runner import __version__, log
+from runner.app import machine, places
+from runner.app.places import Places
+from runner.app.sources import brokers
+from runner.control.server import ControlServer
+from runner.environments import ENVIRONMENTS
+from runner.environments.base import Environments
+from runner.errors import Misconfigured
+from runner.lifecycle.board import Board
+from runner.lifecycle.claim import Observations
+from runner.lifecycle.desk import Desk
+from runner.lifecycle.disposition import RetryPolicy
+from runner.lifecycle.history import History
+from runner.lifecycle.intake import Intake
+from runner.lifecycle.keeper import Keeper
+from runner.lifecycle.loop import Ends, Loop
+from runner.lifecycle.parts import Options, Parts, StoreFor
+from runner.lifecycle.record import Records
+from runner.lifecycle.recovery import recover
+from runner.lifecycle.variables import base_variables
+from runner.model import Artifact, Bytes, Location, News, Report, Request
+from runner.queues.base import Broker
+from runner.redaction import Redactor, Secret
+from runner.reporters import REPORTERS
+from runner.reporters.base import Reporter
+from runner.sandboxes import SANDBOXES
+from runner.sandboxes.base import Sandbox
+from runner.settings import Settings
+from runner.stores.base import Store, StoreOptions
+from runner.stores.pool import StorePool
+
+_log = log.get_logger(__name__)
+
+_DEFAULT_DISK = Bytes(100 << 30)
+#: Of the daemon's variables, those that a build needs to reach an index; never an experiment's.
+_BUILD_VARIABLES = (
+    "ALL_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "all_proxy",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+)
+
+
+def run(settings: Settings) -> int:
+    """Run the daemon until it has drained; return the exit status."""
+    redactor = _redactor(settings)
+    log.configure(level=settings.log_level, form=settings.log_format, redactor=redactor)
+    status = 0
+    try:
+        anyio.run(_serve, settings, redactor)
+    except* Misconfigured as errors:
+        status = 1
+        for error in _flat(errors):
+            _log.critical(str(error))
+    return status
+
+
+def _flat(group: BaseExceptionGroup[Misconfigured]) -> Iterator[Misconfigured]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _flat(error)
+        else:
+            yield error
+
+
+async def _serve(settings: Settings, redactor: Redactor) -> None:
+    with places.opened(settings) as places_:
+        async with anyio.create_task_group() as background:
+            async with AsyncExitStack() as stack:
+                parts = await _parts(stack, settings, redactor, places_, background)
+                sources = [
+                    await stack.enter_async_context(one) for one in brokers(settings, parts.owner)
+                ]
+                await _work(settings, parts, sources, places_, background)
+            background.cancel_scope.cancel()
+
+
+async def _work(
+    settings: Settings,
+    parts: Parts,
+    sources: Sequence[Broker],
+    places_: Places,
+    background: TaskGroup,
+) -> None:
+    adopted = await recover(parts, sources)
+    loop = Loop(parts, sources, _ends(settings))
+    # Cancelling the loop leaves every run to the next daemon, and lets us clean up behind it.
+    with anyio.CancelScope() as serving:
+        desk = Desk(parts, loop, detach=serving.cancel)
+        await background.start(ControlServer(places_.control, desk.handlers).serve)
+        background.start_soon(_heed_signals, loop)
+        await _announce(settings, parts, sources)
+        await loop.run(adopted)
+    ended = "has left its runs to the next daemon" if serving.cancelled_caught else "has ended"
+    await parts.report(Report(News.DAEMON_STOPPED, f"the daemon {ended}"))
+
+
+async def _parts(
+    stack: AsyncExitStack,
+    settings: Settings,
+    redactor: Redactor,
+    places_: Places,
+    background: TaskGroup,
+) -> Parts:
+    reporters: Sequence[Reporter] = [REPORTERS.load("log")()]
+    ledger, disk_is_low = await machine.opened(stack, settings, places_.records)
+    return Parts(
+        owner=places_.owner,
+        host=socket.gethostname(),
+        working_dir=settings.working_dir,
+        keeper=await stack.enter_async_context(Keeper()),
+        intake=Intake(ledger, disk_is_low=disk_is_low),
+        records=Records(places_.records),
+        history=History(places_.recent),
+        board=Board(),
+        observations=Observations(),
+        environments=await stack.enter_async_context(_environments(settings, places_)),
+        sandbox=cast("Sandbox", SANDBOXES.load(settings.sandbox)()),
+        store_for=await _stores(stack, settings),
+        report=_to_all(reporters),
+        redactor=redactor,
+        options=_options(settings, places_),
+        background=_in_background(background),
+        identity=places_.identity,
+    )
+
+
+def _options(settings: Settings, places_: Places) -> Options:
+    return Options(
+        duration_cap=settings.max_duration_cap,
+        kill_grace=settings.kill_grace,
+        orphan_timeout=settings.orphan_timeout,
+        output_limit=settings.output_limit,
+        checkpoint_interval=settings.checkpoint_default or None,
+        default_disk=settings.max_disk or _DEFAULT_DISK,
+        claim_lease=settings.lease,
+        retry=RetryPolicy(
+            max_attempts=settings.max_attempts,
+            retry_on=frozenset(settings.retry_on),
+            base_delay=settings.retry_delay,
+            longest_delay=settings.longest_retry_delay,
+        ),
+        upload_patience=settings.upload_patience,
+        base_variables=base_variables(
+            user=places_.user, exposed=settings.expose_env, own=os.environ
+        ),
+        wrap_log_lines=settings.schema_logs,
+        keep_workspaces=settings.debug,
+    )
+
+
+def _ends(settings: Settings) -> Ends:
+    return Ends(
+        tasks=settings.limit_tasks,
+        idle=settings.limit_idle_duration,
+        grace=settings.grace_period,
+    )
+
+
+def _environments(settings: Settings, places_: Places) -> Environments:
+    return cast(
+        "Environments",
+        ENVIRONMENTS.load("uv")(
+            places_.environments,
+            limit=settings.environment_cache_size,
+            default_python=settings.default_python or None,
+            resolve_ttl=settings.resolve_ttl,
+            index_url=_revealed(settings.index_url),
+            extra_index_urls=[_revealed(url) or "" for url in settings.extra_index_url],
+            find_links=[_revealed(link) or "" for link in settings.find_links],
+            no_index=settings.no_index,
+            torch_backend=settings.torch_backend,
+            allow_downloads=settings.allow_python_downloads,
+            base_environment=settings.base_environment,
+            build_identity=places_.identity,
+            run_identity=places_.identity,
+            extra_variables={
+                name: os.environ[name] for name in _BUILD_VARIABLES if name in os.environ
+            },
+            report=_log.info,
+        ),
+    )
+
+
+def _revealed(value: Secret | str) -> str | None:
+    return (value.reveal() if isinstance(value, Secret) else value) or None
+
+
+async def _stores(stack: AsyncExitStack, settings: Settings) -> StoreFor:
+    pool = await stack.enter_async_context(
+        StorePool(StoreOptions(settings.local_store_root, settings.allow_file_artifacts))
+    )
+
+    async def store_for(wanted: Artifact | Location, request: Request, broker: str) -> Store:
+        return await pool.store_for(wanted, request, queue_broker=broker)
+
+    return store_for
+
+
+async def _announce(settings: Settings, parts: Parts, sources: Sequence[Broker]) -> None:
+    for note in settings.notes:
+        _log.warning(note)
+    total = parts.intake.ledger.total
+    await parts.report(
+        Report(
+            News.DAEMON_STARTED,
+            f"studio-runner {__version__} on {parts.host}: {total.cores} cores, "
+            f"{total.memory / 1e9:.1f} GB of memory, {total.disk / 1e9:.0f} GB of disk, "
+            f"{len(total.gpus)} GPUs for experiments",
+        )
+    )
+    if sources:
+        roots = ", ".join(f"{broker.name} queues in {broker.project}" for broker in sources)
+        _log.info("waiting for experiments", sources=roots)
+    else:
+        _log.warning("there is no source of experiments: name a directory with --queue-root")
+
+
+async def _heed_signals(loop: Loop) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        async for number in received:
+            _log.info("draining" if not loop.is_draining else "stopping", signal=number.name)
+            loop.drain()
+
+
+def _to_all(reporters: Sequence[Reporter]) -> Callable[[Report], Awaitable[None]]:
+    async def report(news: Report) -> None:
+        for reporter in reporters:
+            await reporter.send(news)
+
+    return report
+
+
+def _in_background(group: TaskGroup) -> Callable[[Callable[[], Awaitable[None]]], None]:
+    async def guarded(work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - nobody waits for it, nobody may fail of it
+            _log.warning("background work failed", trouble=f"{type(error).__name__}: {error}")
+
+    def start(work: Callable[[], Awaitable[None]]) -> None:
+        group.start_soon(guarded, work)
+
+    return start
+
+
+def _redactor(settings: Settings) -> Redactor:
+    redactor = Redactor()
+    for field in settings.origins:
+        value = getattr(settings, field, None)
+        if isinstance(value, Secret) and value:
+            redactor.add(value)
+    return redactor

@@ -1,0 +1,102 @@
+"""The daemon's directories, its user's and its experiments' identity: made, checked, locked."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.errors import Misconfigured
+from runner.lifecycle.workspace import hold
+from runner.model import Identity
+from runner.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What lies where below the state directory, and who runs."""
+
+    state: Path
+    #: Names this state directory for ever; written into claims.
+    owner: str
+    #: ``None``: experiments run as the daemon's own user.
+    identity: Identity | None
+    #: Login name of the user that experiments run as.
+    user: str
+
+    @property
+    def records(self) -> Path:
+        """Run records and what supervisors write."""
+        return self.state / "runs"
+
+    @property
+    def recent(self) -> Path:
+        """What ended lately."""
+        return self.state / "recent.jsonl"
+
+    @property
+    def control(self) -> Path:
+        """The control socket."""
+        return self.state / "control.sock"
+
+    @property
+    def environments(self) -> Path:
+        """Built environments; outside the state directory's privacy, experiments read them."""
+        return self.state / "environments"
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Places]:
+    """Have the state and working directories to ourselves. Raises Misconfigured."""
+    identity, user = _identity(settings)
+    state = settings.state_dir
+    descriptor = _locked(state, identity)
+    try:
+        with hold(settings.working_dir):
+            yield Places(state, _owner(state), identity, user)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(state: Path, identity: Identity | None) -> int:
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Another user's experiments pass through to their environments, and see nothing else.
+        state.chmod(0o700 if identity is None else 0o711)
+        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Misconfigured(f"--state-dir {state} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise Misconfigured(
+            f"another studio-runner uses --state-dir {state}; give each its own"
+        ) from error
+    return descriptor
+
+
+def _owner(state: Path) -> str:
+    file = state / "owner"
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        owner = secrets.token_hex(4)
+        file.write_text(owner, encoding="ascii")
+        return owner
+
+
+def _identity(settings: Settings) -> tuple[Identity | None, str]:
+    if settings.run_as is not None:
+        return Identity(settings.run_as.uid, settings.run_as.gid), settings.run_as.name
+    if os.geteuid() == 0 and not settings.allow_root_experiments:
+        raise Misconfigured(
+            "the daemon is root: name the user that experiments run as with --run-as, or accept "
+            "that they can do everything here with --allow-root-experiments"
+        )
+    return None, pwd.getpwuid(os.geteuid()).pw_name

@@ -1,0 +1,23 @@
+"""Where experiments come from: the brokers that the settings name."""
+
+from __future__ import annotations
+
+from runner.queues import BROKERS
+from runner.queues.base import Broker
+from runner.settings import Settings
+
+
+def brokers(settings: Settings, owner: str) -> list[Broker]:
+    """Return the brokers, not yet opened; ``owner`` is written into claims, for people."""
+    if settings.queue_root is None:
+        return []
+    return [
+        BROKERS.load("local")(
+            settings.queue_root,
+            match=settings.queue_match,
+            mismatch=settings.queue_mismatch,
+            lease=settings.lease,
+            owner=owner,
+            poll=settings.queue_poll,
+        )
+    ]

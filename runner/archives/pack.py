@@ -1,0 +1,184 @@
+"""Artifacts on their way out: a directory or one file as a tar archive."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from runner.archives.compression import Compression, compressed
+from runner.archives.links import portable_target
+from runner.archives.members import ZERO, shown
+from runner.archives.stopping import Check, check_of
+from runner.archives.walk import Entry, walk
+from runner.errors import HostFault
+from runner.model import Bytes
+
+_PIECE = 1 << 18
+_BLOCK = tarfile.BLOCKSIZE
+#: Between the look and the opening it vanished or became something else.
+_REPLACED = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL})
+_CLOSED = frozenset({errno.EACCES, errno.EPERM})
+
+
+@dataclass(slots=True)
+class Packed:
+    """What went into an archive, and what did not."""
+
+    #: Of the files' content.
+    bytes: Bytes = ZERO
+    members: int = 0
+    #: Files that were written while they were packed: their content may be torn.
+    changed: list[str] = field(default_factory=list)
+    #: Name and reason.
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+
+def pack_directory(
+    directory: Path,
+    stream: BinaryIO,
+    *,
+    compression: Compression = Compression.NONE,
+    check: Check | None = None,
+    keep: Callable[[str], bool] = lambda _: True,
+) -> Packed:
+    """Pack what is in ``directory`` and ``keep`` says yes to (relative names, parents first).
+
+    Names are relative, without ``./`` and without an entry for the directory itself, as
+    StudioML's client writes them; sorted; owner and group are nobody's; times are the files' own.
+    Every hard link is packed as a file of its own, because the original runner reads the others
+    as symbolic links. What ``unpack`` would refuse is left out and told: links that leave the
+    directory (absolute ones into it are made relative), devices, pipes and sockets.
+
+    A file that shrinks meanwhile is filled up with zeros, one that grows is cut off at the size
+    it had: the archive is whole in any case, and ``Packed.changed`` names them.
+    Raises OSError when ``directory`` itself cannot be read, HostFault when a file gives an error.
+    """
+    packed = Packed()
+    check = check_of(stream, check)
+    with compressed(stream, compression) as plain:
+        writer = _Writer(plain, packed, check)
+        kept = walk(directory, lambda *why: packed.left_out.append(why), lambda name, _: keep(name))
+        for entry in kept:
+            check()
+            writer.add(entry, directory.absolute())
+        writer.end()
+    return packed
+
+
+def pack_single(
+    path: Path,
+    stream: BinaryIO,
+    *,
+    compression: Compression = Compression.NONE,
+    check: Check | None = None,
+) -> Packed:
+    """Pack one file as the only member ``./NAME`` with its own time.
+
+    It is the one form that StudioML's client can read a result from: any other shape becomes a
+    directory there, and a time before the submission is waited past for ever. Raises OSError when
+    the file cannot be read or is none.
+    """
+    packed = Packed()
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    with compressed(stream, compression) as plain:
+        writer = _Writer(plain, packed, check_of(stream, check))
+        writer.add_file(f"./{path.name}", descriptor)
+        writer.end()
+    if not packed.members:
+        raise IsADirectoryError(f"{path} is no file")
+    return packed
+
+
+class _Writer:
+    """Writes headers, content and padding; nobody else counts the bytes."""
+
+    def __init__(self, stream: BinaryIO, packed: Packed, check: Check) -> None:
+        self._stream = stream
+        self._packed = packed
+        self._check = check
+        self._written = 0
+
+    def add(self, entry: Entry, root: Path) -> None:
+        mode = entry.state.st_mode
+        try:
+            if stat.S_ISREG(mode):
+                self.add_file(entry.name, entry.open())
+            elif stat.S_ISLNK(mode):
+                self._add_link(entry, root)
+            elif stat.S_ISDIR(mode):
+                self._header(entry.name, entry.state, tarfile.DIRTYPE)
+            else:
+                self._leave_out(entry.name, "it is no file, directory or link")
+        except OSError as error:
+            if error.errno in _CLOSED:
+                self._leave_out(entry.name, f"it cannot be read: {error.strerror}")
+            elif error.errno not in _REPLACED:
+                raise HostFault(f"{shown(entry.name)} could not be packed: {error}") from error
+
+    def add_file(self, name: str, descriptor: int) -> None:
+        """Pack an open file and close it."""
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            os.close(descriptor)
+            self._leave_out(name, "it is no file, directory or link")
+            return
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            self._header(name, before, tarfile.REGTYPE, size=before.st_size)
+            self._copy(file, before.st_size)
+            after = os.fstat(descriptor)
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            self._packed.changed.append(name)
+
+    def _copy(self, file: io.FileIO, size: int) -> None:
+        left = size
+        while left and (piece := file.read(min(left, _PIECE))):
+            self._check()
+            self._write(piece)
+            left -= len(piece)
+        self._zeros(left)
+        self._zeros(-self._written % _BLOCK)
+        self._packed.bytes = Bytes(self._packed.bytes + size)
+
+    def end(self) -> None:
+        """Write the mark of the end, to a full record as ``tar`` does."""
+        self._zeros(2 * _BLOCK)
+        self._zeros(-self._written % tarfile.RECORDSIZE)
+
+    def _add_link(self, entry: Entry, root: Path) -> None:
+        target = entry.target()
+        inside = portable_target(root, entry.name, target)
+        if inside is None:
+            self._leave_out(entry.name, f"it is a link to {target!r}, which is outside")
+        else:
+            self._header(entry.name, entry.state, tarfile.SYMTYPE, target=inside)
+
+    def _header(
+        self, name: str, state: os.stat_result, kind: bytes, *, size: int = 0, target: str = ""
+    ) -> None:
+        info = tarfile.TarInfo(name)
+        info.type, info.size, info.linkname = kind, size, target
+        info.mode = state.st_mode & 0o777
+        info.mtime = max(state.st_mtime, 0)
+        self._write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
+        self._packed.members += 1
+
+    def _leave_out(self, name: str, why: str) -> None:
+        self._packed.left_out.append((name, why))
+
+    def _zeros(self, count: int) -> None:
+        while count > 0:
+            self._check()
+            self._write(bytes(min(count, _PIECE)))
+            count -= _PIECE
+
+    def _write(self, data: bytes) -> None:
+        self._stream.write(data)
+        self._written += len(data)

@@ -1,0 +1,59 @@
+"""How a client command reads its own arguments beside the settings that it needs."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+
+from runner.settings import OPTIONS, Settings
+from runner.settings.parser import Parser, build_parser
+from runner.settings.reading import read
+
+
+class ClientCommand:
+    """One command of the client: what it is called, says of itself, and takes."""
+
+    def __init__(
+        self,
+        name: str,
+        about: str,
+        usage: str,
+        *,
+        settings: Sequence[str] = ("state_dir",),
+        arguments: Callable[[Parser], None],
+    ) -> None:
+        self._settings = tuple(settings)
+        options = [OPTIONS[field] for field in self._settings]
+        self.parser = build_parser(name, about, options, usage)
+        arguments(self.parser)
+
+    def parse(self, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, Namespace]:
+        """Return settings and arguments.
+
+        Raises Misconfigured; prints the help and raises SystemExit where ``argv`` asks for it.
+        """
+        return read(self.parser, argv, environ, only=self._settings)
+
+
+def add_json(parser: Parser) -> None:
+    """Add the flag that scripts want."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def own_words(parser: Parser, argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part a command line before its first positional word: our options, somebody else's words.
+
+    What follows a script belongs to the script, whatever it looks like.
+    """
+    flags = {flag: action for action in parser._actions for flag in action.option_strings}  # noqa: SLF001 - argparse has no public list of them
+    place = 0
+    while place < len(argv):
+        word = argv[place]
+        if word == "--":
+            return list(argv[:place]), list(argv[place + 1 :])
+        if not word.startswith("-") or word == "-":
+            break
+        action = flags.get(word)
+        takes_value = action is not None and action.nargs is None and "=" not in word
+        place += 2 if takes_value else 1
+    return list(argv[:place]), list(argv[place:])

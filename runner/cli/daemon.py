@@ -1,0 +1,61 @@
+"""What the client commands know of the daemon on this machine: its socket and its state on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from runner.control.client import NoDaemon, ask
+from runner.lifecycle import history
+from runner.settings import Settings
+
+Item = dict[str, Any]
+_SOCKET = "control.sock"
+_RECORDS = "runs/*/record.json"
+
+
+def control_socket(settings: Settings) -> Path:
+    """Return where the daemon of these settings listens."""
+    return settings.state_dir / _SOCKET
+
+
+async def ask_once(settings: Settings, verb: str, **arguments: Any) -> Item:
+    """Return the one item of a verb's answer. Raises NoDaemon, Refusal."""
+    items = [item async for item in ask(control_socket(settings), verb, **arguments)]
+    if not items:
+        raise NoDaemon(f"the daemon gave no answer to {verb}")
+    return items[0]
+
+
+def state_on_disk(settings: Settings) -> Item:
+    """Return what a daemon that is no more has left, in the form of the verb ``status``."""
+    recent = history.read(settings.state_dir / "recent.jsonl")
+    return {
+        "daemon": None,
+        "running": [_record(path) for path in sorted(settings.state_dir.glob(_RECORDS))],
+        "recent": [
+            {name: getattr(ending, name) for name in ending.__dataclass_fields__}
+            for ending in recent
+        ],
+    }
+
+
+def _record(path: Path) -> Item:
+    """Read without touching: the next daemon needs these files."""
+    try:
+        record = json.loads(path.read_bytes())
+        return {
+            "key": str(record["key"]),
+            "queue": str(record["message"]["queue"]),
+            "attempt": record["attempt"],
+            "phase": str(record["phase"]),
+            "since": record["claimed_at"],
+            "cores": record["allocation"]["cores"],
+            "memory": record["allocation"]["memory"],
+            "gpus": record["allocation"]["gpus"],
+            "run": path.parent.name,
+            "output": None,
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"key": "", "phase": "its record cannot be read", "run": path.parent.name}

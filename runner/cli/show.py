@@ -1,0 +1,87 @@
+"""Tables, drawn by rich on a terminal and tab-separated in a pipe; JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_UNIT = 1024
+
+
+def as_json(value: Any) -> None:
+    """Print one JSON document."""
+    print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; in a pipe without title, one row per line, cells parted by tabs."""
+    texts = [[_cell(value) for value in row] for row in rows]
+    if not sys.stdout.isatty():
+        for row in [list(columns), *texts]:
+            print("\t".join(row))
+        return
+    # Imported late: a pipe and a script shall not wait for it.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    drawn = Table(title=title, title_justify="left", header_style="bold", box=None)
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in texts:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console().print(drawn)
+
+
+def note(text: str) -> None:
+    """Tell a person something that is not the command's result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def size(number: float) -> str:
+    """Write a size: ``1.5 GiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < _UNIT:
+            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
+        number /= _UNIT
+    return f"{number:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration: ``850ms``, ``12.3s``, ``4m05s``, ``3h20m``, ``2d04h``."""
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f}ms"
+    if seconds < _MINUTE:
+        return f"{seconds:.1f}s"
+    whole = int(seconds)
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m{whole % _MINUTE:02}s"
+    if whole < _DAY:
+        return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02}m"
+    return f"{whole // _DAY}d{whole % _DAY // _HOUR:02}h"
+
+
+def since(moment: object) -> str:
+    """Write how long ago a moment was; empty for what is no moment."""
+    return duration(time.time() - moment) if isinstance(moment, int | float) else ""
+
+
+def written(span: timedelta) -> str:
+    """Write a duration as the options take it: ``1h30m``, ``90s``, ``0s``."""
+    seconds = span.total_seconds()
+    whole = int(seconds)
+    if seconds != whole:
+        return f"{seconds:g}s"
+    parts = ((whole // _HOUR, "h"), (whole % _HOUR // _MINUTE, "m"), (whole % _MINUTE, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
+def _cell(value: object) -> str:
+    """Keep a cell on its line: what a message says must not draw rows of its own."""
+    text = "" if value is None else str(value)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,108 @@
+"""``studio-runner status``: what the daemon runs, has room for, and has finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from runner.cli import show
+from runner.cli.arguments import ClientCommand, add_json
+from runner.cli.daemon import ask_once, control_socket, state_on_disk
+from runner.control.client import NoDaemon
+from runner.settings import Settings
+from runner.settings.parser import Parser
+
+_ABOUT = (
+    "Show what the daemon on this machine runs, has room for, and has finished. Without a daemon, "
+    "show what the last one has left."
+)
+_SHOWN = 20
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Print the status; exit status 0 also when no daemon runs."""
+    command = ClientCommand("status", _ABOUT, "[--json] [--all]", arguments=_arguments)
+    settings, arguments = command.parse(argv, environ)
+    found = anyio.run(_find, settings)
+    if arguments.json:
+        show.as_json(found)
+        return 0
+    _show_daemon(found["daemon"], settings)
+    _show_running(found["running"], has_daemon=bool(found["daemon"]))
+    _show_recent(found["recent"] if arguments.all else found["recent"][-_SHOWN:])
+    return 0
+
+
+def _arguments(parser: Parser) -> None:
+    add_json(parser)
+    parser.add_argument(
+        "--all", action="store_true", help=f"all that ended lately, not the last {_SHOWN} alone"
+    )
+
+
+async def _find(settings: Settings) -> dict[str, Any]:
+    try:
+        return await ask_once(settings, "status")
+    except NoDaemon:
+        return state_on_disk(settings)
+
+
+def _show_daemon(daemon: dict[str, Any] | None, settings: Settings) -> None:
+    if daemon is None:
+        print(f"No daemon listens on {control_socket(settings)}.")
+        return
+    state = "draining" if daemon.get("draining") else "taking experiments"
+    print(f"Daemon {daemon.get('pid')}, up {show.since(daemon.get('started'))}, {state}.")
+    free, total = daemon.get("free") or {}, daemon.get("capacity") or {}
+    print(
+        f"Free: {free.get('cores', 0)} of {total.get('cores', 0)} cores, "
+        f"{show.size(free.get('memory', 0))} of {show.size(total.get('memory', 0))} memory, "
+        f"{show.size(free.get('disk', 0))} of {show.size(total.get('disk', 0))} disk, "
+        f"{len(free.get('gpus', ()))} of {len(total.get('gpus', ()))} GPUs."
+    )
+    rows = [(q.get("name"), q.get("broker"), q.get("waiting")) for q in daemon.get("queues", ())]
+    if rows:
+        show.table("Queues", ("queue", "broker", "waiting"), rows)
+    else:
+        print("No queue is taken from.")
+
+
+def _show_running(running: Sequence[dict[str, Any]], *, has_daemon: bool) -> None:
+    if not running:
+        print("Nothing runs.")
+        return
+    rows = [
+        (
+            one.get("key"),
+            one.get("queue"),
+            one.get("attempt"),
+            one.get("phase"),
+            show.since(one.get("since")),
+            one.get("cores"),
+            show.size(one.get("memory") or 0),
+            len(one.get("gpus") or ()),
+        )
+        for one in running
+    ]
+    title = "Running" if has_daemon else "Left by the last daemon"
+    columns = ("key", "queue", "attempt", "phase", "for", "cores", "memory", "GPUs")
+    show.table(title, columns, rows)
+
+
+def _show_recent(recent: Sequence[dict[str, Any]]) -> None:
+    if not recent:
+        return
+    rows = [
+        (
+            one.get("key"),
+            one.get("attempt"),
+            one.get("cause"),
+            one.get("exit_code"),
+            show.duration(one.get("seconds") or 0),
+            show.since(one.get("ended")),
+        )
+        for one in recent
+    ]
+    show.table("Ended", ("key", "attempt", "cause", "exit", "took", "ago"), rows)

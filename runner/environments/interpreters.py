@@ -1,0 +1,271 @@
+"""Finds the Python interpreters of this machine and chooses one by the beginning of its version."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from runner.errors import BadField, PythonMissing
+from runner.model import Identity
+
+#: Older ones can neither be probed nor built for.
+OLDEST = (3, 8)
+_NAME = re.compile(r"python(3(\.\d+)?)?")
+_VERSION = re.compile(r"\d+(\.\d+){0,2}")
+_PATIENCE = 20.0
+
+#: Run once by every candidate, alone, so it speaks the Python of all of them.
+PROBE = """\
+import json, os, sys, sysconfig
+version = "%d.%d.%d" % tuple(sys.version_info[:3])
+folder = sysconfig.get_config_var("WHEEL_PKG_DIR") or ""
+if not folder:
+    folder = os.path.join(os.path.dirname(os.__file__), "ensurepip", "_bundled")
+wheels = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+pips = [os.path.join(folder, name) for name in wheels if name.startswith("pip-")]
+print(json.dumps({
+    "version": version,
+    "implementation": sys.implementation.name,
+    "platform": sysconfig.get_platform(),
+    "abi": sysconfig.get_config_var("SOABI") or "",
+    "libc": os.confstr("CS_GNU_LIBC_VERSION") or "",
+    "pip": pips[-1] if pips else "",
+}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python that environments are built for; never one inside a virtual environment."""
+
+    path: Path
+    #: ``3.11.7``
+    version: str
+    implementation: str
+    platform: str
+    abi: str
+    libc: str
+    #: The installer wheel that it carries for ``ensurepip``, if any.
+    pip: str = ""
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The version, to be compared."""
+        return tuple(int(part) for part in self.version.split("."))
+
+    @property
+    def short(self) -> str:
+        """``python3.11``, the name of its library directory."""
+        return "python" + ".".join(self.version.split(".")[:2])
+
+    def fingerprint(self) -> list[str]:
+        """Return what makes an environment built for another interpreter useless to this one."""
+        return [
+            str(self.path),
+            self.implementation,
+            self.version,
+            self.platform,
+            self.abi,
+            self.libc,
+        ]
+
+
+def choose(wanted: str, found: Iterable[Interpreter], default: str) -> Interpreter:
+    """Return the newest interpreter whose version begins as ``wanted`` says. Pure.
+
+    ``default`` is the version that is taken when it fits. Raises PythonMissing with what there is,
+    BadField for a text that is no version.
+    """
+    asked = wanted.strip()
+    _check(asked)
+    usable = [one for one in found if one.numbers >= OLDEST]
+    fitting = [one for one in usable if begins(one.version, asked)]
+    preferred = [one for one in fitting if default and begins(one.version, default)]
+    if preferred or fitting:
+        return max(preferred or fitting, key=lambda one: one.numbers)
+    listed = ", ".join(sorted({one.version for one in usable}, key=_sortable)) or "none"
+    raise PythonMissing(f"Python {asked or default} is not on this machine; there is: {listed}")
+
+
+def is_supported(asked: str) -> bool:
+    """Tell whether an interpreter of such a version could be used, if there were one."""
+    try:
+        _check(asked)
+    except (BadField, PythonMissing):
+        return False
+    return True
+
+
+def _check(asked: str) -> None:
+    if not asked:
+        return
+    if not _VERSION.fullmatch(asked):
+        raise BadField("experiment.pythonver", asked, "write a version such as 3.11")
+    numbers = _sortable(asked)
+    if numbers[0] < OLDEST[0]:
+        raise PythonMissing(
+            f"Python {asked} is not supported: port the experiment to Python 3, or run it in a "
+            "container that brings its own"
+        )
+    if len(numbers) > 1 and numbers[:2] < OLDEST:
+        oldest = ".".join(str(number) for number in OLDEST)
+        raise PythonMissing(f"Python {asked} is too old: {oldest} is the first that is supported")
+
+
+def begins(version: str, prefix: str) -> bool:
+    """Tell whether a version is one of those that ``prefix`` stands for: 3.1 is not 3.11."""
+    parts = prefix.split(".") if prefix else []
+    return version.split(".")[: len(parts)] == parts
+
+
+def _sortable(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def candidates(environ: Mapping[str, str], home: Path, downloads: Path) -> list[Path]:
+    """Return programs that may be interpreters, each once, links resolved.
+
+    Looks in ``PATH``, the system's directories, pyenv, conda, ``downloads`` and uv's own.
+    """
+    paths: dict[Path, None] = {Path(sys.executable).resolve(): None}
+    for folder in (*_folders(environ, home), *downloads.glob("*/bin")):
+        for path in _pythons_in(folder):
+            paths[path] = None
+    return list(paths)
+
+
+def _folders(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
+    for entry in environ.get("PATH", "").split(os.pathsep):
+        if entry.startswith("/"):
+            yield Path(entry)
+    yield Path("/usr/bin")
+    yield Path("/usr/local/bin")
+    yield from Path("/opt").glob("*/bin")
+    pyenv = Path(environ.get("PYENV_ROOT") or home / ".pyenv")
+    yield from pyenv.glob("versions/*/bin")
+    data = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    yield from data.glob("uv/python/*/bin")
+    for root in _conda_roots(environ, home):
+        yield root / "bin"
+        yield from root.glob("envs/*/bin")
+
+
+def _conda_roots(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
+    if environ.get("CONDA_EXE"):
+        yield Path(environ["CONDA_EXE"]).parent.parent
+    if environ.get("CONDA_PREFIX"):
+        yield Path(environ["CONDA_PREFIX"])
+    names = ("conda", "miniconda3", "anaconda3", "miniforge3", "mambaforge")
+    for parent in (home, Path("/opt")):
+        yield from (parent / name for name in names)
+
+
+def _pythons_in(folder: Path) -> Iterator[Path]:
+    try:
+        names = [name for name in os.listdir(folder) if _NAME.fullmatch(name)]  # noqa: PTH208 - thousands
+    except OSError:
+        return
+    for name in names:
+        path = (folder / name).resolve()
+        if _is_program(path) and not _in_virtualenv(path):
+            yield path
+
+
+def _is_program(path: Path) -> bool:
+    """Tell a binary from pyenv's shims and other scripts, which are no interpreters."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"\x7fELF"
+    except OSError:
+        return False
+
+
+def _in_virtualenv(path: Path) -> bool:
+    return (path.parent.parent / "pyvenv.cfg").exists()
+
+
+class Interpreters:
+    """The interpreters of this machine, each asked once; the answers are kept in a file."""
+
+    def __init__(self, memory: Path, identity: Identity | None, downloads: Path) -> None:
+        """Ask as ``identity``: one that it cannot run is as good as none."""
+        self._memory = memory
+        self._identity = identity
+        self._downloads = downloads
+
+    def find(self) -> list[Interpreter]:
+        """Look at the machine as it is now; blocks."""
+        known = self._recall()
+        answers: dict[str, dict[str, str] | None] = {}
+        for path in candidates(os.environ, Path.home(), self._downloads):
+            stamp = self._stamp(path)
+            answers[stamp] = known[stamp] if stamp in known else self._ask(path)
+        if answers != known:
+            self._remember(answers)
+        return [_interpreter(answer) for answer in answers.values() if answer]
+
+    def ask(self, path: Path) -> Interpreter | None:
+        """Return what ``path`` says of itself; None when it is no interpreter that runs."""
+        answer = self._ask(path.resolve())
+        return _interpreter(answer) if answer else None
+
+    def _stamp(self, path: Path) -> str:
+        found = path.stat()
+        user = self._identity.uid if self._identity else os.getuid()
+        return f"{path} {found.st_size} {found.st_mtime_ns} {user}"
+
+    def _ask(self, path: Path) -> dict[str, str] | None:
+        user = (
+            {"user": self._identity.uid, "group": self._identity.gid, "extra_groups": ()}
+            if self._identity
+            else {}
+        )
+        try:
+            done = subprocess.run(  # type: ignore[call-overload]  # the user is optional
+                [str(path), "-I", "-S", "-c", PROBE],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_PATIENCE,
+                check=True,
+                cwd="/",
+                env={},
+                **user,
+            )
+            answer = json.loads(done.stdout)
+        except (OSError, subprocess.SubprocessError, ValueError):
+            return None
+        if answer["implementation"] != "cpython":
+            return None
+        return {"path": str(path), **answer}
+
+    def _recall(self) -> dict[str, dict[str, str] | None]:
+        try:
+            known = json.loads(self._memory.read_text())
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def _remember(self, answers: Mapping[str, dict[str, str] | None]) -> None:
+        new = self._memory.with_suffix(".new")
+        new.write_text(json.dumps(answers))
+        new.replace(self._memory)
+
+
+def _interpreter(answer: Mapping[str, str]) -> Interpreter:
+    return Interpreter(**{**answer, "path": Path(answer["path"])})  # type: ignore[arg-type]
+
+
+def describe(interpreter: Interpreter) -> dict[str, str]:
+    """Return an interpreter as plain data, for a manifest."""
+    return {**asdict(interpreter), "path": str(interpreter.path)}
+
+
+def restore(described: Mapping[str, str]) -> Interpreter:
+    """Return the interpreter that ``describe`` wrote."""
+    return _interpreter(described)

@@ -1,0 +1,138 @@
+"""The last file of a build: what the environment is, and what tells that nobody changed it.
+
+The check reads no contents. Whatever is done to a file, its mode and times included, changes its
+ctime, which no user can set: one walk over the directory finds it, at some microseconds a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from runner.model import Bytes
+
+NAME = "manifest.json"
+_VERSION = 1
+_COMPILED = "__pycache__"
+_BLOCK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a walk over an environment found."""
+
+    files: int
+    #: What it takes from the disk, directories included.
+    bytes: Bytes
+    #: Over all files but compiled ones: name, ctime, inode.
+    digest: str
+    #: The same over the directories of compiled ones.
+    compiled: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is known about a complete environment."""
+
+    survey: Survey
+    #: As ``interpreters.describe`` gives it.
+    interpreter: Mapping[str, str]
+    #: Console scripts that name the environment's own interpreter in their first lines.
+    scripts: tuple[str, ...] = ()
+    #: Other programs of its ``bin``.
+    programs: tuple[str, ...] = ()
+    #: Directories of packages beneath the environment's own (``--base-environment``).
+    beneath: tuple[str, ...] = ()
+    #: Whether bytecode was compiled, so that ``Survey.compiled`` is to be believed.
+    is_compiled: bool = False
+    #: What is installed, one line each; for people.
+    packages: tuple[str, ...] = field(default=())
+
+    def write(self, root: Path) -> None:
+        """Put it in place in one step, keeping the environment's time of last use."""
+        path, new = root / NAME, root / f"{NAME}.new"
+        used = path.stat().st_mtime_ns if path.exists() else None
+        new.write_text(json.dumps({"version": _VERSION, **asdict(self)}, indent=1))
+        new.chmod(0o444)
+        if used is not None:
+            os.utime(new, ns=(used, used))
+        new.replace(path)
+
+
+def read(root: Path) -> Manifest | None:
+    """Return the manifest of ``root``; None where no build was completed."""
+    try:
+        found = json.loads((root / NAME).read_text())
+        if found.pop("version") != _VERSION:
+            return None
+        survey = Survey(**found.pop("survey"))
+        for name in ("scripts", "programs", "beneath", "packages"):
+            found[name] = tuple(found[name])
+        return Manifest(survey=survey, **found)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def survey(root: Path) -> Survey:
+    """Walk over ``root``; blocks."""
+    walk = _Walk(str(root))
+    files, size = walk.run()
+    for folder in walk.caches:
+        more, bytes_ = _Walk(folder).run()
+        files, size = files + more, size + bytes_
+    return Survey(files, Bytes(size), _digest(walk.sources), _digest(walk.compiled))
+
+
+def is_unchanged(root: Path, manifest: Manifest) -> bool:
+    """Tell whether all files are as the build left them; blocks."""
+    walk = _Walk(str(root))
+    walk.run()
+    if _digest(walk.sources) != manifest.survey.digest:
+        return False
+    return not manifest.is_compiled or _digest(walk.compiled) == manifest.survey.compiled
+
+
+class _Walk:
+    """One pass over a directory; compiled files are left to the time stamps of their directories.
+
+    This is the one loop of the room that every start of an experiment waits for.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.sources: list[str] = []
+        self.compiled: list[str] = []
+        #: Directories of compiled files.
+        self.caches: list[str] = []
+
+    def run(self) -> tuple[int, int]:
+        """Return the number of files seen and the bytes they take."""
+        blocks, folders = 0, [self.root]
+        while folders:
+            folder = folders.pop()
+            name = folder[len(self.root) :]
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    found = entry.stat(follow_symlinks=False)
+                    blocks += found.st_blocks
+                    line = f"{name}/{entry.name} {found.st_ctime_ns} {found.st_ino}"
+                    if not stat.S_ISDIR(found.st_mode):
+                        self.sources.append(line)
+                    elif entry.name == _COMPILED:
+                        self.compiled.append(line)
+                        self.caches.append(entry.path)
+                    else:
+                        folders.append(entry.path)
+        return len(self.sources), blocks * _BLOCK
+
+
+def _digest(lines: list[str]) -> str:
+    lines = [line for line in lines if not line.startswith(f"/{NAME}")]
+    lines.sort()
+    whole = "\n".join(lines).encode(errors="surrogateescape")
+    return hashlib.blake2b(whole, digest_size=16).hexdigest()

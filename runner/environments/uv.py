@@ -1,0 +1,249 @@
+"""The environment builder on uv: finds the interpreter, resolves, builds once, attaches."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import anyio
+import uv
+
+from runner import blocking
+from runner.environments import attach, bytecode, manifest
+from runner.environments.base import Attachment, Environment, Environments, EnvironmentSpec
+from runner.environments.build import Builder
+from runner.environments.cache import EnvironmentCache
+from runner.environments.failures import disk_errors
+from runner.environments.installer import Installer
+from runner.environments.interpreters import Interpreters
+from runner.environments.manifest import Manifest
+from runner.environments.places import Places, link_mode, usable_program
+from runner.environments.plan import Plan
+from runner.environments.planner import Planner
+from runner.environments.protection import Protection
+from runner.environments.resolve import Resolver
+from runner.environments.sources import Sources
+from runner.errors import HostFault
+from runner.model import NOTHING, Bytes, Identity
+
+T = TypeVar("T")
+
+#: Seconds that making room may keep a finished run from being reported.
+_MAKING_ROOM = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Leased(Environment):
+    """An environment that can be built again when a run has changed it."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an open builder works with."""
+
+    planner: Planner
+    builder: Builder
+    places: Places
+
+
+class UvEnvironments(Environments):
+    """Environments below ``root``, which users that run experiments must be able to pass through.
+
+    As root, builds that run a package's code run as ``build_identity``, and what was built belongs
+    to root; ``run_identity`` (the same, unless told otherwise) owns what ``attach`` makes.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        limit: Bytes,
+        default_python: str | None = None,
+        resolve_ttl: timedelta = timedelta(hours=24),
+        index_url: str | None = None,
+        extra_index_urls: Sequence[str] = (),
+        find_links: Sequence[str] = (),
+        no_index: bool = False,
+        torch_backend: str = "auto",
+        allow_downloads: bool = False,
+        base_environment: Path | None = None,
+        build_identity: Identity | None = None,
+        run_identity: Identity | None = None,
+        uv_cache: Path | None = None,
+        uv_cache_limit: Bytes | None = None,
+        extra_variables: Mapping[str, str] = NOTHING,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._root = root
+        self._sources = Sources(
+            index_url,
+            tuple(extra_index_urls),
+            tuple(find_links),
+            no_index,
+            torch_backend,
+            extra_variables,
+        )
+        self._default_python = default_python
+        self._resolve_ttl = resolve_ttl
+        self._allow_downloads = allow_downloads
+        self._base_environment = base_environment
+        self._protection = Protection.of(build_identity, run_identity)
+        self._uv_cache = uv_cache or root / "uv"
+        self._uv_cache_limit = uv_cache_limit
+        self._report = report
+        self._threads = blocking.Limit(4)
+        self._cache = EnvironmentCache(root, limit, self._threads)
+        self._parts: Parts | None = None
+
+    async def __aenter__(self) -> Self:
+        """Sweep what a dead process left. Raises Misconfigured when ``root`` cannot be used."""
+        builder = self._protection.builder
+        with disk_errors():
+            await self._call(self._cache.open)
+            self._protection.check(self._root)
+            places = Places(self._cache, self._uv_cache, builder, self._threads)
+            await self._call(places.open)
+            program = await usable_program(Path(uv.find_uv_bin()), builder, self._root)
+            mode = await self._call(lambda: link_mode(self._uv_cache / "wheels", self._root))
+            pythons = self._root / "pythons"
+            installer = Installer(program, self._sources, mode, pythons, self._allow_downloads)
+            resolver = Resolver(
+                self._root / "resolutions", self._resolve_ttl, places, installer, self._report
+            )
+            await self._call(resolver.open)
+        planner = Planner(
+            Interpreters(self._root / "interpreters.json", self._protection.runner, pythons),
+            resolver,
+            installer,
+            places,
+            default_python=self._default_python,
+            base_environment=self._base_environment,
+            threads=self._threads,
+            report=self._report,
+        )
+        builder_ = Builder(self._cache, places, installer, self._threads)
+        self._parts = Parts(planner, builder_, places)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing stays open: leases end with their blocks, builds with theirs."""
+        self._parts = None
+
+    @contextlib.asynccontextmanager
+    async def lease(self, spec: EnvironmentSpec) -> AsyncIterator[Environment]:
+        """Prepare the environment and keep it until the block ends; see ``Environments.lease``."""
+        begun = time.monotonic()
+        with disk_errors():
+            plan = await self._open_parts.planner.plan(spec)
+        try:
+            async with self._cache.leased(plan.key):
+                reused = await self._prepare(plan)
+                yield Leased(
+                    plan.key,
+                    self._cache.path(plan.key),
+                    time.monotonic() - begun,
+                    reused,
+                    plan,
+                )
+        finally:
+            with anyio.move_on_after(_MAKING_ROOM, shield=True):
+                await self._cache.evict()
+
+    @contextlib.asynccontextmanager
+    async def pin(self, key: str) -> AsyncIterator[None]:
+        """Keep a built environment that an adopted run uses, without preparing anything."""
+        async with self._cache.leased(key):
+            self._cache.touch(key)
+            yield
+
+    async def attach(self, environment: Environment, into: Path) -> Attachment:
+        """Make the environment usable from the new directory ``into``.
+
+        Where a run could have changed the shared copy it is looked at first, and built anew when
+        it was changed.
+        """
+        root = environment.root
+        with disk_errors():
+            known = await self._verified(environment)
+            python = await self._call(
+                lambda: attach.attach(root, known, into, self._protection.runner)
+            )
+        return Attachment(
+            python,
+            {"VIRTUAL_ENV": str(into), "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+            (into / "bin",),
+            (root,) if self._protection.needs_bind else (),
+        )
+
+    async def compile_later(self, environment: Environment) -> None:
+        """Compile its modules, at the lowest priority; for a task beside the first run.
+
+        Then keeps uv's own cache within its bound. Does nothing where all was done before.
+        """
+        async with self._cache.leased(environment.key), self._cache.building(environment.key):
+            await bytecode.compile_packages(environment.root, self._threads)
+        if self._uv_cache_limit is not None:
+            await self._open_parts.places.trim(self._uv_cache_limit)
+
+    @property
+    def _open_parts(self) -> Parts:
+        if self._parts is None:
+            raise RuntimeError("UvEnvironments is used outside of its async with block")
+        return self._parts
+
+    async def _prepare(self, plan: Plan) -> bool:
+        """Build unless it is there; tell whether it was."""
+        root = self._cache.path(plan.key)
+        reused = True
+        with disk_errors():
+            if not (root / manifest.NAME).exists():
+                async with self._cache.building(plan.key):
+                    if not (root / manifest.NAME).exists():
+                        await self._open_parts.builder.build(plan)
+                        reused = False
+                await self._cache.evict()
+            self._cache.touch(plan.key)
+        return reused
+
+    async def _verified(self, environment: Environment) -> Manifest:
+        root = environment.root
+        known = await self._call(lambda: self._unchanged(root))
+        if known is not None:
+            return known
+        if not isinstance(environment, Leased):
+            raise HostFault(f"the environment {environment.key} is not leased from here")
+        async with self._cache.building(environment.key):
+            known = await self._call(lambda: self._unchanged(root))
+            if known is not None:
+                return known
+            self._report(
+                f"environment {environment.key} was changed by an experiment; it is built anew"
+            )
+            return await self._open_parts.builder.build(environment.plan)
+
+    def _unchanged(self, root: Path) -> Manifest | None:
+        known = manifest.read(root)
+        if known is None or self._protection.is_by_ownership:
+            return known
+        return known if manifest.is_unchanged(root, known) else None
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        return await blocking.call(functools.partial(_without_stop, function), limit=self._threads)
+
+
+def _without_stop(function: Callable[[], T], _: blocking.Stop) -> T:
+    return function()

@@ -1,0 +1,97 @@
+"""The artifacts of one attempt: fetched before it runs, stored while and after."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+
+from runner.errors import HostFault
+from runner.lifecycle.artifact_forms import IMAGE, METADATA
+from runner.lifecycle.artifact_notes import Notes
+from runner.lifecycle.fetching import Fetcher
+from runner.lifecycle.uploading import Uploader
+from runner.lifecycle.workspace import Workspace
+from runner.model import Artifact, Bytes, Request
+from runner.stores.base import Store
+
+__all__ = ["METADATA", "Artifacts"]
+
+#: What the artifacts of an experiment that states no disk need may hold.
+_DEFAULT_BUDGET = Bytes(100 << 30)
+
+
+def _ignore(label: str, size: Bytes) -> None:
+    """Tell nobody."""
+
+
+class Artifacts:
+    """Between the stores and one workspace."""
+
+    def __init__(
+        self,
+        request: Request,
+        workspace: Workspace,
+        store_for: Callable[[Artifact], Awaitable[Store]],
+        *,
+        default_budget: Bytes = _DEFAULT_BUDGET,
+        at_once: int = 4,
+    ) -> None:
+        """Raises BadField for a label that cannot be a directory of the workspace."""
+        notes = Notes(workspace)
+        self._workspace = workspace
+        self._default_budget = default_budget
+        #: An image is the sandbox's to fetch, never ours.
+        self._artifacts = {
+            label: artifact for label, artifact in request.artifacts.items() if label != IMAGE
+        }
+        for label in self._artifacts:
+            workspace.directory(label)
+        self._fetcher = Fetcher(workspace, notes, store_for, at_once=at_once)
+        self._uploader = Uploader(request, workspace, notes, store_for, at_once=at_once)
+
+    @property
+    def has_metadata(self) -> bool:
+        """The experiment wants metadata to be kept."""
+        return METADATA in self._artifacts and self._artifacts[METADATA].mutable
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what the objects stored last had to leave out (outward links, pipes)."""
+        return tuple(self._uploader.warnings.values())
+
+    async def fetch(self, budget: Bytes) -> tuple[str, ...]:
+        """Fetch all, at most ``budget`` bytes together (0: not stated), and make every directory.
+
+        Returns sentences for the experiment's output about what was tolerated. Raises
+        ArtifactMissing, ArtifactBad, OutOfDisk, HostFault, StoreUnavailable, each naming label and
+        location.
+        """
+        wanted = [self._artifacts[label] for label in self._artifacts if label != METADATA]
+        warnings = await self._fetcher.fetch(wanted, budget or self._default_budget)
+        try:
+            for label in self._artifacts:
+                self._workspace.make(label)
+        except OSError as error:
+            raise HostFault(f"no directory for an artifact can be made: {error}") from error
+        return warnings
+
+    async def upload(
+        self,
+        labels: Collection[str] | None = None,
+        *,
+        final: bool,
+        on_stored: Callable[[str, Bytes], None] = _ignore,
+    ) -> dict[str, Bytes]:
+        """Store what changed of the mutable artifacts (of ``labels``); return what, with sizes.
+
+        ``retval`` only when ``final``, after all others are there; so never for a run that was
+        stopped half way. One that fails does not stop the others: all are named by the error at
+        the end, whose kind says whether trying again is worth while (StoreUnavailable, OutOfDisk,
+        HostFault) or not (ArtifactMissing for what is denied, ArtifactBad). ``retval`` is held back
+        while it is. Called again, it stores only what is not stored yet.
+        """
+        chosen = [
+            artifact
+            for label, artifact in self._artifacts.items()
+            if artifact.mutable and (labels is None or label in labels)
+        ]
+        return await self._uploader.upload(chosen, final=final, on_stored=on_stored)

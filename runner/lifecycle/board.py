@@ -1,0 +1,48 @@
+"""The board of attempts under way: what status shows, and where cancel finds its target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runner.lifecycle.record import Record
+from runner.lifecycle.stopper import Stopper
+
+
+@dataclass(eq=False)
+class Entry:
+    """One attempt under way."""
+
+    record: Record
+    stopper: Stopper = field(default_factory=Stopper)
+    #: For people: ``fetching``, ``building``, ``running``, ``uploading``, ``settling``.
+    stage: str = "fetching"
+    #: The captured output, once there is a workspace.
+    output: Path | None = None
+
+
+class Board:
+    """Everything that this daemon is doing."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(list(self._entries.values()))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def enter(self, entry: Entry) -> None:
+        """Show an attempt."""
+        self._entries[entry.record.run] = entry
+
+    def leave(self, run: str) -> None:
+        """Take an attempt off the board."""
+        self._entries.pop(run, None)
+
+    def find(self, key: str) -> Entry | None:
+        """Find an attempt by its experiment's key; the latest where there are several."""
+        found = [entry for entry in self if entry.record.key == key]
+        return found[-1] if found else None

@@ -1,0 +1,160 @@
+"""Stores what a running experiment has made so far, again and again, and once more at its end."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+
+from runner import blocking
+from runner.errors import HostFault, RunnerError
+from runner.lifecycle.artifacts import METADATA, Artifacts
+from runner.lifecycle.regular import open_regular
+from runner.lifecycle.workspace import Workspace
+from runner.model import Bytes
+
+#: Scraping is Python at work: more than one thread at a time would only slow the event loop.
+_LIMIT = blocking.Limit(1)
+_CHUNK = 256 << 10
+
+
+class Scrapes(Protocol):
+    """What finds metadata in the output as it grows; ``metadata.Scraper``."""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the output."""
+
+    def close(self) -> None:
+        """Take a last line that has no end."""
+
+    def document(self) -> bytes:
+        """Return the document so far; empty while there is none."""
+
+
+async def _nobody(_: object) -> None:
+    """Tell nobody."""
+
+
+class Checkpoints:
+    """Saves one attempt's mutable artifacts, its metadata freshly scraped before each time."""
+
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        workspace: Workspace,
+        scraper: Scrapes,
+        *,
+        accession: str,
+        interval: timedelta | None,
+        on_saved: Callable[[Mapping[str, Bytes]], Awaitable[None]] = _nobody,
+        on_failed: Callable[[RunnerError], Awaitable[None]] = _nobody,
+    ) -> None:
+        """``interval`` lies between the end of one checkpoint and the next; ``None``: none."""
+        self._artifacts = artifacts
+        self._workspace = workspace
+        self._scraper = scraper
+        self._name = f"scrape-host-{accession}.json"
+        self._interval = interval
+        self._on_saved = on_saved
+        self._on_failed = on_failed
+        self._offset = 0
+
+    async def keep(self) -> None:
+        """Save at each interval until cancelled. One that fails is reported, and the next tried."""
+        if self._interval is None:
+            return
+        while True:
+            await anyio.sleep(self._interval.total_seconds())
+            try:
+                await self._save(final=False)
+            except RunnerError as error:
+                await self._on_failed(error)
+
+    async def last(self) -> Mapping[str, Bytes]:
+        """Save what the ended experiment left, ``retval`` at the very end.
+
+        Raises what ``Artifacts.upload`` raises. May be called again then: what was stored is not
+        stored again.
+        """
+        return await self._save(final=True)
+
+    async def _save(self, *, final: bool) -> Mapping[str, Bytes]:
+        if self._artifacts.has_metadata:
+            try:
+                await blocking.call(lambda stop: self._scrape(stop, final=final), limit=_LIMIT)
+            except HostFault as error:  # results are worth more than what is said about them
+                await self._on_failed(error)
+        stored = await self._artifacts.upload(final=final)
+        await self._on_saved(stored)
+        return stored
+
+    def _scrape(self, stop: blocking.Stop, *, final: bool) -> None:
+        try:
+            self._feed(stop)
+            if final:
+                self._scraper.close()
+            self._write(self._scraper.document())
+        except OSError as error:
+            raise HostFault(f"metadata cannot be kept in the workspace: {error}") from error
+
+    def _feed(self, stop: blocking.Stop) -> None:
+        try:
+            descriptor = open_regular(self._workspace.log, os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        with os.fdopen(descriptor, "rb") as log:
+            log.seek(self._offset)
+            while data := log.read(_CHUNK):
+                stop.check()
+                self._scraper.feed(data)
+                self._offset += len(data)
+
+    def _write(self, document: bytes) -> None:
+        """Replace the file whole: an upload beside us must not see half of it."""
+        path = self._workspace.directory(METADATA) / self._name
+        if not document:
+            path.unlink(missing_ok=True)
+            return
+        with suppress(FileExistsError):
+            path.parent.mkdir(mode=0o700)
+        new = self._workspace.private / self._name
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(document)
+        new.rename(path)
+
+
+def append_note(log: Path, text: str) -> None:
+    """Append the runner's own lines to an experiment's output, below what is there already.
+
+    An output that is no file, as a fetched archive or the experiment may have left it, is put
+    aside. Raises HostFault.
+    """
+    if not text:
+        return
+    try:
+        log.parent.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(log.lstat().st_mode):
+                log.rename(log.with_name(f"{log.name}.aside"))
+        descriptor = open_regular(log, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size:
+                file.seek(size - 1)
+                text = text if file.read(1) == b"\n" else f"\n{text}"
+            file.write(text.encode(errors="backslashreplace"))
+    except OSError as error:
+        raise HostFault(f"nothing can be written to the experiment's output: {error}") from error
+
+
+def banner(attempt: int, host: str, previous_cause: str | None) -> str:
+    """Return the line that parts an attempt's output from that of the attempts before it."""
+    before = f"; attempt {attempt - 1} ended with: {previous_cause}" if previous_cause else ""
+    return f"--- studio-runner: attempt {attempt} on {host}{before} ---\n"

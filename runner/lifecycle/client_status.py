@@ -1,0 +1,147 @@
+"""The client's own object for an experiment: ``experiments/KEY`` in its database."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from runner.errors import RunnerError
+from runner.model import Location, Request
+from runner.stores.base import Conflict, NotFound, Store
+
+_MAX_BODY = 16 << 20
+#: Lost races against the client's own writing before the status is left as it is.
+_TRIES = 5
+
+
+def database_location(request: Request) -> Location | None:
+    """Return where the client keeps the experiment; ``None`` for databases not spoken here."""
+    database = request.database
+    if database.type != "local" or not database.endpoint.startswith("/"):
+        return None
+    parts = (database.endpoint.rstrip("/"), database.bucket, "experiments", request.experiment.key)
+    return Location("file", "", "", "/".join(part for part in parts if part))
+
+
+class ClientStatus:
+    """Writes what a client's ``studio-runs list`` shows, and reads whether somebody said stop.
+
+    Nothing here ever fails an experiment: trouble comes back as a sentence for its output, each
+    sentence once, empty when all is well. Unknown fields of the object are kept.
+    """
+
+    #: How often the client's own worker looks whether it was stopped.
+    poll_seconds = 10.0
+
+    def __init__(
+        self,
+        request: Request,
+        store_for: Callable[[Location], Awaitable[Store]],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._request = request
+        self._location = database_location(request)
+        self._store_for = store_for
+        self._clock = clock
+        self._said: set[str] = set()
+        self._seen_version = ""
+        self._stopped = False
+
+    async def started(self) -> str:
+        """Show the experiment as running; one that a client has stopped stays stopped."""
+
+        def change(now: float, document: Mapping[str, Any]) -> Mapping[str, Any]:
+            status = "stopped" if document.get("status") == "stopped" else "running"
+            return {"status": status, "time_started": now}
+
+        return await self._update(change)
+
+    async def checkpoint(self) -> str:
+        """Show when the mutable artifacts were stored last."""
+        return await self._update(lambda now, _: {"time_last_checkpoint": now})
+
+    async def finished(self) -> str:
+        """Show the end; clients know no other word for it, whatever the outcome."""
+        return await self._update(lambda now, _: {"status": "finished", "time_finished": now})
+
+    async def is_stopped(self) -> bool:
+        """Tell whether a client has set the status to ``stopped``; no when it cannot be read."""
+        if self._location is None:
+            return False
+        try:
+            store = await self._store_for(self._location)
+            version = (await store.stat(self._location)).version
+            if version != self._seen_version:
+                document = _document(await self._read(store, self._location))
+                self._stopped = document.get("status") == "stopped"
+                self._seen_version = version
+        except (RunnerError, ValueError):
+            return False
+        return self._stopped
+
+    async def _update(self, change: Callable[[float, Mapping[str, Any]], Mapping[str, Any]]) -> str:
+        if self._location is None:
+            return self._once(self._why_not())
+        try:
+            store = await self._store_for(self._location)
+            for _ in range(_TRIES):
+                try:
+                    await self._rewrite(store, self._location, change)
+                except Conflict:
+                    continue
+                return ""
+        except NotFound:
+            trouble = "it is not there; was it deleted?"
+        except (RunnerError, ValueError) as error:
+            trouble = str(error)
+        else:
+            trouble = "somebody else keeps changing it"
+        return self._once(f"the client's status object {self._location} is not kept: {trouble}")
+
+    async def _rewrite(
+        self,
+        store: Store,
+        location: Location,
+        change: Callable[[float, Mapping[str, Any]], Mapping[str, Any]],
+    ) -> None:
+        version = (await store.stat(location)).version
+        document = _document(await self._read(store, location))
+        document |= change(self._clock(), document)
+        await store.put_if(location, json.dumps(document).encode(), version)
+
+    async def _read(self, store: Store, location: Location) -> bytes:
+        return await store.read(location, lambda stream: stream.read(_MAX_BODY))
+
+    def _why_not(self) -> str:
+        database = self._request.database
+        if not database.type:
+            return ""  # the request names no database: there is nothing that anybody waits for
+        if database.type == "local":
+            return (
+                f"config.database.endpoint is {database.endpoint!r}, not an absolute path: "
+                "the client's status of this experiment is not kept"
+            )
+        return (
+            f"config.database.type is {database.type!r}: the status of this experiment is not "
+            "written there, so the client goes on showing it as waiting"
+        )
+
+    def _once(self, sentence: str) -> str:
+        if sentence in self._said:
+            return ""
+        self._said.add(sentence)
+        return sentence
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    """Raises ValueError."""
+    try:
+        document = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - one error for all bad content
+    return document

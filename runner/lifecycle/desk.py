@@ -1,0 +1,153 @@
+"""The daemon's answers to the command line: status, logs, cancel, drain, detach."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from runner import blocking
+from runner.errors import QueueUnavailable
+from runner.lifecycle.board import Entry
+from runner.lifecycle.loop import Loop
+from runner.lifecycle.parts import Parts
+from runner.model import Capacity, Cause
+
+Item = dict[str, Any]
+Answer = Callable[[Item], AsyncIterator[Item]]
+
+_FOLLOW_PAUSE = 0.2
+_CHUNK = 1 << 16
+_READS = blocking.Limit(4)
+
+
+class Desk:
+    """One handler per verb of the control socket."""
+
+    def __init__(self, parts: Parts, loop: Loop, *, detach: Callable[[], None]) -> None:
+        self._parts = parts
+        self._loop = loop
+        self._detach = detach
+        self._started = time.time()
+
+    @property
+    def handlers(self) -> Mapping[str, Answer]:
+        """The verbs."""
+        return {
+            "status": self.status,
+            "logs": self.logs,
+            "cancel": self.cancel,
+            "drain": self.drain,
+            "detach": self.detach,
+        }
+
+    async def status(self, _: Item) -> AsyncIterator[Item]:
+        """Give one item: the daemon, what runs, what ended lately."""
+        ledger = self._parts.intake.ledger
+        yield {
+            "daemon": {
+                "pid": os.getpid(),
+                "host": self._parts.host,
+                "started": self._started,
+                "draining": self._loop.is_draining,
+                "capacity": _capacity(ledger.total),
+                "free": _capacity(ledger.free),
+                "queues": [item async for item in self._queues()],
+            },
+            "running": [_entry(entry) for entry in self._parts.board],
+            "recent": [asdict(ending) for ending in self._parts.history.endings],
+        }
+
+    async def logs(self, arguments: Item) -> AsyncIterator[Item]:
+        """Give the output of a run under way as items of text, to its end where ``follow`` is."""
+        entry = self._parts.board.find(str(arguments.get("key", "")))
+        if entry is None:
+            return
+        yield {"attempt": entry.record.attempt, "stage": entry.stage}
+        offset = 0
+        while True:
+            is_over = self._parts.board.find(entry.record.key) is not entry
+            if entry.output is not None:
+                text, offset = await _read_on(entry.output, offset)
+                if text:
+                    yield {"text": self._parts.redactor.redact(text)}
+                    continue
+            if is_over or not arguments.get("follow"):
+                return
+            await anyio.sleep(_FOLLOW_PAUSE)
+
+    async def cancel(self, arguments: Item) -> AsyncIterator[Item]:
+        """Stop an attempt; its message is settled and does not come back."""
+        key = str(arguments.get("key", ""))
+        entry = self._parts.board.find(key)
+        if entry is None:
+            yield {"cancelled": False, "reason": f"nothing of the key {key!r} runs here"}
+            return
+        entry.stopper.stop(Cause.CANCELLED, "cancelled by the operator")
+        yield {"cancelled": True, "reason": ""}
+
+    async def drain(self, _: Item) -> AsyncIterator[Item]:
+        """Receive nothing more; a second call stops what runs."""
+        self._loop.drain()
+        yield {"draining": True, "running": len(self._parts.board)}
+
+    async def detach(self, _: Item) -> AsyncIterator[Item]:
+        """Leave, and leave every run to the next daemon."""
+        yield {"detached": True, "running": len(self._parts.board)}
+        self._detach()
+
+    async def _queues(self) -> AsyncIterator[Item]:
+        for queue in list(self._loop.queues.values()):
+            try:
+                waiting = await queue.depth()
+            except QueueUnavailable:
+                waiting = None
+            yield {"name": queue.name, "broker": queue.broker, "waiting": waiting}
+
+
+def _capacity(capacity: Capacity) -> Item:
+    return {
+        "cores": capacity.cores,
+        "memory": capacity.memory,
+        "disk": capacity.disk,
+        "gpus": [gpu.uuid for gpu in capacity.gpus],
+    }
+
+
+def _entry(entry: Entry) -> Item:
+    record = entry.record
+    return {
+        "key": record.key,
+        "queue": record.message.queue,
+        "project": record.experiment_project,
+        "attempt": record.attempt,
+        "phase": entry.stage,
+        "since": record.claimed_at,
+        "cores": record.allocation.cores,
+        "memory": record.allocation.memory,
+        "gpus": list(record.allocation.gpus),
+        "run": record.run,
+        "output": str(entry.output) if entry.output else None,
+    }
+
+
+async def _read_on(path: Path, offset: int) -> tuple[str, int]:
+    def read(_: blocking.Stop) -> bytes:
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read(_CHUNK)
+        except OSError:
+            return b""
+
+    data = await blocking.call(read, limit=_READS)
+    # A character may not be all there yet; the decoder says how much of it is.
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(data)
+    return text, offset + len(data) - len(decoder.getstate()[0])

@@ -1,0 +1,131 @@
+"""What the broker is told about an outcome: pure, total, one disposition for each (design 5.15)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from runner.model import (
+    Ack,
+    Bury,
+    Cause,
+    Completed,
+    Deferred,
+    Disposition,
+    Outcome,
+    Release,
+)
+
+NO_DELAY = timedelta(0)
+
+#: Retried, and counted, unless nothing is left of ``max_attempts``; then buried.
+RETRIED = frozenset(
+    {
+        Cause.OUT_OF_DISK,
+        Cause.GPU_FAULT,
+        Cause.SANDBOX_UNAVAILABLE,
+        Cause.STORE_UNAVAILABLE,
+        Cause.HOST_FAULT,
+        Cause.ORPHANED,
+        Cause.INTERNAL,
+    }
+)
+#: Acknowledged at once, since output and reason are stored, unless somebody wants them retried.
+FINAL = frozenset(
+    {
+        Cause.EXIT,
+        Cause.SIGNAL,
+        Cause.OUT_OF_MEMORY,
+        Cause.TIME_LIMIT,
+        Cause.LIFETIME,
+        Cause.ARTIFACT_MISSING,
+        Cause.ARTIFACT_BAD,
+        Cause.REQUIREMENTS,
+        Cause.PYTHON_MISSING,
+    }
+)
+#: Given back at once and not counted: the experiment had no part in it.
+INTERRUPTED = frozenset({Cause.DRAINED, Cause.LEASE_LOST})
+#: Given back for as long as possible: somebody else may have a use for it.
+FOR_OTHERS = frozenset({Cause.TOO_BIG, Cause.NOT_A_REQUEST, Cause.NO_ROOM})
+GIVEN_BACK = INTERRUPTED | FOR_OTHERS
+#: Over, whoever brought it to its end. ``NOT_OURS`` is over where it is no ``Deferred``: the
+#: experiment's record says that it has ended before.
+OVER = frozenset({Cause.COMPLETED, Cause.CANCELLED, Cause.NOT_OURS})
+#: An expired lifetime stays expired.
+NEVER_RETRIED = frozenset({Cause.LIFETIME})
+#: What a message that brings down a daemon looks like afterwards.
+_POISONOUS = frozenset({Cause.HOST_FAULT, Cause.ORPHANED, Cause.INTERNAL})
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often an experiment is tried, for what, and how long we wait in between."""
+
+    max_attempts: int = 3
+    #: Causes that are retried besides those in ``RETRIED``.
+    retry_on: frozenset[Cause] = frozenset()
+    base_delay: timedelta = timedelta(seconds=30)
+    longest_delay: timedelta = timedelta(minutes=15)
+    #: A message that the broker has handed out so often, and that then fails for a reason that
+    #: may be the message itself, is buried whatever the count of attempts says.
+    fuse: int = 30
+
+    def wished(self, names: Iterable[str], max_attempts: int | None) -> RetryPolicy:
+        """Add what a request wants: further causes by name, its own number of attempts."""
+        known = {cause.value: cause for cause in Cause}
+        return replace(
+            self,
+            retry_on=self.retry_on | {known[name] for name in names if name in known},
+            max_attempts=max_attempts or self.max_attempts,
+        )
+
+    def retries(self, cause: Cause) -> bool:
+        """Say whether this cause is worth another attempt, as long as there are any left."""
+        return cause not in NEVER_RETRIED and (
+            cause in RETRIED or (cause in FINAL and cause in self.retry_on)
+        )
+
+    def delay(self, attempt: int) -> timedelta:
+        """Return the wait after the ``attempt``-th counted attempt: doubling, up to the longest."""
+        doublings = min(max(attempt - 1, 0), 32)
+        return min(self.base_delay * (1 << doublings), self.longest_delay)
+
+
+def counts(outcome: Outcome) -> bool:
+    """Say whether this outcome uses up one of the attempts."""
+    return not isinstance(outcome, Deferred) and outcome.cause in RETRIED | FINAL
+
+
+def dispose(
+    outcome: Outcome, *, attempt: int, policy: RetryPolicy, receive_count: int
+) -> Disposition:
+    """Decide what becomes of the message.
+
+    ``attempt`` is the number of counted attempts so far, this one included if it counts;
+    ``receive_count`` is the broker's own count, used as nothing but a fuse.
+    """
+    if isinstance(outcome, Deferred):
+        return Release(outcome.delay)
+    if isinstance(outcome, Completed) or outcome.cause in OVER:
+        return Ack()
+    if outcome.cause in GIVEN_BACK:
+        return Release(NO_DELAY if outcome.cause in INTERRUPTED else policy.longest_delay)
+    if outcome.cause is Cause.BAD_REQUEST:
+        return Bury(outcome.detail or outcome.cause.value)
+    return _after_failure(outcome, attempt, policy, receive_count)
+
+
+def _after_failure(
+    outcome: Outcome, attempt: int, policy: RetryPolicy, receive_count: int
+) -> Disposition:
+    cause = outcome.cause
+    is_poison = cause in _POISONOUS and receive_count >= policy.fuse
+    if policy.retries(cause) and attempt < policy.max_attempts and not is_poison:
+        return Release(policy.delay(attempt))
+    if cause in FINAL:
+        return Ack()
+    times = f"handed out {receive_count} times" if is_poison else f"{attempt} attempts"
+    said = f": {outcome.detail}" if outcome.detail else ""
+    return Bury(f"{cause.value} after {times}{said}")

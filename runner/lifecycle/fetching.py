@@ -1,0 +1,166 @@
+"""Brings artifacts from their stores into the workspace, each tree whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+import anyio
+
+from runner import blocking
+from runner.archives.signature import signature
+from runner.archives.unpack import Unpacked, file_name_of, place_file, unpack
+from runner.errors import ArtifactBad, ArtifactMissing, HostFault, OutOfDisk, RunnerError
+from runner.lifecycle.artifact_notes import Note, Notes
+from runner.lifecycle.removal import remove_tree
+from runner.lifecycle.workspace import Workspace
+from runner.model import Artifact, Bytes
+from runner.stores.base import AccessDenied, NotFound, Store
+
+#: Hashing and handing over: work of the disk, whatever the network does beside it.
+_LIMIT = blocking.Limit(4)
+
+
+class Fetcher:
+    """Fetches the artifacts of one attempt."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        notes: Notes,
+        store_for: Callable[[Artifact], Awaitable[Store]],
+        *,
+        at_once: int,
+    ) -> None:
+        self._workspace = workspace
+        self._notes = notes
+        self._store_for = store_for
+        self._at_once = at_once
+        self._warnings: list[str] = []
+
+    async def fetch(self, artifacts: Iterable[Artifact], budget: Bytes) -> tuple[str, ...]:
+        """Fetch side by side, together no more than ``budget``; return sentences about oddities.
+
+        Each is given its share of the budget, by the size it has in the store. One that unpacks to
+        more is fetched again when all others are there, with everything that they left.
+        """
+        sizes: dict[str, int] = {}
+        by_label = {artifact.label: artifact for artifact in artifacts}
+        await self._side_by_side(lambda one: self._look(one, sizes), by_label.values())
+        there = sum(sizes.values())
+        if there > budget:
+            raise ArtifactBad(
+                f"the artifacts hold {there} bytes already as they are stored, and the experiment "
+                f"may use {budget} bytes of disk: raise resources_needed.hdd"
+            )
+        left, large = int(budget), []
+
+        async def within_share(artifact: Artifact) -> None:
+            nonlocal left
+            share = _share(sizes[artifact.label], there, len(sizes), budget)
+            try:
+                left -= await self._bring(artifact, share)
+            except ArtifactBad:
+                if len(sizes) == 1:
+                    raise
+                large.append(artifact)
+
+        await self._side_by_side(within_share, [by_label[label] for label in sorted(sizes)])
+        for artifact in large:
+            left -= await self._bring(artifact, Bytes(left))
+        return tuple(self._warnings)
+
+    async def _look(self, artifact: Artifact, sizes: dict[str, int]) -> None:
+        """Note the size of an artifact that is there."""
+        try:
+            store = await self._store_for(artifact)
+            sizes[artifact.label] = (await store.stat(artifact.location)).size
+        except (NotFound, AccessDenied) as error:
+            self._absent(artifact, error)
+
+    def _absent(self, artifact: Artifact, error: RunnerError) -> None:
+        name = f"artifact {artifact.label!r}"
+        if isinstance(error, NotFound):
+            if not artifact.mutable:
+                raise ArtifactMissing(
+                    f"{name} is not at {artifact.location}: upload it there and submit again"
+                ) from error
+            return
+        # Object stores also deny what does not exist, to whoever may not list. A file that is
+        # denied to us now will be denied after ten hours of training, too.
+        if not artifact.mutable or artifact.location.scheme == "file":
+            raise ArtifactMissing(f"{name} cannot be read: {error}") from error
+        self._warnings.append(f"{name} was not fetched: {error}")
+
+    async def _bring(self, artifact: Artifact, budget: Bytes) -> int:
+        """Fetch, unpack, and put in place; return the bytes on disk."""
+        staged = self._workspace.private / "fetch" / artifact.label
+        try:
+            store = await self._store_for(artifact)
+            unpacked = await store.read(
+                artifact.location, lambda stream: _take(artifact, stream, staged, budget)
+            )
+            found = await blocking.call(lambda _: self._settle(artifact, staged), limit=_LIMIT)
+        except (NotFound, AccessDenied) as error:
+            self._absent(artifact, error)
+            return 0
+        except (ArtifactBad, OutOfDisk) as error:
+            raise type(error)(
+                f"artifact {artifact.label!r} ({artifact.location}): {error}"
+            ) from error
+        except OSError as error:
+            raise HostFault(f"artifact {artifact.label!r} cannot be kept: {error}") from error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await blocking.call(lambda _: remove_tree(staged), limit=_LIMIT)
+        if artifact.mutable:
+            note = Note(found, single=unpacked.single, had_content=unpacked.members > 0)
+            self._notes.keep(artifact.label, note)
+        return unpacked.bytes
+
+    def _settle(self, artifact: Artifact, staged: Path) -> str:
+        self._workspace.hand_over(staged)
+        found = signature(staged) if artifact.mutable else ""
+        place = self._workspace.directory(artifact.label)
+        remove_tree(place)
+        staged.rename(place)
+        return found
+
+    async def _side_by_side(
+        self, act: Callable[[Artifact], Awaitable[None]], artifacts: Iterable[Artifact]
+    ) -> None:
+        """Run ``act`` for each; the first error ends all others and comes out bare."""
+        room, errors = anyio.Semaphore(self._at_once), list[RunnerError]()
+        async with anyio.create_task_group() as group:
+
+            async def run(artifact: Artifact) -> None:
+                async with room:
+                    try:
+                        await act(artifact)
+                    except RunnerError as error:
+                        errors.append(error)
+                        group.cancel_scope.cancel()
+
+            for artifact in artifacts:
+                group.start_soon(run, artifact)
+        if errors:
+            raise errors[0]
+
+
+def _take(artifact: Artifact, stream: BinaryIO, staged: Path, budget: Bytes) -> Unpacked:
+    staged.mkdir(mode=0o700, parents=True)
+    if artifact.unpack:
+        return unpack(stream, staged, budget=budget)
+    name = file_name_of(artifact.location.key)
+    return Unpacked(place_file(stream, staged / name, budget=budget), 1)
+
+
+def _share(size: int, there: int, count: int, budget: int) -> Bytes:
+    """Return the part of the budget for an artifact of ``size``; all parts fit in it together.
+
+    What the stored sizes leave is given half by size and half by heads: large ones are compressed
+    as well as small ones are.
+    """
+    slack = budget - there
+    return Bytes(size + slack // (2 * count) + slack * size // (2 * max(there, 1)))

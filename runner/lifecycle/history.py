@@ -1,0 +1,77 @@
+"""What ended lately: a short file that status shows, also when no daemon runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_KEPT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """One settled attempt."""
+
+    key: str
+    queue: str
+    project: str
+    attempt: int
+    cause: str
+    exit_code: int | None
+    detail: str
+    #: What became of the message: ``acked``, ``released`` or ``buried``.
+    settled: str
+    #: Seconds since the epoch.
+    ended: float
+    #: From the claim to the settling.
+    seconds: float
+
+
+class History:
+    """Appends endings to ``<state-dir>/recent.jsonl`` and keeps the file short."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._endings = list(read(file))
+
+    @property
+    def endings(self) -> Sequence[Ending]:
+        """The latest endings, oldest first."""
+        return self._endings
+
+    def add(self, ending: Ending) -> None:
+        """Remember an ending. What cannot be written is still shown while the daemon lives."""
+        self._endings.append(ending)
+        try:
+            if len(self._endings) > 2 * _KEPT:
+                self._shorten()
+            else:
+                with self._file.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(ending)) + "\n")
+        except OSError:
+            # A full disk must not turn a finished experiment into a failed one.
+            return
+
+    def _shorten(self) -> None:
+        del self._endings[:-_KEPT]
+        temporary = self._file.with_suffix(".new")
+        lines = (json.dumps(asdict(ending)) + "\n" for ending in self._endings)
+        temporary.write_text("".join(lines), encoding="utf-8")
+        temporary.rename(self._file)
+
+
+def read(file: Path) -> Sequence[Ending]:
+    """Read the endings that a daemon wrote, oldest first; lines that it cut short are skipped."""
+    endings: list[Ending] = []
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return endings
+    for line in lines[-_KEPT:]:
+        try:
+            endings.append(Ending(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return endings

@@ -1,0 +1,115 @@
+"""Puts the pieces of one attempt together: its workspace, artifacts, claim and client status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from runner import log
+from runner.errors import RunnerError
+from runner.lifecycle.accession import accession_id
+from runner.lifecycle.artifacts import Artifacts
+from runner.lifecycle.attempt import Attempt
+from runner.lifecycle.board import Entry
+from runner.lifecycle.checkpoints import Checkpoints
+from runner.lifecycle.claim import Claim, Claims, Owner, claim_artifact
+from runner.lifecycle.client_status import ClientStatus
+from runner.lifecycle.limits import checkpoint_interval
+from runner.lifecycle.metadata import Scraper
+from runner.lifecycle.parts import Parts
+from runner.lifecycle.workspace import Workspace
+from runner.model import Artifact, Bytes, Location, News, Report, Request
+from runner.stores.base import Store
+
+_log = log.get_logger(__name__)
+
+
+async def claims_for(parts: Parts, request: Request, entry: Entry) -> Claims:
+    """Return what asks for the experiment on behalf of this attempt. Raises RequestError."""
+    record = entry.record
+    artifact = claim_artifact(request)
+    store = None
+    if artifact is not None:
+        store = await parts.store_for(artifact, request, record.broker)
+    return Claims(
+        store,
+        request,
+        Owner(parts.host, parts.owner, record.run),
+        parts.options.claim_lease,
+        parts.observations,
+        receive_count=record.message.receive_count,
+    )
+
+
+async def new_attempt(parts: Parts, request: Request, entry: Entry, claim: Claim) -> Attempt:
+    """Make a workspace and everything that works in it. Raises HostFault, RequestError."""
+    workspace = Workspace.create(parts.working_dir, request.experiment.key, parts.identity)
+    entry.record = entry.record.but(workspace=workspace.root)
+    parts.records.write(entry.record)
+    return _attempt(parts, request, entry, claim, workspace)
+
+
+async def attempt_again(parts: Parts, request: Request, entry: Entry, claim: Claim) -> Attempt:
+    """Open the workspace that an earlier daemon made. Raises HostFault."""
+    root = entry.record.workspace
+    assert root is not None  # noqa: S101 - the record of a run always has one
+    return _attempt(parts, request, entry, claim, Workspace.at(root, parts.identity))
+
+
+def status_for(parts: Parts, request: Request, entry: Entry) -> ClientStatus:
+    """Return what keeps the client's own record of the experiment."""
+
+    async def store_for(location: Location) -> Store:
+        return await parts.store_for(location, request, entry.record.broker)
+
+    return ClientStatus(request, store_for)
+
+
+def _attempt(
+    parts: Parts, request: Request, entry: Entry, claim: Claim, workspace: Workspace
+) -> Attempt:
+    record, options = entry.record, parts.options
+    entry.output = workspace.log
+    status = status_for(parts, request, entry)
+
+    async def store_for(artifact: Artifact) -> Store:
+        return await parts.store_for(artifact, request, record.broker)
+
+    async def saved(stored: Mapping[str, Bytes]) -> None:
+        warning = await status.checkpoint()
+        await _tell(parts, entry, f"stored {', '.join(stored) or 'nothing new'}", warning)
+
+    async def failed(error: RunnerError) -> None:
+        _log.warning("checkpoint failed", key=record.key, trouble=str(error))
+
+    artifacts = Artifacts(request, workspace, store_for, default_budget=options.default_disk)
+    checkpoints = Checkpoints(
+        artifacts,
+        workspace,
+        Scraper(wrap=options.wrap_log_lines),
+        accession=accession_id(parts.host, record.claimed_at),
+        interval=_interval(parts, request),
+        on_saved=saved,
+        on_failed=failed,
+    )
+    return Attempt(parts, request, entry, claim, workspace, artifacts, checkpoints, status)
+
+
+def _interval(parts: Parts, request: Request) -> timedelta | None:
+    return checkpoint_interval(request, parts.options.checkpoint_interval)
+
+
+async def _tell(parts: Parts, entry: Entry, text: str, warning: str) -> None:
+    record = entry.record
+    if warning:
+        _log.warning("client status", key=record.key, trouble=warning)
+    await parts.report(
+        Report(
+            News.CHECKPOINTED,
+            f"{record.key}: {text}",
+            queue=record.message.queue,
+            key=record.key,
+            project=record.experiment_project,
+            attempt=record.attempt,
+        )
+    )

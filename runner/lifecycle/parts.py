@@ -1,0 +1,74 @@
+"""What an attempt works with: the seams and the numbers, put together once by ``app.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from runner.environments.base import Environments
+from runner.lifecycle.board import Board
+from runner.lifecycle.claim import Observations
+from runner.lifecycle.disposition import RetryPolicy
+from runner.lifecycle.history import History
+from runner.lifecycle.intake import Intake
+from runner.lifecycle.keeper import Keeper
+from runner.lifecycle.record import Records
+from runner.model import Artifact, Bytes, Identity, Location, Report, Request
+from runner.redaction import Redactor
+from runner.sandboxes.base import Sandbox
+from runner.stores.base import Store
+
+StoreFor = Callable[[Artifact | Location, Request, str], Awaitable[Store]]
+"""What is wanted, the request, the broker's name -> the store. Raises RequestError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The operator's numbers for attempts; every default is in ``docs/defaults.md``."""
+
+    duration_cap: timedelta
+    kill_grace: timedelta
+    orphan_timeout: timedelta
+    output_limit: Bytes
+    #: Used when the request names no interval; ``None``: no checkpoints.
+    checkpoint_interval: timedelta | None
+    #: Budget for artifacts when the request states no disk need.
+    default_disk: Bytes
+    claim_lease: timedelta
+    retry: RetryPolicy
+    #: How long a finished result waits for a store that does not answer.
+    upload_patience: timedelta
+    #: The environment that experiments start from; never the daemon's own.
+    base_variables: Mapping[str, str]
+    wrap_log_lines: bool = True
+    keep_workspaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One daemon's parts."""
+
+    #: Unique to this daemon's state directory, stable over restarts.
+    owner: str
+    host: str
+    working_dir: Path
+    keeper: Keeper
+    intake: Intake
+    records: Records
+    history: History
+    board: Board
+    observations: Observations
+    environments: Environments
+    sandbox: Sandbox
+    store_for: StoreFor
+    report: Callable[[Report], Awaitable[None]]
+    redactor: Redactor
+    options: Options
+    #: Starts work that no attempt waits for; its errors are logged, the daemon's end cancels it.
+    background: Callable[[Callable[[], Awaitable[None]]], None]
+    #: The user experiments run as; ``None``: the daemon's own.
+    identity: Identity | None = None
+    #: Further directories that experiments must not change; for sandboxes that can tell.
+    protected: tuple[Path, ...] = field(default_factory=tuple)

@@ -1,0 +1,162 @@
+"""The run record: what the next daemon must know of an attempt when this one dies."""
+
+from __future__ import annotations
+
+import base64
+import enum
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from runner.model import Allocation, Bytes, Cause, Message
+
+_FILE = "record.json"
+
+
+class Phase(enum.StrEnum):
+    """How far an attempt has come. Values are kept on disk."""
+
+    #: Claimed; artifacts and environment are being made ready. Nothing of it survives the daemon.
+    PREPARING = "preparing"
+    #: The supervisor owns a process, which outlives the daemon.
+    RUNNING = "running"
+    #: The process has ended; results are on their way to the store.
+    FINISHING = "finishing"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One attempt, as it is written to ``<state-dir>/runs/<run>/record.json``.
+
+    The message is kept as received, so the file is 0600 in 0700, no sandbox sees it, and it is
+    removed at settling.
+    """
+
+    run: str
+    message: Message
+    broker: str
+    project: str
+    #: ``Delivery.token``.
+    token: str
+    key: str
+    #: ``config.database.projectId`` or the experiment's own project; for reports.
+    experiment_project: str
+    attempt: int
+    allocation: Allocation
+    phase: Phase = Phase.PREPARING
+    #: The attempt's directory; ``None`` before it was made.
+    workspace: Path | None = None
+    #: Content address of the environment in use.
+    environment: str | None = None
+    #: Seconds since the epoch.
+    claimed_at: float = 0.0
+    started_at: float | None = None
+    #: Asked for while the daemon was there; a successor must not forget it.
+    stop: Cause | None = None
+
+    def but(self, **changes: Any) -> Record:
+        """Return the record with some fields changed."""
+        return replace(self, **changes)
+
+
+class Records:
+    """The directory of all run records."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def place(self, run: str) -> Path:
+        """Return the directory of one run, made on first use; the supervisor's files lie there."""
+        place = self.directory / run
+        place.mkdir(mode=0o700, exist_ok=True)
+        return place
+
+    def write(self, record: Record) -> None:
+        """Write whole or not at all. A killed daemon leaves the old record or the new one."""
+        place = self.place(record.run)
+        temporary = place / f".{_FILE}.new"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(_to_json(record), file)
+        temporary.rename(place / _FILE)
+
+    def remove(self, run: str) -> None:
+        """Forget a run and everything its supervisor wrote."""
+        shutil.rmtree(self.directory / run, ignore_errors=True)
+
+    def read_all(self) -> Iterator[Record]:
+        """Return every readable record; a directory without one was never a run and is removed."""
+        for place in sorted(self.directory.iterdir()):
+            try:
+                record = _from_json(json.loads((place / _FILE).read_bytes()))
+            except (OSError, ValueError, KeyError, TypeError):
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                yield record
+
+
+def _to_json(record: Record) -> Mapping[str, object]:
+    return {
+        "version": 1,
+        "run": record.run,
+        "message": {
+            "id": record.message.id,
+            "body": base64.b64encode(record.message.body).decode(),
+            "queue": record.message.queue,
+            "receive_count": record.message.receive_count,
+        },
+        "broker": record.broker,
+        "project": record.project,
+        "token": record.token,
+        "key": record.key,
+        "experiment_project": record.experiment_project,
+        "attempt": record.attempt,
+        "allocation": {
+            "cores": record.allocation.cores,
+            "memory": record.allocation.memory,
+            "disk": record.allocation.disk,
+            "gpus": list(record.allocation.gpus),
+        },
+        "phase": record.phase.value,
+        "workspace": str(record.workspace) if record.workspace else None,
+        "environment": record.environment,
+        "claimed_at": record.claimed_at,
+        "started_at": record.started_at,
+        "stop": record.stop.value if record.stop else None,
+    }
+
+
+def _from_json(data: Mapping[str, Any]) -> Record:
+    message, allocation = data["message"], data["allocation"]
+    return Record(
+        run=data["run"],
+        message=Message(
+            id=message["id"],
+            body=base64.b64decode(message["body"]),
+            queue=message["queue"],
+            receive_count=message["receive_count"],
+        ),
+        broker=data["broker"],
+        project=data["project"],
+        token=data["token"],
+        key=data["key"],
+        experiment_project=data["experiment_project"],
+        attempt=data["attempt"],
+        allocation=Allocation(
+            cores=allocation["cores"],
+            memory=Bytes(allocation["memory"]),
+            disk=Bytes(allocation["disk"]),
+            gpus=tuple(allocation["gpus"]),
+        ),
+        phase=Phase(data["phase"]),
+        workspace=Path(data["workspace"]) if data["workspace"] else None,
+        environment=data["environment"],
+        claimed_at=data["claimed_at"],
+        started_at=data["started_at"],
+        stop=Cause(data["stop"]) if data["stop"] else None,
+    )

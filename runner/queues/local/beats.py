@@ -1,0 +1,75 @@
+"""Signs of life of those who hold claims: a file beside each claim whose content changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+from runner.queues.local import names
+from runner.queues.local.places import Places, listed
+from runner.queues.local.sightings import Beat
+
+_PRIVATE_FILE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds claims, and for how long one beat keeps them."""
+
+    owner: str
+    lease: timedelta
+
+
+def write(places: Places, token: str, holder: Holder) -> None:
+    """Beat once for the claim.
+
+    A file of our own, because the message file's times belong to whoever sent it.
+    """
+    beat = {
+        "owner": holder.owner,
+        "lease": holder.lease.total_seconds(),
+        "beat": secrets.token_hex(8),
+    }
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    handle = os.open(places.beats / token, flags, _PRIVATE_FILE)
+    try:
+        os.write(handle, json.dumps(beat).encode())
+    finally:
+        os.close(handle)
+
+
+def forget(places: Places, token: str) -> None:
+    """Remove the beat of a claim that is over."""
+    (places.beats / token).unlink(missing_ok=True)
+
+
+def read_all(places: Places, own_lease: timedelta) -> dict[str, Beat]:
+    """Return the last beat of every claim; a claim that never beat gets the observer's lease."""
+    return {
+        token: _read(places, token, own_lease)
+        for token in listed(places.claims)
+        if names.message_of(token)
+    }
+
+
+def sweep(places: Places) -> None:
+    """Remove beats whose claim is gone; a claim always exists before its first beat."""
+    left = listed(places.beats)
+    claims = frozenset(listed(places.claims))
+    for token in left:
+        if token not in claims:
+            forget(places, token)
+
+
+def _read(places: Places, token: str, own_lease: timedelta) -> Beat:
+    try:
+        value = (places.beats / token).read_bytes()
+    except FileNotFoundError:
+        return Beat(b"", own_lease.total_seconds())
+    try:
+        return Beat(value, float(json.loads(value)["lease"]))
+    except (ValueError, KeyError, TypeError):  # caught while it was being written
+        return Beat(value, own_lease.total_seconds())

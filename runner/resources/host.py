@@ -1,0 +1,107 @@
+"""The machine itself: the cores, memory and disk that experiments may be given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from runner.errors import Misconfigured
+from runner.model import Allocation, Bytes, Capacity
+from runner.resources import cgroup
+from runner.resources.base import HostProbe
+
+GIB = 1 << 30
+
+#: Kept for the daemon and for builds of environments; at most a quarter of a small machine.
+MARGIN = Bytes(GIB // 2)
+#: Of the space that is free at the start.
+DISK_SHARE = 0.85
+
+
+def default_floor(total: Bytes) -> Bytes:
+    """Return the free space below which nothing is claimed: 5 % or 5 GiB, the smaller."""
+    return Bytes(min(total // 20, 5 * GIB))
+
+
+class MachineProbe(HostProbe):
+    """Measures this machine, or the container that is all we see of it.
+
+    ``held`` is what adopted runs have: it looks used, and yet is ours to give again when they end.
+    """
+
+    def __init__(
+        self,
+        working_dir: Path,
+        *,
+        floor: Callable[[Bytes], Bytes] = default_floor,
+        margin: Bytes = MARGIN,
+        held: tuple[Allocation, ...] = (),
+        root: Path = Path("/"),
+    ) -> None:
+        self._working_dir = working_dir
+        self._floor = floor
+        self._margin = margin
+        self._held = held
+        self._root = root
+
+    def capacity(self) -> Capacity:
+        """Return what may be given in all. Raises Misconfigured when that cannot be measured."""
+        limits = cgroup.limits(self._root)
+        cores = len(os.sched_getaffinity(0))
+        if limits.cores is not None:
+            cores = min(cores, max(1, int(limits.cores)))
+        return Capacity(cores=cores, memory=self._memory(limits.memory), disk=self._disk())
+
+    def disk_is_low(self) -> str:
+        """Compare the free space at the working directory with the floor."""
+        try:
+            total, free = self._space()
+        except OSError as error:
+            return f"the working directory {self._working_dir} cannot be used: {error.strerror}"
+        floor = self._floor(total)
+        if free >= floor:
+            return ""
+        return (
+            f"only {free / GIB:.1f} GiB are free at {self._working_dir}, less than the floor of "
+            f"{floor / GIB:.1f} GiB: free some space, or lower --min-free-disk"
+        )
+
+    def _memory(self, limit: Bytes | None) -> Bytes:
+        known = self._meminfo()
+        held = sum(allocation.memory for allocation in self._held)
+        total = known["MemTotal"]
+        usable = min(total, known.get("MemAvailable", total) + held)
+        if limit is not None:
+            usable = min(usable, limit)
+        return Bytes(usable - min(self._margin, usable // 4))
+
+    def _meminfo(self) -> dict[str, int]:
+        path = self._root / "proc/meminfo"
+        try:
+            lines = path.read_text().splitlines()
+            pairs = (line.partition(":") for line in lines)
+            known = {name: int(value.split()[0]) * 1024 for name, _, value in pairs}
+        except (OSError, ValueError, IndexError) as error:
+            raise Misconfigured(
+                f"{path} does not tell how much memory there is: {error}"
+            ) from error
+        if "MemTotal" not in known:
+            raise Misconfigured(f"{path} does not tell how much memory there is")
+        return known
+
+    def _disk(self) -> Bytes:
+        try:
+            total, free = self._space()
+        except OSError as error:
+            raise Misconfigured(
+                f"the working directory {self._working_dir} cannot be used: {error.strerror}; "
+                "create it or name another one with --working-dir"
+            ) from error
+        held = sum(allocation.disk for allocation in self._held)
+        return Bytes(int(min(total, free + held) * DISK_SHARE))
+
+    def _space(self) -> tuple[Bytes, Bytes]:
+        """Return the size of the file system and what this user may still write to it."""
+        found = os.statvfs(self._working_dir)
+        return Bytes(found.f_blocks * found.f_frsize), Bytes(found.f_bavail * found.f_frsize)

@@ -1,0 +1,85 @@
+"""Options about how experiments run, how long, and what happens when they fail."""
+
+# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar
+
+from runner.model import Bytes, Cause
+from runner.settings import kinds
+from runner.settings.kinds import RunAs
+from runner.settings.option import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The walls and the clocks around one run."""
+
+    GROUP: ClassVar = "Runs"
+
+    sandbox: str = option(kinds.TEXT, "plain", "the sandbox that experiments run in")
+    run_as: RunAs | None = option(
+        kinds.USER,
+        "",
+        "user that experiments run as; a daemon of root needs it, or --allow-root-experiments",
+    )
+    allow_root_experiments: bool = option(
+        kinds.FLAG, "false", "run experiments as root where the daemon is root"
+    )
+    expose_env: tuple[str, ...] = option(
+        kinds.VARIABLE,
+        "",
+        "variable of the daemon that experiments may see",
+        repeatable=True,
+    )
+    output_limit: Bytes = option(
+        kinds.SIZE, "128mib", "of a longer output the first and the last part are kept"
+    )
+    max_duration_cap: timedelta = option(
+        kinds.DURATION, "96h", "no run lasts longer, whatever its message says"
+    )
+    checkpoint_default: timedelta = option(
+        kinds.DURATION,
+        "10h",
+        "time between checkpoints of experiments that ask for none; 0s means never",
+    )
+    kill_grace: timedelta = option(
+        kinds.DURATION, "10s", "time between TERM and KILL for a run that is ended"
+    )
+    orphan_timeout: timedelta = option(
+        kinds.DURATION, "10m", "a run that no daemon looks after ends after this time"
+    )
+    schema_logs: bool = option(
+        kinds.FLAG, "true", "keep output lines that are no JSON in the scraped metadata as well"
+    )
+    debug: bool = option(kinds.FLAG, "false", "keep the directories of ended experiments")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryOptions:
+    """Leases, attempts and delays."""
+
+    GROUP: ClassVar = "Retries"
+
+    lease: timedelta = option(
+        kinds.LEASE, "60s", "a claim in a local queue expires when it is not renewed for so long"
+    )
+    upload_patience: timedelta = option(
+        kinds.DURATION, "1h", "how long results wait for a store that does not answer"
+    )
+    max_attempts: int = option(
+        kinds.POSITIVE, "3", "attempts of one experiment before it is buried"
+    )
+    retry_on: tuple[Cause, ...] = option(
+        kinds.CAUSE,
+        "",
+        "cause that is retried besides faults of the host, its cards and its stores: exit …",
+        repeatable=True,
+    )
+    retry_delay: timedelta = option(kinds.DURATION, "30s", "delay before the second attempt")
+    longest_retry_delay: timedelta = option(
+        kinds.DURATION, "15m", "the delay doubles with each attempt up to this"
+    )

@@ -1,0 +1,53 @@
+"""Options about object stores and the artifact cache."""
+
+# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from runner.model import Bytes
+from runner.settings import kinds
+from runner.settings.option import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageOptions:
+    """What messages may read and write, and what is kept of it."""
+
+    GROUP: ClassVar = "Stores"
+
+    local_store_root: tuple[Path, ...] = option(
+        kinds.PATH,
+        lambda places: str(places.data / "store"),
+        "file:// artifacts are honoured only below these directories",
+        shown_default="/var/lib/studio-runner/store as root, "
+        "else ~/.local/share/studio-runner/store",
+        repeatable=True,
+    )
+    allow_file_artifacts: bool = option(
+        kinds.FLAG, "false", "honour file:// artifacts of messages that no local queue brought"
+    )
+    allow_env_secrets: bool = option(
+        kinds.FLAG, "false", "take S3 credentials from config.env of the message", idle=True
+    )
+    s3_ca: Path | None = option(
+        kinds.OPTIONAL_PATH, "", "PEM file of the authorities trusted for S3", idle=True
+    )
+    s3_cert: Path | None = option(
+        kinds.OPTIONAL_PATH, "", "client certificate for S3, together with --s3-key", idle=True
+    )
+    s3_key: Path | None = option(
+        kinds.OPTIONAL_PATH, "", "key of the client certificate for S3", idle=True
+    )
+    cache_dir: Path | None = option(
+        kinds.OPTIONAL_PATH, "", "directory of the artifact cache; empty means none", idle=True
+    )
+    cache_size: Bytes = option(
+        kinds.SIZE, "10gib", "the artifact cache is kept below this size", idle=True
+    )
+    cache_create: bool = option(
+        kinds.FLAG, "false", "make the artifact cache at start, remove it at the end", idle=True
+    )

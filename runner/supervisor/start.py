@@ -1,0 +1,178 @@
+"""Starts the experiment's first process: from fork to exec, with an error that names its step."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from runner.supervisor import syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from typing import Never
+
+    from runner.supervisor.launch import Launch
+else:
+    import _signal as signal  # the module around it imports enum: 8 ms
+
+START_FAILED = "start-failed"
+SANDBOX_UNAVAILABLE = "sandbox-unavailable"
+
+#: The kernel takes memory from experiments before it takes it from the daemon and its neighbours.
+_OOM_SCORE = 500
+_EXPERIMENT_UMASK = 0o022
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+#: Steps that can fail: the reason for the record, and how its sentence begins.
+_STEPS = {
+    "files": (START_FAILED, "the input and output of the process cannot be set up"),
+    "mounts": (
+        SANDBOX_UNAVAILABLE,
+        "directories cannot be made read-only for the run (it takes root and CAP_SYS_ADMIN)",
+    ),
+    "user": (SANDBOX_UNAVAILABLE, "the process cannot become the user it is to run as"),
+    "privileges": (SANDBOX_UNAVAILABLE, "privileges cannot be given up"),
+    "cwd": (START_FAILED, "the working directory {cwd} cannot be entered"),
+    "exec": (START_FAILED, "{program} cannot be executed"),
+}
+
+
+class StartFailed(Exception):
+    """The experiment's process could not be started."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.text = text
+
+
+def start(launch: Launch, output: int) -> tuple[int, int]:
+    """Fork; the child writes to ``output``. Returns its pid, and what ``check`` reads."""
+    told, tell = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _child(launch, output, tell, parent)
+    os.close(tell)
+    return pid, told
+
+
+def check(launch: Launch, told: int) -> None:
+    """Wait until the child runs the experiment. Raises StartFailed when it could not."""
+    with open(told, "rb", 0) as pipe:
+        answer = pipe.read().decode()
+    if not answer:
+        return
+    step, _, code = answer.partition(" ")
+    reason, text = _STEPS[step]
+    text = text.format(cwd=_shown(launch.cwd), program=_shown(launch.argv[0]))
+    raise StartFailed(reason, f"{text}: {os.strerror(int(code))}")
+
+
+def _shown(path: bytes) -> str:
+    return repr(path.decode(errors="backslashreplace"))
+
+
+def _child(launch: Launch, output: int, tell: int, parent: int) -> Never:
+    step = "files"
+    try:
+        for step, act in _acts(launch, output, parent):  # noqa: B007 - told when act fails
+            act()
+    except Exception as error:  # noqa: BLE001 - ValueError is a NUL in an argument; none returns
+        code = getattr(error, "errno", None) or errno.EINVAL
+        os.write(tell, f"{step} {code}".encode())
+    finally:
+        os._exit(127)
+
+
+def _acts(launch: Launch, output: int, parent: int) -> list[tuple[str, Callable[[], None]]]:
+    return [
+        ("files", lambda: _streams(output)),
+        ("files", _fresh_process),
+        ("mounts", lambda: _mounts(launch.readonly_binds)),
+        ("user", lambda: _become(launch.identity)),
+        ("privileges", lambda: _privileges(parent, forbid=launch.no_new_privileges)),
+        ("cwd", lambda: os.chdir(launch.cwd)),
+        ("exec", lambda: _execute(launch)),
+    ]
+
+
+def _streams(output: int) -> None:
+    # All other descriptors close at the exec: Python opens none that would not.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+
+
+def _fresh_process() -> None:
+    os.setsid()
+    os.umask(_EXPERIMENT_UMASK)
+    signal.set_wakeup_fd(-1)
+    for signum in range(1, signal.NSIG):
+        if signum not in {signal.SIGKILL, signal.SIGSTOP}:
+            _default(signum)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    _offer_to_oom_killer()
+
+
+def _default(signum: int) -> None:
+    # Python ignores SIGPIPE, a daemon under nohup SIGHUP: an exec would hand both on.
+    try:
+        signal.signal(signum, signal.SIG_DFL)
+    except (OSError, ValueError):
+        pass  # the C library keeps two of the real-time signals for itself
+
+
+def _offer_to_oom_killer() -> None:
+    try:
+        with open("/proc/self/oom_score_adj", "r+b", 0) as file:
+            if int(file.read()) < _OOM_SCORE:
+                file.write(b"%d" % _OOM_SCORE)
+    except OSError:
+        pass  # some containers mount /proc read-only; it is a preference, not a promise
+
+
+def _mounts(readonly: list[bytes]) -> None:
+    if readonly:
+        syscalls.leave_mount_namespace()
+        for path in readonly:
+            syscalls.bind_readonly(path)
+
+
+def _become(identity: tuple[int, int] | None) -> None:
+    if identity is None:
+        return
+    uid, gid = identity
+    if os.geteuid() == 0:
+        os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def _privileges(parent: int, *, forbid: bool) -> None:
+    if forbid:
+        syscalls.forbid_new_privileges()
+    # Without its supervisor nobody would read its output, know its end or enforce its limits.
+    syscalls.die_with_parent(signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(127)
+
+
+def _execute(launch: Launch) -> None:
+    # os.execvpe would import a module now, which the experiment's user may not be able to read.
+    trouble: OSError | None = None
+    for program in _candidates(launch.argv[0], launch.env.get(b"PATH", os.defpath.encode())):
+        try:
+            os.execve(program, launch.argv, launch.env)  # noqa: S606 - no shell is the point
+        except OSError as error:
+            if trouble is None or error.errno not in _NOT_THERE:
+                trouble = error
+    raise trouble or FileNotFoundError(errno.ENOENT, "")
+
+
+def _candidates(program: bytes, path: bytes) -> list[bytes]:
+    if b"/" in program:
+        return [program]
+    return [os.path.join(directory, program) for directory in path.split(b":") if directory]

@@ -1,0 +1,262 @@
+"""One run from start to ``exit.json``: reads its output, keeps its limits, ends its processes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import time
+
+from runner.supervisor import evidence, processes, records, syscalls
+from runner.supervisor.countdown import KILL, TERM, TERMINATED, Countdown
+from runner.supervisor.launch import Launch
+from runner.supervisor.output import Output, is_disk_full
+from runner.supervisor.start import START_FAILED, StartFailed, check, start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # the module around it imports enum: 8 ms
+
+_READ = 1 << 18
+_PIPE_SIZE = 1 << 20
+#: Seconds between two looks for a daemon that holds the run.
+_PROBE = 5.0
+#: Seconds between two rounds of killing.
+_KILL_ROUND = 0.02
+#: Processes that survive KILL for so long hang in the kernel (a dead NFS server, a GPU driver).
+_HOPELESS = 15.0
+
+
+def supervise(directory: bytes) -> None:
+    """Run what ``directory`` says and leave ``exit.json`` there."""
+    _be_alone(directory)
+    wake = _listen()
+    launch = Launch.take(directory)
+    launch.env[processes.MARK] = os.fsencode(launch.run_id)
+    before = evidence.begin()
+    try:
+        records.reserve(directory, records.EXIT)
+        output = Output(launch.output, directory, launch.output_limit)
+    except OSError as error:
+        ending = _not_begun(error)
+    else:
+        ending = Watch(directory, launch, output, wake).run()
+    report = records.flat_json({**ending, **evidence.end(before)})
+    records.write(directory, records.EXIT, report, durable=True)
+
+
+def _not_begun(error: OSError) -> dict[str, records.Value]:
+    text = f"the run's files cannot be written: {error}"
+    return {"reason": START_FAILED, "detail": text, "disk_full": is_disk_full(error)}
+
+
+def _be_alone(directory: bytes) -> None:
+    """Leave the daemon's session, directory and descriptors; become parent of all our orphans."""
+    os.chdir(directory)
+    os.umask(0o077)
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:  # noqa: PLR2004 - the standard streams
+            _close(int(name))
+    syscalls.become_subreaper()
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        pass  # the descriptor of the listing itself
+
+
+def _listen() -> int:
+    """Have SIGTERM and SIGCHLD arrive as bytes of a pipe; until now the former was blocked."""
+    wake, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    for signum in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(signum, lambda *_: None)
+    for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(signum, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    return wake
+
+
+class Watch:
+    """The loop around one experiment. It ends when no process of the run is left."""
+
+    def __init__(self, directory: bytes, launch: Launch, output: Output, wake: int) -> None:
+        self._directory = directory
+        self._launch = launch
+        self._output = output
+        self._wake = wake
+        self._child = 0
+        self._status: int | None = None
+        self._pipe = -1
+        self._poll = select.poll()
+        self._stop_seen: bytes | None = None
+        now = time.monotonic()
+        self._countdown = Countdown(launch.limits, launch.grace, launch.orphan_timeout, now)
+        self._probe = min(_PROBE, max(_KILL_ROUND, launch.orphan_timeout / 4))
+        self._probe_at = now + self._probe
+
+    def run(self) -> dict[str, records.Value]:
+        """Start, watch and end; return what is to be recorded."""
+        try:
+            self._start()
+        except StartFailed as failed:
+            os.waitpid(self._child, 0)
+            ending: dict[str, records.Value] = {"reason": failed.reason, "detail": failed.text}
+        else:
+            survivors = self._watch()
+            ending = {**self._ending(), "survivors": survivors}
+        self._read_rest()
+        self._output.finish()
+        return {
+            **ending,
+            "output_total": self._output.total,
+            "output_cut": self._output.cut,
+            "disk_full": self._output.disk_full,
+        }
+
+    def _start(self) -> None:
+        self._pipe, write = os.pipe()
+        os.set_blocking(self._pipe, False)
+        try:
+            fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+        except OSError:
+            pass  # above what this user may have; the usual 64 KiB do as well
+        self._poll.register(self._pipe, select.POLLIN)
+        self._poll.register(self._wake, select.POLLIN)
+        self._child, told = start(self._launch, write)
+        os.close(write)
+        try:
+            evidence.record_supervisor(self._directory, self._child)
+        except OSError as error:
+            os.close(told)
+            os.kill(self._child, signal.SIGKILL)
+            text = f"the run's own record cannot be written: {error.strerror}"
+            raise StartFailed(START_FAILED, text) from error
+        check(self._launch, told)
+
+    def _watch(self) -> int:
+        """Wait for the end of every process; return how many could not be ended."""
+        while self._reap():
+            now = time.monotonic()
+            if self._status is not None:
+                self._countdown.leftovers(now)
+            action = self._countdown.look(now)
+            if action == KILL and self._kill(now):
+                return len(processes.descendants(os.getpid()))
+            if action == TERM:
+                self._terminate()
+            self._wait(now, _KILL_ROUND if action == KILL else None)
+        return 0
+
+    def _wait(self, now: float, seconds: float | None) -> None:
+        """Sleep until something happens, and take it in."""
+        if seconds is None:
+            seconds = max(0.0, min(self._countdown.next(), self._probe_at) - now)
+        ready = {fd for fd, _ in self._poll.poll(seconds * 1000 + 1)}
+        if self._pipe in ready and not self._read():
+            self._poll.unregister(self._pipe)
+        if self._wake in ready and signal.SIGTERM in os.read(self._wake, 512):
+            self._asked(by_signal=True)
+        if time.monotonic() >= self._probe_at:
+            self._look_around()
+
+    def _reap(self) -> bool:
+        """Collect the dead; tell whether any process of the run is left."""
+        try:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return True
+                if pid == self._child:
+                    self._status = status
+        except ChildProcessError:
+            return False  # every orphan becomes our child, so without children there is nobody
+
+    def _read(self) -> bool:
+        """Take what the pipe holds; ``False`` at its end."""
+        try:
+            data = os.read(self._pipe, _READ)
+        except BlockingIOError:
+            return True
+        self._output.write(data)
+        return bool(data)
+
+    def _read_rest(self) -> None:
+        # Not until the end of the pipe: a process that is not ours may hold its other side.
+        os.set_blocking(self._pipe, False)
+        before = -1
+        while before != self._output.total:
+            before = self._output.total
+            self._read()
+        os.close(self._pipe)
+
+    def _terminate(self) -> None:
+        found = processes.descendants(os.getpid())
+        processes.tell(found, signal.SIGTERM)
+        processes.tell(found, signal.SIGCONT)  # a stopped process could not hear it
+
+    def _kill(self, now: float) -> bool:
+        """Kill what is there; ``True`` when that has been hopeless for too long."""
+        _hurry()
+        processes.kill(processes.Members(root=os.getpid()))
+        return now > (self._countdown.kill_at or now) + _HOPELESS
+
+    def _look_around(self) -> None:
+        now = time.monotonic()
+        self._probe_at = now + self._probe
+        if _is_held(os.path.join(self._directory, records.ADOPTED)):
+            self._countdown.adopted(now)
+        self._asked(by_signal=False)
+
+    def _asked(self, *, by_signal: bool) -> None:
+        """Stop as ``stop.json`` says; a signal without news there stops too, the second kills."""
+        wish = records.read(self._directory, records.STOP)
+        now = time.monotonic()
+        if wish is not None and wish != self._stop_seen:
+            self._stop_seen = wish
+            import json  # noqa: PLC0415 - see main.py
+
+            asked = json.loads(wish)
+            self._countdown.stop(asked["cause"], now, asked["grace"])
+        elif by_signal:
+            again = self._countdown.kill_at is not None
+            self._countdown.stop(TERMINATED, now, 0.0 if again else None)
+
+    def _ending(self) -> dict[str, records.Value]:
+        # Minus the signal, or the exit code.
+        code = None if self._status is None else os.waitstatus_to_exitcode(self._status)
+        return {
+            "reason": self._countdown.reason or "exited",
+            "code": code if code is not None and code >= 0 else None,
+            "signal": -code if code is not None and code < 0 else None,
+        }
+
+
+def _hurry() -> None:
+    """Go before all others: among a thousand processes that fork, our fair share is too little."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    except OSError:
+        pass  # it takes root
+
+
+def _is_held(path: bytes) -> bool:
+    """Tell whether a daemon holds the lock; for the blink in which it is ours, it tries again."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)

@@ -1,0 +1,277 @@
+"""What every object store promises; a backend inherits this and supplies the fixtures."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from runner.model import Location
+from runner.stores.base import Conflict, NotFound, ObjectInfo, Store
+
+CHUNK = 1 << 20
+
+
+def everything(stream: BinaryIO) -> bytes:
+    """Consume a stream."""
+    return stream.read()
+
+
+class Halted:
+    """A worker thread's function that says where it is and waits to be cancelled there."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.ended = False
+
+    def produce(self, stream: BinaryIO) -> None:
+        """Write for ever."""
+        try:
+            while True:
+                stream.write(b"x" * CHUNK)
+                self.reached.set()
+        finally:
+            self.ended = True
+
+    def consume(self, stream: BinaryIO) -> None:
+        """Read one byte for ever, small as the object may be."""
+        try:
+            while True:
+                stream.read(1)
+                self.reached.set()
+        finally:
+            self.ended = True
+
+    async def wait(self) -> None:
+        """Return when the function is at work."""
+        await anyio.to_thread.run_sync(self.reached.wait)
+
+
+class StoreContract:
+    """The promises of ``runner.stores.base``."""
+
+    @pytest.fixture
+    def store(self) -> Iterator[Store]:
+        """Return an open store."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def location(self) -> Location:
+        """Return a place of the store where nothing is."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def other(self) -> Store:
+        """Return a second store of the same objects, as another runner has it."""
+        raise NotImplementedError
+
+    async def put(self, store: Store, location: Location, body: bytes) -> ObjectInfo:
+        """Write ``body``."""
+
+        def produce(stream: BinaryIO) -> None:
+            stream.write(body)
+
+        return await store.write(location, produce)
+
+    async def test_what_was_written_is_read(self, store: Store, location: Location) -> None:
+        """Bytes come back as they went, and stat tells their size and version."""
+        body = bytes(range(256)) * 40
+        written = await self.put(store, location, body)
+        assert await store.read(location, everything) == body
+        assert await store.stat(location) == written
+        assert written.size == len(body)
+
+    async def test_an_object_may_be_empty(self, store: Store, location: Location) -> None:
+        """Nothing written is an object of no bytes, not no object."""
+        await self.put(store, location, b"")
+        assert await store.read(location, everything) == b""
+        assert (await store.stat(location)).size == 0
+
+    async def test_what_is_not_there_is_not_found(self, store: Store, location: Location) -> None:
+        """Reading and stat of nothing raise NotFound, and the error names the object."""
+        with pytest.raises(NotFound, match=location.key.rpartition("/")[2]):
+            await store.stat(location)
+        with pytest.raises(NotFound, match=location.key.rpartition("/")[2]):
+            await store.read(location, everything)
+
+    async def test_a_write_replaces(self, store: Store, location: Location) -> None:
+        """The later content wins, shorter or not, and has another version."""
+        first = await self.put(store, location, b"long content")
+        second = await self.put(store, location, b"short")
+        assert await store.read(location, everything) == b"short"
+        assert first.version != second.version
+
+    async def test_a_failed_write_leaves_what_was_there(
+        self, store: Store, location: Location
+    ) -> None:
+        """A producer's error arrives as it is, and the object is the old one, or none."""
+
+        def produce(stream: BinaryIO) -> None:
+            stream.write(b"n" * 3 * CHUNK)
+            raise LookupError("half way")
+
+        with pytest.raises(LookupError, match="half way"):
+            await store.write(location, produce)
+        with pytest.raises(NotFound):
+            await store.stat(location)
+        old = await self.put(store, location, b"old")
+        with pytest.raises(LookupError):
+            await store.write(location, produce)
+        assert await store.read(location, everything) == b"old"
+        assert await store.stat(location) == old
+
+    async def test_a_cancelled_write_leaves_what_was_there(
+        self, store: Store, location: Location
+    ) -> None:
+        """Cancelling in the middle ends the producer before the call returns."""
+        await self.put(store, location, b"old")
+        halted = Halted()
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.write, location, halted.produce)
+            await halted.wait()
+            group.cancel_scope.cancel()
+        assert halted.ended
+        assert await store.read(location, everything) == b"old"
+
+    async def test_a_cancelled_read_stops(self, store: Store, location: Location) -> None:
+        """Cancelling in the middle ends the consumer before the call returns."""
+        await self.put(store, location, b"content")
+        halted = Halted()
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.read, location, halted.consume)
+            await halted.wait()
+            group.cancel_scope.cancel()
+        assert halted.ended
+
+    async def test_a_consumers_error_is_its_own(self, store: Store, location: Location) -> None:
+        """What the consumer raises crosses the seam unchanged, an OSError too."""
+        await self.put(store, location, b"content")
+
+        def consume(_: BinaryIO) -> None:
+            raise FileNotFoundError("where it was to be unpacked")
+
+        with pytest.raises(FileNotFoundError, match="unpacked"):
+            await store.read(location, consume)
+
+    async def test_the_consumers_result_is_returned(self, store: Store, location: Location) -> None:
+        """A consumer need not read to the end, and its result is the call's."""
+        await self.put(store, location, b"0123456789")
+        assert await store.read(location, lambda stream: stream.read(4)) == b"0123"
+
+    async def test_a_large_object_goes_through_in_pieces(
+        self, store: Store, location: Location
+    ) -> None:
+        """64 MiB pass both ways in pieces of one, and arrive unchanged."""
+        written, found = hashlib.sha256(), hashlib.sha256()
+
+        def produce(stream: BinaryIO) -> None:
+            for number in range(64):
+                piece = number.to_bytes(4, "big") * (CHUNK // 4)
+                written.update(piece)
+                stream.write(piece)
+
+        def consume(stream: BinaryIO) -> int:
+            longest = 0
+            while piece := stream.read(CHUNK):
+                found.update(piece)
+                longest = max(longest, len(piece))
+            return longest
+
+        info = await store.write(location, produce)
+        assert info.size == 64 * CHUNK
+        assert await store.read(location, consume) <= CHUNK
+        assert found.digest() == written.digest()
+
+    async def test_a_deleted_object_is_gone(self, store: Store, location: Location) -> None:
+        """Deleting removes, and deleting again is no error."""
+        await self.put(store, location, b"content")
+        await store.delete(location)
+        with pytest.raises(NotFound):
+            await store.stat(location)
+        await store.delete(location)
+
+    async def test_put_if_creates_once(self, store: Store, location: Location) -> None:
+        """Without a version only an object that is not there is written."""
+        created = await store.put_if(location, b"first", None)
+        assert await store.stat(location) == created
+        with pytest.raises(Conflict, match="exists already"):
+            await store.put_if(location, b"second", None)
+        assert await store.read(location, everything) == b"first"
+
+    async def test_put_if_replaces_the_version_it_knows(
+        self, store: Store, location: Location
+    ) -> None:
+        """The current version is replaced, a stale one never, even after the same content."""
+        first = await store.put_if(location, b"body", None)
+        second = await store.put_if(location, b"body", first.version)
+        third = await store.put_if(location, b"body", second.version)
+        for stale in (first, second):
+            with pytest.raises(Conflict):
+                await store.put_if(location, b"late", stale.version)
+        await store.put_if(location, b"last", third.version)
+        assert await store.read(location, everything) == b"last"
+
+    async def test_put_if_sees_a_plain_write(self, store: Store, location: Location) -> None:
+        """A write in between makes the version stale."""
+        first = await store.put_if(location, b"body", None)
+        await self.put(store, location, b"body")
+        with pytest.raises(Conflict):
+            await store.put_if(location, b"late", first.version)
+
+    async def test_put_if_does_not_revive(self, store: Store, location: Location) -> None:
+        """An object that was deleted is no version of anything; it may be created again."""
+        first = await store.put_if(location, b"body", None)
+        await store.delete(location)
+        with pytest.raises(Conflict):
+            await store.put_if(location, b"late", first.version)
+        again = await store.put_if(location, b"body", None)
+        assert again.version != first.version
+
+    async def test_one_of_many_creators_wins(
+        self, store: Store, other: Store, location: Location
+    ) -> None:
+        """Twenty callers of two stores create the same object: one does, nineteen hear Conflict."""
+        won: list[bytes] = []
+        lost: list[bytes] = []
+
+        async def create(using: Store, body: bytes) -> None:
+            try:
+                await using.put_if(location, body, None)
+            except Conflict:
+                lost.append(body)
+            else:
+                won.append(body)
+
+        async with anyio.create_task_group() as group:
+            for number in range(20):
+                group.start_soon(create, (store, other)[number % 2], b"%d" % number)
+        assert len(won) == 1
+        assert len(lost) == 19
+        assert await store.read(location, everything) == won[0]
+
+    async def test_no_conditional_write_is_lost(
+        self, store: Store, other: Store, location: Location
+    ) -> None:
+        """A counter that four callers raise by read and put_if counts every success."""
+        await store.put_if(location, b"0", None)
+
+        async def count(using: Store) -> None:
+            done = 0
+            while done < 5:
+                known = await using.stat(location)
+                value = int(await using.read(location, everything))
+                try:
+                    await using.put_if(location, b"%d" % (value + 1), known.version)
+                except Conflict:
+                    continue
+                done += 1
+
+        async with anyio.create_task_group() as group:
+            for using in (store, other, store, other):
+                group.start_soon(count, using)
+        assert await store.read(location, everything) == b"20"

@@ -1,0 +1,69 @@
+"""Packages to install, and a builder that installs from them alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.environments.uv import UvEnvironments
+from runner.model import Bytes, Identity
+from tests.environments import packages
+
+Opener = Callable[..., AbstractAsyncContextManager[UvEnvironments]]
+
+#: An ordinary user, whom nobody has to make.
+NOBODY = Identity(65534, 65534)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """Return a directory with the packages ``colours`` 1.0 and 2.0."""
+    folder = tmp_path / "shelf"
+    packages.wheel(folder, "colours", "1.0", commands={"colours": "colours:main"})
+    packages.wheel(folder, "colours", "2.0")
+    packages.wheel(folder, "shapes", "1.0", requires=("colours",))
+    return folder
+
+
+@pytest.fixture
+def reports() -> list[str]:
+    """Return the sentences that the builder said."""
+    return []
+
+
+@pytest.fixture
+def opener(tmp_path: Path, shelf: Path, reports: list[str]) -> Opener:
+    """Return what opens a builder on ``tmp_path/envs`` that installs from ``shelf`` alone."""
+
+    @contextlib.asynccontextmanager
+    async def open_one(**options: Any) -> AsyncIterator[UvEnvironments]:
+        given: dict[str, Any] = {
+            "limit": Bytes(1 << 30),
+            "find_links": (str(shelf),),
+            "no_index": True,
+            "report": reports.append,
+            **options,
+        }
+        async with UvEnvironments(given.pop("root", tmp_path / "envs"), **given) as opened:
+            yield opened
+
+    return open_one
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Return a directory that other users can pass through, unlike pytest's own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be another user")
+    folder = Path(tempfile.mkdtemp(prefix="studio-runner-", dir="/var/tmp"))  # noqa: S108 - public
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

@@ -1,0 +1,111 @@
+"""Starts real runs for tests, and ends what a failing test leaves of them."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+
+from runner.lifecycle import processes
+from runner.lifecycle.run import Exit, Run, RunSpec
+from runner.model import Bytes, Cause
+from runner.sandboxes.base import Identity, Launch
+from runner.supervisor.processes import of_run
+
+#: Seconds for anything that must happen: far more than it takes, so that only a defect is slow.
+PATIENCE = 60.0
+ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds that no event tells of; fail the test if it never does."""
+    with anyio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - what other processes do sets no event here
+            await anyio.sleep(0.005)
+
+
+def python(*lines: str) -> tuple[str, ...]:
+    """Return the command that runs these lines."""
+    return (sys.executable, "-c", "\n".join(lines))
+
+
+class Runs:
+    """Runs below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.output = root / "output"
+        self._ids: list[str] = []
+
+    def spec(
+        self,
+        argv: tuple[str, ...],
+        *,
+        env: Mapping[str, str] = ENV,
+        cwd: Path | None = None,
+        identity: Identity | None = None,
+        readonly: tuple[Path, ...] = (),
+        limits: Mapping[Cause, timedelta] | None = None,
+        output_limit: int = 1 << 20,
+        grace: float = 30,
+        orphan_timeout: float = 600,
+        directory: Path | None = None,
+        output: Path | None = None,
+    ) -> RunSpec:
+        """Describe a run; times are in seconds."""
+        run_id = uuid.uuid4().hex
+        self._ids.append(run_id)
+        return RunSpec(
+            run_id=run_id,
+            directory=directory or self.root / run_id,
+            launch=Launch(argv, cwd or self.root, env, identity, readonly),
+            output=output or self.output,
+            output_limit=Bytes(output_limit),
+            limits=limits or {},
+            grace=timedelta(seconds=grace),
+            orphan_timeout=timedelta(seconds=orphan_timeout),
+        )
+
+    async def finish(self, spec: RunSpec) -> Exit:
+        """Run to the end and forget."""
+        run = await Run.start(spec)
+        exit_ = await ended(run)
+        await run.forget()
+        return exit_
+
+    def said(self) -> bytes:
+        """Return what is in the output file by now."""
+        return self.output.read_bytes() if self.output.exists() else b""
+
+    async def says(self, text: bytes) -> None:
+        """Wait until the output holds ``text``."""
+        await until(lambda: text in self.said())
+
+    async def clean(self) -> None:
+        """End whatever a failed test left."""
+        for run_id in self._ids:
+            await processes.end(run_id)
+
+
+async def ended(run: Run) -> Exit:
+    """Wait for the end, and see that no process of the run is left."""
+    with anyio.fail_after(PATIENCE):
+        exit_ = await run.wait()
+    assert of_run(run.run_id) == []
+    return exit_
+
+
+@asynccontextmanager
+async def runs_below(root: Path) -> AsyncIterator[Runs]:
+    """Give runs a directory; none survives the block."""
+    runs = Runs(root)
+    try:
+        yield runs
+    finally:
+        with anyio.CancelScope(shield=True):
+            await runs.clean()

@@ -1,0 +1,116 @@
+"""The keeper renews whatever the main loop does, and says when a lease is lost."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import anyio
+import pytest
+
+from runner.errors import LeaseLost, QueueUnavailable, RunnerError
+from runner.lifecycle.keeper import Keeper
+
+pytestmark = pytest.mark.anyio
+
+
+class Beats:
+    """Counts renewals, and fails as told."""
+
+    def __init__(self, *errors: Exception | None) -> None:
+        self.times: list[float] = []
+        self._errors = list(errors)
+
+    async def seen(self, count: int) -> None:
+        """Wait until there were so many."""
+        with anyio.fail_after(10):
+            while len(self.times) < count:  # noqa: ASYNC110 - beats come from another loop
+                await anyio.sleep(0.01)
+
+    async def __call__(self) -> None:
+        """Renew once."""
+        self.times.append(time.monotonic())
+        error = self._errors.pop(0) if self._errors else None
+        if error is not None:
+            raise error
+
+
+def never(error: RunnerError) -> None:
+    """Fail: this lease must not be lost."""
+    pytest.fail(f"lost: {error}")
+
+
+async def test_a_blocked_main_loop_costs_no_lease() -> None:
+    """Pure Python that holds the main loop for four leases does not stop the renewals."""
+    beats = Beats()
+    async with Keeper() as keeper:
+        held = await keeper.hold("m", beats, lease=timedelta(seconds=0.3), lost=never)
+        end = time.monotonic() + 1.2
+        while time.monotonic() < end:
+            pass
+        await keeper.release(held)
+    assert len(beats.times) >= 4
+
+
+async def test_a_lost_lease_is_told_on_the_main_loop() -> None:
+    """What the broker calls lost reaches the callback, and renewing ends."""
+    beats = Beats(LeaseLost("gone"))
+    told = anyio.Event()
+    errors: list[RunnerError] = []
+
+    def lost(error: RunnerError) -> None:
+        errors.append(error)
+        told.set()
+
+    async with Keeper() as keeper:
+        held = await keeper.hold("m", beats, lease=timedelta(seconds=0.06), lost=lost)
+        with anyio.fail_after(10):
+            await told.wait()
+        await keeper.release(held)
+    assert str(errors[0]) == "gone"
+    assert len(beats.times) == 1
+
+
+async def test_a_broker_that_comes_back_in_time_costs_nothing() -> None:
+    """Renewals that fail for less than a lease are tried again."""
+    beats = Beats(QueueUnavailable(), QueueUnavailable(), None)
+    async with Keeper() as keeper:
+        held = await keeper.hold("m", beats, lease=timedelta(seconds=2), lost=never)
+        await beats.seen(3)
+        await keeper.release(held)
+
+
+async def test_a_broker_that_stays_away_loses_the_lease() -> None:
+    """After a whole lease without a confirmed renewal the message may be somebody else's."""
+    beats = Beats(*[QueueUnavailable("no answer")] * 1000)
+    told = anyio.Event()
+    async with Keeper() as keeper:
+        held = await keeper.hold(
+            "m", beats, lease=timedelta(seconds=0.2), lost=lambda _: told.set()
+        )
+        with anyio.fail_after(10):
+            await told.wait()
+        await keeper.release(held)
+
+
+async def test_nothing_is_renewed_after_release() -> None:
+    """A released promise is never renewed again, so that settling cannot race a renewal."""
+    beats = Beats()
+    async with Keeper() as keeper:
+        held = await keeper.hold("m", beats, lease=timedelta(seconds=0.03), lost=never)
+        await beats.seen(1)
+        await keeper.release(held)
+        count = len(beats.times)
+        await anyio.sleep(0.1)
+    assert len(beats.times) == count
+
+
+async def test_errors_of_a_call_reach_the_caller() -> None:
+    """What fails on the keeper's loop fails where it was posted."""
+
+    async def fail() -> None:
+        raise QueueUnavailable("down")
+
+    async with Keeper() as keeper:
+        with pytest.raises(QueueUnavailable, match="down"):
+            await keeper.run(fail)

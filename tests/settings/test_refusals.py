@@ -1,0 +1,85 @@
+"""Values that are none stop the start with one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runner.errors import Misconfigured
+from runner.settings import OPTIONS, Settings
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "words"),
+    [
+        (["--max-cores", "abc"], {}, ["--max-cores", "'abc'", "command line", "whole number"]),
+        ([], {"MAX_MEM": "12xb"}, ["--max-mem", "'12xb'", "variable MAX_MEM", "16gib"]),
+        ([], {"STUDIO_RUNNER_LEASE": "10"}, ["--lease", "STUDIO_RUNNER_LEASE", "duration"]),
+        (["--grace-period=-1m"], {}, ["--grace-period", "'-1m'", "1h30m"]),
+        ([], {"DEBUG": "perhaps"}, ["--debug", "'perhaps'", "true or false"]),
+        (["--queue-match", "("], {}, ["--queue-match", "regular expression"]),
+        (["--retry-on", "exit,boredom"], {}, ["--retry-on", "'boredom'", "time-limit"]),
+        (["--run-as", "no-such-user"], {}, ["--run-as", "no-such-user", "UID:GID"]),
+        (["--max-attempts", "0"], {}, ["--max-attempts", "at least 1"]),
+        (["--min-free-disk", "120%"], {}, ["--min-free-disk", "5%,5gib"]),
+        (["--state-dir", ""], {}, ["--state-dir", "a path"]),
+        (["--expose-env", "A-B"], {}, ["--expose-env", "'A-B'", "environment variable"]),
+        (["--max-cors", "1"], {}, ["unknown option --max-cors", "did you mean --max-cores?"]),
+        (["--xyzzyxyzzy"], {}, ["unknown option --xyzzyxyzzy"]),
+        (["train.py"], {}, ["unexpected argument 'train.py'"]),
+        (["--max-cores"], {}, ["--max-cores", "expected one argument"]),
+        (["--config", "/no/such.yaml"], {}, ["/no/such.yaml", "No such file"]),
+    ],
+)
+def test_a_value_that_is_none_stops_the_start(
+    argv: list[str], environ: dict[str, str], words: list[str]
+) -> None:
+    """The sentence names the option, the value, where it came from, and what is accepted."""
+    with pytest.raises(Misconfigured) as caught:
+        Settings.load(argv, environ)
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("max-crores: 4", ["unknown key max-crores", "did you mean max-cores?"]),
+        ("max-cores: four", ["--max-cores", "'four'", "key max-cores"]),
+        ("- max-cores", ["no YAML mapping"]),
+        ("max-cores: [", ["no YAML mapping"]),
+        ("max-cores: [1, 2]", ["max-cores", "list"]),
+    ],
+)
+def test_a_bad_file_stops_the_start(tmp_path: Path, text: str, words: list[str]) -> None:
+    """The sentence names the file and the key."""
+    path = tmp_path / "runner.yaml"
+    path.write_text(text)
+    with pytest.raises(Misconfigured) as caught:
+        Settings.load(["--config", str(path)], {})
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_secret_that_does_not_parse_is_not_shown() -> None:
+    """No error repeats the value of a secret."""
+    assert all(option.file_form for option in OPTIONS.values() if option.secret)
+
+
+def test_a_user_is_resolved() -> None:
+    """``--run-as`` takes names and numbers, and numbers that no user has."""
+    root = Settings.load(["--run-as", "root"], {}).run_as
+    assert root is not None
+    assert (root.name, root.uid, root.gid) == ("root", 0, 0)
+    nobody = Settings.load(["--run-as", "54321:54322"], {}).run_as
+    assert nobody is not None
+    assert (nobody.uid, nobody.gid) == (54321, 54322)
+
+
+def test_the_disk_floor_is_the_smaller_part() -> None:
+    """5 % of a small disk, 5 GiB of a large one."""
+    floor = Settings.load([], {}).min_free_disk
+    assert floor.of(20 * 2**30) == 2**30  # type: ignore[arg-type]  # plain numbers read better
+    assert floor.of(2**50) == 5 * 2**30  # type: ignore[arg-type]  # likewise
