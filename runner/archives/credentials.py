@@ -6,6 +6,7 @@ import fnmatch
 
 #: Nothing larger is read to find out.
 LONGEST = 64 << 10
+_PEM_LINE = 80
 
 _FILES = (
     ".env",
@@ -52,8 +53,13 @@ def name_is_suspect(base: str, *, directory: bool) -> bool:
     return any(fnmatch.fnmatchcase(lowered, pattern) for pattern in _FILES)
 
 
+def how_much_tells(base: str) -> int:
+    """Return how many bytes of a file ``content_is_suspect`` needs."""
+    return LONGEST if base.lower().endswith(".json") else _PEM_LINE
+
+
 def content_is_suspect(base: str, content: bytes) -> bool:
     """Tell by the content: a private key in PEM form, or a JSON document that has one."""
-    if content.lstrip().startswith(b"-----BEGIN ") and b"PRIVATE KEY-----" in content[:80]:
+    if content.lstrip().startswith(b"-----BEGIN ") and b"PRIVATE KEY-----" in content[:_PEM_LINE]:
         return True
     return base.lower().endswith(".json") and any(word in content for word in _SECRET_WORDS)

@@ -8,7 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.archives.credentials import LONGEST, content_is_suspect, name_is_suspect
+from runner.archives.credentials import (
+    LONGEST,
+    content_is_suspect,
+    how_much_tells,
+    name_is_suspect,
+)
 from runner.archives.ignoring import GIT, STUDIO, IgnoreFiles, Verdict
 from runner.archives.links import portable_target
 from runner.archives.stopping import Check, check_of
@@ -98,7 +103,7 @@ class _Chooser:
 
     def _why_not_link(self, name: str) -> str:
         try:
-            target = os.readlink(self._root / name)
+            target = str((self._root / name).readlink())
         except OSError as error:
             return f"the link cannot be read: {error.strerror}"
         if portable_target(self._root, name, target) is None:
@@ -142,7 +147,8 @@ class _Chooser:
         suspect = name_is_suspect(base, directory=False)
         if not suspect and stat.S_ISREG(state.st_mode) and state.st_size <= LONGEST:
             try:
-                suspect = content_is_suspect(base, (self._root / name).read_bytes())
+                with (self._root / name).open("rb") as file:
+                    suspect = content_is_suspect(base, file.read(how_much_tells(base)))
             except OSError as error:
                 return f"it cannot be read: {error.strerror}"
         return _looks_like_credentials(base) if suspect else ""

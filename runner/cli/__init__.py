@@ -43,23 +43,8 @@ understood; submit --wait exits with the status of the experiment."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    name = words.pop(0) if words else "--help"
-    if name in {"-h", "--help", "help"} and not (name == "help" and words):
-        print(_help())
-        return 0
-    if name == "--version":
-        from runner import __version__  # noqa: PLC0415 - the one use
-
-        print(f"studio-runner {__version__}")
-        return 0
-    if name == "help":
-        name, words = words[0], ["--help"]
-    return _run(name, words)
-
-
-def _run(name: str, words: Sequence[str]) -> int:
     try:
-        status: int = _module(name).main(words, os.environ)
+        status = _run(words)
         sys.stdout.flush()
     except Misconfigured as error:
         return _complain(error, _USAGE)
@@ -70,6 +55,22 @@ def _run(name: str, words: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader has seen enough: | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    return status
+
+
+def _run(words: Sequence[str]) -> int:
+    name, *rest = words or ["--help"]
+    if name == "--version":
+        from runner import __version__  # noqa: PLC0415 - the one use
+
+        print(f"studio-runner {__version__}")
+        return 0
+    if name == "help" and rest:
+        name, rest = rest[0], ["--help"]
+    if name in {"-h", "--help", "help"}:
+        print(_help())
+        return 0
+    status: int = _module(name).main(rest, os.environ)
     return status
 
 

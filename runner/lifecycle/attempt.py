@@ -39,7 +39,7 @@ from runner.model import (
     Request,
     Stopped,
 )
-from runner.request.requirements import requirements
+from runner.request.requirements import requirement_warnings, requirements
 from runner.sandboxes.base import Command
 
 _log = log.get_logger(__name__)
@@ -108,7 +108,7 @@ class Attempt:
             raise Expired(expired[0])
         self.entry.stage = "fetching"
         warnings = await self.artifacts.fetch(self.request.needs.disk)
-        self._announce((*self.request.warnings, *warnings))
+        self._announce((*self.request.warnings, *requirement_warnings(self.request), *warnings))
         self._check_script()
         self.entry.stage = "building"
         environment = await stack.enter_async_context(
@@ -147,7 +147,7 @@ class Attempt:
                 request,
                 gpus=bool(record.allocation.gpus),
                 distributions=[
-                    path.name for path in self.workspace.code.glob("dist/studioml-*.tar.gz")
+                    str(path) for path in self.workspace.code.glob("dist/studioml-*.tar.gz")
                 ],
             ),
             scope=record.project,

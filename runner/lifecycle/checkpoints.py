@@ -64,6 +64,7 @@ class Checkpoints:
         self._on_saved = on_saved
         self._on_failed = on_failed
         self._offset = 0
+        self._written = b""
 
     async def keep(self) -> None:
         """Save at each interval until cancelled. One that fails is reported, and the next tried."""
@@ -72,32 +73,33 @@ class Checkpoints:
         while True:
             await anyio.sleep(self._interval.total_seconds())
             try:
-                await self._save(final=False)
+                await self._save(ended=False, result=False)
             except RunnerError as error:
                 await self._on_failed(error)
 
-    async def last(self) -> Mapping[str, Bytes]:
-        """Save what the ended experiment left, ``retval`` at the very end.
+    async def last(self, *, result: bool = True) -> Mapping[str, Bytes]:
+        """Save what the experiment left, ``retval`` at the very end.
 
-        Raises what ``Artifacts.upload`` raises. May be called again then: what was stored is not
-        stored again.
+        Without ``result`` there is none, as after a run that was stopped half way: what it left of
+        ``retval`` would be taken for the whole. Raises what ``Artifacts.upload`` raises. May be
+        called again then: what was stored is not stored again.
         """
-        return await self._save(final=True)
+        return await self._save(ended=True, result=result)
 
-    async def _save(self, *, final: bool) -> Mapping[str, Bytes]:
+    async def _save(self, *, ended: bool, result: bool) -> Mapping[str, Bytes]:
         if self._artifacts.has_metadata:
             try:
-                await blocking.call(lambda stop: self._scrape(stop, final=final), limit=_LIMIT)
+                await blocking.call(lambda stop: self._scrape(stop, ended=ended), limit=_LIMIT)
             except HostFault as error:  # results are worth more than what is said about them
                 await self._on_failed(error)
-        stored = await self._artifacts.upload(final=final)
+        stored = await self._artifacts.upload(final=result)
         await self._on_saved(stored)
         return stored
 
-    def _scrape(self, stop: blocking.Stop, *, final: bool) -> None:
+    def _scrape(self, stop: blocking.Stop, *, ended: bool) -> None:
         try:
             self._feed(stop)
-            if final:
+            if ended:
                 self._scraper.close()
             self._write(self._scraper.document())
         except OSError as error:
@@ -118,6 +120,9 @@ class Checkpoints:
     def _write(self, document: bytes) -> None:
         """Replace the file whole: an upload beside us must not see half of it."""
         path = self._workspace.directory(METADATA) / self._name
+        if document == self._written and path.exists():
+            return  # the same content in a new file would be stored anew
+        self._written = document
         if not document:
             path.unlink(missing_ok=True)
             return

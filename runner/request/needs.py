@@ -11,14 +11,12 @@ def decode_needs(experiment: Fields) -> Needs:
     fields = experiment.child("resources_needed")
     slots, memory = fields.whole("gpus"), fields.size("gpuMem") or Bytes(0)
     count = fields.whole("gpuCount")
-    if count == 0 and (slots or memory):
+    if count == 0 and (slots or (memory and fields.raw("gpus") is None)):
         count = 1
-        if not slots and fields.raw("gpus") is not None:
-            fields.warn(
-                "gpuMem",
-                "asks for GPU memory though gpus is 0: one GPU is given; leave it out "
-                "for an experiment without",
-            )
+    if count == 0 and memory:
+        # Clients send their configured gpuMem along with gpus 0: that asks for no card.
+        fields.warn("gpuMem", "is given though no GPU is asked for: it means nothing")
+        memory = Bytes(0)
     return Needs(
         cores=_cores(fields),
         memory=_stated(fields, "ram"),

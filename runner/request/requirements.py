@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fnmatch
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from packaging.requirements import Requirement
@@ -16,6 +16,7 @@ from runner.request.requirement_lines import Line, read_line
 STUDIOML = "studioml"
 #: A package that Debian's pip lists and no index has.
 _PHANTOMS = frozenset({"pkg-resources"})
+_ARCHIVE = re.compile(rf"{STUDIOML}-.*\.tar\.gz", re.DOTALL)
 _TENSORFLOW, _TENSORFLOW_GPU = "tensorflow", "tensorflow-gpu"
 #: From this version on the package ``tensorflow`` holds GPU support.
 _GPU_INCLUDED = Version("2.1")
@@ -26,9 +27,9 @@ def requirements(
 ) -> tuple[str, ...]:
     """Return the lines to install, in order, the StudioML client last.
 
-    ``gpus``: GPUs are allocated. ``distributions``: names of files in ``workspace/dist``; the last
-    ``studioml-*.tar.gz`` replaces the StudioML requirement and is returned as
-    ``dist/<name>``, relative to the workspace. Raises RequestError, naming the line.
+    ``gpus``: GPUs are allocated. ``distributions``: paths of the files in ``workspace/dist``; of
+    those named ``studioml-*.tar.gz`` the last one replaces the StudioML requirement, as it is
+    given. Raises RequestError, naming the line.
     """
     lines = _read(request, lambda _: None)
     kept = [line for line in lines if line.name not in _PHANTOMS | {STUDIOML}]
@@ -52,9 +53,9 @@ def _read(request: Request, warn: Callable[[str], None]) -> list[Line]:
 
 
 def _studioml(lines: Iterable[Line], distributions: Sequence[str]) -> list[str]:
-    archives = fnmatch.filter(distributions, f"{STUDIOML}-*.tar.gz")
+    archives = [path for path in distributions if _ARCHIVE.fullmatch(path.rpartition("/")[2])]
     if archives:
-        return [f"dist/{max(archives)}"]
+        return [max(archives)]
     return [line.text for line in lines if line.name == STUDIOML][-1:]
 
 

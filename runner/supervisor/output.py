@@ -34,7 +34,7 @@ class Output:
         self._directory = directory
         self._limit = limit
         self._head = head_size(limit)
-        self._piece_size = max(1, (limit - self._head) // _PIECES)
+        self._piece_size = _piece_size(limit)
         self._file = _append(path)
         self._pieces: list[tuple[int, int]] = []  # offset, size
         self._current = -1
@@ -136,8 +136,12 @@ def is_disk_full(error: OSError) -> bool:
 
 
 def head_size(limit: int) -> int:
-    """Return how much of the limit is for the first part."""
-    return limit // 2
+    """Return how much of the limit is for the first part: half of it, and what makes it even."""
+    return max(0, limit - _PIECES * _piece_size(limit))
+
+
+def _piece_size(limit: int) -> int:
+    return max(1, limit // 2 // _PIECES)
 
 
 def recover(path: bytes, directory: bytes, limit: int) -> None:

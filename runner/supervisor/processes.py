@@ -71,8 +71,8 @@ class Members:
     def __init__(self, *, root: int = 0, run_id: str = "", session: int = 0) -> None:
         self._mark = MARK + b"=" + os.fsencode(run_id) if run_id else b""
         self._parents = {root} - {0}
-        self._sessions = {session} - {0}
         self._excluded = {0, os.getsid(0)}
+        self._sessions = {session} - self._excluded
         self._seen: set[int] = set()
 
     def new(self) -> list[Process]:

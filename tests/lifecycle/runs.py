@@ -18,7 +18,7 @@ from runner.sandboxes.base import Identity, Launch
 from runner.supervisor.processes import of_run
 
 #: Seconds for anything that must happen: far more than it takes, so that only a defect is slow.
-PATIENCE = 60.0
+PATIENCE = 12.0
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 

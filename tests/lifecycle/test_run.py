@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -68,6 +68,15 @@ def peak_kib(pid: int) -> int:
     """Return the greatest resident size that a process ever had."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0])
+
+
+def pieces(run: Run) -> dict[str, bytes]:
+    """Return the pieces of output that may still be left out, but for those just going."""
+    found = {}
+    for path in run.directory.glob("tail.*"):
+        with suppress(FileNotFoundError):
+            found[path.name] = path.read_bytes()
+    return found
 
 
 @contextmanager
@@ -312,8 +321,7 @@ async def test_a_line_of_100_mb_costs_no_memory(runs: Runs) -> None:
     spec = runs.spec(python(*code, wait), output_limit=1_000_000)
     run = await Run.start(spec)
     pid = await recorded(run)
-    pieces = lambda: {path.name for path in run.directory.glob("tail.*")}  # noqa: E731 - asked twice
-    await until(lambda: any(int(name[5:]) > 99_000_000 for name in pieces()))
+    await until(lambda: any(int(name[5:]) > 99_000_000 for name in pieces(run)))
     peak = peak_kib(pid)
     (runs.root / "go").touch()
     exit_ = await ended(run)
@@ -663,8 +671,8 @@ async def test_a_killed_supervisor_leaves_nothing_alive(runs: Runs) -> None:
     run = await Run.start(runs.spec(python(*code)))
     await runs.says(b"ready")
     pid = supervisor_of(run)
+    await until(lambda: len(processes.descendants(pid)) == 4)
     family = {p.pid: p.started for p in processes.descendants(pid)}
-    assert len(family) == 4
     os.kill(pid, signal.SIGKILL)
     exit_ = await ended(run)
     await run.forget()

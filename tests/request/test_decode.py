@@ -75,10 +75,11 @@ def test_a_request_for_gpus_is_understood() -> None:
     assert needs == Needs(4, 8 * 10**9, 10**10, 1, 2 * 10**9, 1)  # type: ignore[arg-type]
 
 
-def test_gpu_memory_without_slots_asks_for_one_card_and_says_so() -> None:
-    """A client that adds --gpuMem to a configuration with ``gpus: 0`` gets one card."""
+def test_gpu_memory_beside_gpus_0_asks_for_no_card_and_says_so() -> None:
+    """A client sends its configured ``gpuMem`` also with experiments that want no GPU."""
     request = decode(Message("1", _capture("rmq_hello"), "q"))
-    assert request.needs.gpu_count == 1
+    assert request.needs.gpu_count == 0
+    assert request.needs.gpu_memory == 0
     assert "gpuMem" in request.warnings[0]
 
 

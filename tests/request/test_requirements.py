@@ -33,9 +33,10 @@ def test_the_last_studioml_wins_and_comes_last() -> None:
 
 def test_a_studioml_in_the_workspace_replaces_any_other() -> None:
     """The lexically last archive, also where none was asked for."""
-    dist = ("studioml-0.0.9.tar.gz", "studioml-0.0.49.tar.gz", "other-1.tar.gz", "studioml-x.whl")
-    assert lines("six", dist=dist) == ("six", "dist/studioml-0.0.9.tar.gz")
-    assert lines("studioml==1", dist=dist) == ("dist/studioml-0.0.9.tar.gz",)
+    names = ("studioml-0.0.9.tar.gz", "studioml-0.0.49.tar.gz", "other-1.tar.gz", "studioml-x.whl")
+    dist = tuple(f"/w/dist/{name}" for name in names)
+    assert lines("six", dist=dist) == ("six", "/w/dist/studioml-0.0.9.tar.gz")
+    assert lines("studioml==1", dist=dist) == ("/w/dist/studioml-0.0.9.tar.gz",)
 
 
 def test_a_package_that_no_index_has_is_dropped() -> None:

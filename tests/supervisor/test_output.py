@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +21,7 @@ NOTE = re.compile(
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
+def place(tmp_path: Path) -> Path:
     """A run's directory with the output beside its files."""
     (tmp_path / "run").mkdir()
     return tmp_path
@@ -69,7 +70,7 @@ def test_the_file_only_grows(place: Path) -> None:
         seen.append((place / "output").read_bytes())
     output.finish()
     seen.append((place / "output").read_bytes())
-    assert all(later.startswith(earlier) for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(seen))
 
 
 def test_the_disk_never_holds_more_than_the_limit(place: Path) -> None:
@@ -92,10 +93,10 @@ def test_earlier_attempts_are_not_counted(place: Path) -> None:
     assert (place / "output").read_bytes() == b"before\n" + b"x" * 100
 
 
-CHUNKS = st.lists(st.integers(min_value=0, max_value=400), max_size=30)
+CHUNKS = st.lists(st.integers(min_value=0, max_value=300), max_size=8)
 
 
-@given(sizes=CHUNKS, limit=st.integers(min_value=0, max_value=3000))
+@given(sizes=CHUNKS, limit=st.integers(min_value=100, max_value=2000))
 def test_nothing_is_lost_unseen(sizes: Sequence[int], limit: int) -> None:
     """However it is chunked: first part, last part, and a true count of the rest."""
     data = numbers(sum(sizes))
@@ -117,11 +118,11 @@ def test_nothing_is_lost_unseen(sizes: Sequence[int], limit: int) -> None:
     assert len(head) + int(cut) + len(tail) == len(data)
     assert output.cut == int(cut)
     if output.cut:
-        assert len(data) > limit - limit // 16
+        assert len(data) > limit
         assert len(head) == head_size(limit)
 
 
-@given(sizes=CHUNKS, limit=st.integers(min_value=32, max_value=3000))
+@given(sizes=CHUNKS, limit=st.integers(min_value=100, max_value=2000))
 def test_a_killed_supervisor_loses_nothing_that_it_had_read(
     sizes: Sequence[int], limit: int
 ) -> None:

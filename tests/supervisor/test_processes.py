@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from runner.supervisor import processes
 
@@ -38,10 +39,10 @@ def test_a_process_is_known_by_its_start() -> None:
     assert processes.look(pid) is None
 
 
-def test_a_name_may_hold_anything(tmp_path: object) -> None:
+def test_a_name_may_hold_anything(tmp_path: Path) -> None:
     """Blanks and brackets in a program's name do not shift the fields behind it."""
-    program = f"{tmp_path}/a ) S 1 (b"
-    os.symlink("/bin/sleep", program)
+    program = tmp_path / "a ) S 1 (b"
+    program.symlink_to("/bin/sleep")
     with subprocess.Popen([program, "600"]) as process:
         try:
             found = processes.look(process.pid)

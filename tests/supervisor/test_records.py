@@ -32,7 +32,7 @@ def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     records.write(place, b"file", b"a long content")
     records.write(place, b"file", b"short", durable=True)
     assert records.read(place, b"file") == b"short"
-    assert os.listdir(place) == [b"file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
 
 

@@ -1,0 +1,57 @@
+"""``studio-runner cancel``: stop an experiment that runs or waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import anyio
+
+from runner.cli import show
+from runner.cli.arguments import ClientCommand, add_json
+from runner.cli.daemon import ask_once
+from runner.cli.logs import shop_of
+from runner.control.client import NoDaemon
+from runner.settings import Settings
+from runner.settings.parser import Parser
+
+_ABOUT = (
+    "Stop an experiment. One that the daemon on this machine runs ends at once; any other is "
+    "marked as stopped in its store, where whoever runs it looks every few seconds."
+)
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Cancel; exit status 1 when there was nothing to cancel."""
+    command = ClientCommand(
+        "cancel",
+        _ABOUT,
+        "KEY",
+        settings=("state_dir", "local_store_root"),
+        arguments=_arguments,
+    )
+    settings, chosen = command.parse(argv, environ)
+    cancelled, reason = anyio.run(_ask, settings, chosen.key)
+    shop = None if cancelled else shop_of(settings, chosen)
+    if shop is not None and shop.mark_stopped(chosen.key):
+        cancelled, reason = True, f"marked as stopped in {shop.root}"
+    if chosen.json:
+        show.as_json({"key": chosen.key, "cancelled": cancelled, "reason": reason})
+    elif cancelled:
+        print(f"{chosen.key}: {reason or 'cancelled'}")
+    else:
+        show.note(f"studio-runner: {chosen.key} was not cancelled: {reason}")
+    return 0 if cancelled else 1
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("key", metavar="KEY")
+    parser.add_argument("--store", metavar="DIRECTORY", help="default: every --local-store-root")
+    add_json(parser)
+
+
+async def _ask(settings: Settings, key: str) -> tuple[bool, str]:
+    try:
+        answer = await ask_once(settings, "cancel", key=key)
+    except NoDaemon as error:
+        return False, str(error)
+    return bool(answer.get("cancelled")), str(answer.get("reason", ""))

@@ -1,0 +1,220 @@
+"""``studio-runner submit``: pack this directory and queue a script of it as an experiment."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import secrets
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from runner.archives.select import Selection, select
+from runner.cli import local_queues, show
+from runner.cli.arguments import ClientCommand, own_words
+from runner.cli.daemon import control_socket
+from runner.cli.following import Ending, Output, Watch
+from runner.cli.message import Submission, message
+from runner.cli.requirement_files import find
+from runner.cli.shop import LocalShop
+from runner.cli.submit_options import (
+    add_options,
+    attempts_of,
+    durations_of,
+    env_of,
+    needs_of,
+    python_of,
+)
+from runner.errors import Misconfigured, RequestError
+from runner.model import Message
+from runner.request.schema import decode
+from runner.settings import Settings
+
+_ABOUT = (
+    "Pack the current directory, put it into a store, and queue an experiment that runs SCRIPT "
+    "with ARGS in a copy of it. Files that .gitignore or .studioignore name, .git, virtual "
+    "environments and files that look like credentials stay behind."
+)
+_USAGE = "[OPTION…] SCRIPT [ARG…]   or   submit [OPTION…] -m MODULE [ARG…]"
+#: Bytes of a workspace above which we ask.
+_LARGE = 500_000_000
+_SHOWN_LEFT_OUT = 10
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Submit, and wait for the end where that is wanted."""
+    command = ClientCommand(
+        "submit",
+        _ABOUT,
+        _USAGE,
+        settings=("state_dir", "local_store_root", *local_queues.SETTINGS),
+        arguments=add_options,
+    )
+    own, words = own_words(command.parser, argv)
+    settings, chosen = command.parse(own, environ)
+    if not words:
+        raise Misconfigured(f"name what to run: studio-runner submit {_USAGE}")
+    shop = LocalShop(_store(settings, chosen))
+    submission = _submission(chosen, words, environ, shop)
+    try:
+        return anyio.run(_publish, settings, chosen, submission, shop)
+    except KeyboardInterrupt:
+        show.note(f"{submission.key} goes on: studio-runner logs -f KEY, studio-runner cancel KEY")
+        return _INTERRUPTED
+
+
+def _store(settings: Settings, chosen: Namespace) -> Path:
+    if chosen.store:
+        return Path(chosen.store).expanduser().absolute()
+    if not settings.local_store_root:
+        raise Misconfigured("there is no store: name a directory with --store")
+    return settings.local_store_root[0]
+
+
+def _submission(
+    chosen: Namespace, words: Sequence[str], environ: Mapping[str, str], shop: LocalShop
+) -> Submission:
+    workspace = Path.cwd()
+    needs, durations, env = needs_of(chosen), durations_of(chosen), env_of(chosen)
+    python, attempts = python_of(chosen, _this_python()), attempts_of(chosen)
+    requirements = find(chosen.requirements, workspace, environ)
+    selection = select(workspace)
+    if not chosen.module:
+        _check_script(words[0], workspace, selection)
+    key = chosen.key or _key(words[0])
+    if chosen.key and shop.experiment(key) is not None:
+        raise Misconfigured(f"there is an experiment {key!r} in {shop.root}: choose another --key")
+    _tell(selection, requirements.origin, len(requirements.lines), requirements.notes)
+    _ask_when_large(selection, yes=chosen.yes)
+    submission = Submission(
+        key=key,
+        filename="-m" if chosen.module else words[0],
+        args=tuple(words if chosen.module else words[1:]),
+        requirements=requirements.lines,
+        python=python,
+        store=shop.root,
+        workspace="",
+        directory=workspace,
+        needs=needs,
+        time_added=time.time(),
+        project=chosen.project,
+        env=env,
+        retry_on=tuple(c for text in chosen.retry_on for c in text.split(",") if c),
+        max_attempts=attempts,
+        **durations,
+    )
+    _check(submission)
+    digest, packed = shop.put_workspace(workspace, selection)
+    for name in packed.changed:
+        show.note(f"note: {name} changed while it was packed")
+    return submission.but(workspace=digest)
+
+
+def _check(submission: Submission) -> None:
+    """Refuse here what every runner would refuse. Raises Misconfigured."""
+    try:
+        decode(Message("", json.dumps(message(submission)).encode(), ""))
+    except RequestError as error:
+        raise Misconfigured(f"the experiment cannot be submitted: {error}") from error
+
+
+def _check_script(script: str, workspace: Path, selection: Selection) -> None:
+    name = Path(script).as_posix().removeprefix("./")
+    if name in selection.files:
+        return
+    for left in selection.left_out:
+        if name == left.name or name.startswith(f"{left.name}/"):
+            raise Misconfigured(f"the script {script!r} would be left out: {left.reason}")
+    raise Misconfigured(f"the script {script!r} is not in {workspace}: name a file inside it")
+
+
+def _this_python() -> str:
+    return ".".join(platform.python_version_tuple()[:2])
+
+
+def _key(script: str) -> str:
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(script).stem).strip("-")[:60] or "experiment"
+    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def _tell(selection: Selection, origin: str, count: int, notes: Sequence[str]) -> None:
+    left = selection.left_out
+    show.note(f"workspace: {len(selection.files)} files, {show.size(selection.bytes)}")
+    for one in left[:_SHOWN_LEFT_OUT]:
+        show.note(f"  left out: {one.name} ({one.reason})")
+    if len(left) > _SHOWN_LEFT_OUT:
+        show.note(f"  left out: {len(left) - _SHOWN_LEFT_OUT} more")
+    show.note(f"requirements: {count} from {origin}")
+    for sentence in notes:
+        show.note(f"  {sentence}")
+
+
+def _ask_when_large(selection: Selection, *, yes: bool) -> None:
+    if selection.bytes <= _LARGE or yes:
+        return
+    large = f"the workspace has {show.size(selection.bytes)}"
+    if not sys.stdin.isatty():
+        raise Misconfigured(f"{large}: say --yes, or name what is not needed in .studioignore")
+    if input(f"{large}. Submit it all the same? [y/N] ").strip().lower() not in {"y", "yes"}:
+        raise Misconfigured("nothing was submitted; .studioignore names what is to stay behind")
+
+
+async def _publish(
+    settings: Settings, chosen: Namespace, submission: Submission, shop: LocalShop
+) -> int:
+    shop.put_experiment(submission)
+    body = json.dumps(message(submission)).encode()
+    async with local_queues.opened(settings) as broker:
+        queue = await local_queues.queue(broker, chosen.queue)
+        message_id = await queue.publish(body)
+        _confirm(settings, chosen, submission)
+        if not (chosen.wait or chosen.follow):
+            return 0
+        watch = Watch(
+            shop,
+            submission.key,
+            submission.time_added,
+            control_socket(settings),
+            output=Output() if chosen.follow and not chosen.json else None,
+            queue=queue,
+            message_id=message_id,
+        )
+        ending = await watch.ending()
+    return _report(chosen, submission, ending)
+
+
+def _confirm(settings: Settings, chosen: Namespace, submission: Submission) -> None:
+    """Say what was queued: for scripts the key alone on stdout."""
+    waits = chosen.wait or chosen.follow
+    if chosen.json and not waits:
+        show.as_json(_facts(chosen, submission))
+    elif not waits:
+        print(submission.key)
+    show.note(f"queued {submission.key} in {chosen.queue}")
+    if not local_queues.is_taken(settings, chosen.queue):
+        show.note(f"note: --queue-match and --queue-mismatch leave {chosen.queue} to others")
+
+
+def _report(chosen: Namespace, submission: Submission, ending: Ending) -> int:
+    if chosen.json:
+        facts = _facts(chosen, submission)
+        end = {"cause": ending.cause, "exit_code": ending.exit_code, "detail": ending.detail}
+        show.as_json(facts | end | {"attempt": ending.attempt})
+    show.note(f"{submission.key}: {ending.sentence}")
+    return ending.status
+
+
+def _facts(chosen: Namespace, submission: Submission) -> dict[str, Any]:
+    return {
+        "key": submission.key,
+        "queue": chosen.queue,
+        "workspace": submission.workspace,
+        "store": str(submission.store),
+    }

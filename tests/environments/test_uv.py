@@ -1,0 +1,328 @@
+"""The builder on uv keeps the promises of its room, and its own about keys and code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from runner.environments import manifest
+from runner.environments.base import Environment, EnvironmentSpec
+from runner.environments.uv import UvEnvironments
+from runner.errors import BadField, Misconfigured, PythonMissing, RequirementsFailed
+from runner.model import Bytes
+from tests.contracts.environments import EnvironmentsContract, run
+from tests.environments import packages
+from tests.environments.conftest import Opener
+
+pytestmark = pytest.mark.anyio
+
+
+def spec(*requirements: str, scope: str = "us", python: str | None = None) -> EnvironmentSpec:
+    """Return what an experiment wants."""
+    return EnvironmentSpec(python, requirements, scope)
+
+
+async def built(environments: UvEnvironments, wanted: EnvironmentSpec) -> Environment:
+    """Lease the environment for a moment."""
+    async with environments.lease(wanted) as found:
+        return found
+
+
+def installed(environment: Environment) -> set[str]:
+    """Return the lines of what an environment holds, pip left out."""
+    known = manifest.read(environment.root)
+    assert known is not None
+    return {line for line in known.packages if not line.startswith("pip")}
+
+
+class TestUv(EnvironmentsContract):
+    """uv keeps the promises of the room."""
+
+    @pytest.fixture
+    async def environments(self, opener: Opener) -> AsyncIterator[UvEnvironments]:
+        """Return an open builder."""
+        async with opener() as opened:
+            yield opened
+
+    @pytest.fixture
+    def spec(self) -> EnvironmentSpec:
+        """Return a spec with the module ``colours``."""
+        return spec("colours==1.0")
+
+    @pytest.fixture
+    def other(self) -> EnvironmentSpec:
+        """Return another spec."""
+        return spec("colours==2.0")
+
+    @pytest.fixture
+    def failing(self) -> EnvironmentSpec:
+        """Return a spec that nobody can install."""
+        return spec("nowhere-to-be-found==1.0")
+
+
+async def test_what_is_not_pinned_is_resolved_and_the_key_is_the_list(opener: Opener) -> None:
+    """``colours`` and the exact version that it comes to are one environment."""
+    async with opener() as environments:
+        loose = await built(environments, spec("colours"))
+        exact = await built(environments, spec("Colours == 2.0"))
+    assert installed(loose) == {"colours==2.0"}
+    assert (exact.key, exact.reused) == (loose.key, True)
+
+
+async def test_dependencies_are_installed_too(opener: Opener) -> None:
+    """A pin that does not name its dependencies gets them."""
+    async with opener() as environments:
+        found = await built(environments, spec("shapes==1.0"))
+    assert installed(found) == {"shapes==1.0", "colours==2.0"}
+
+
+async def test_a_resolution_is_reused_for_its_time(opener: Opener, shelf: Path) -> None:
+    """While it is remembered no index is asked; after that a new version is found."""
+    async with opener() as environments:
+        await built(environments, spec("colours"))
+    stamp = shelf.stat()
+    packages.wheel(shelf, "colours", "3.0")
+    os.utime(shelf, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    async with opener() as environments:
+        assert installed(await built(environments, spec("colours"))) == {"colours==2.0"}
+    async with opener(resolve_ttl=timedelta(0)) as environments:
+        assert installed(await built(environments, spec("colours"))) == {"colours==3.0"}
+
+
+async def test_a_new_package_in_a_local_directory_is_seen_at_once(
+    opener: Opener, shelf: Path
+) -> None:
+    """A changed ``--find-links`` directory is another question."""
+    async with opener() as environments:
+        await built(environments, spec("colours"))
+        packages.wheel(shelf, "colours", "3.0")
+        assert installed(await built(environments, spec("colours"))) == {"colours==3.0"}
+
+
+async def test_a_frozen_list_that_contradicts_itself_is_installed_as_it_is_pinned(
+    opener: Opener, shelf: Path, reports: list[str]
+) -> None:
+    """What worked at the submitter's is not refused for what packages say of each other."""
+    packages.wheel(shelf, "picky", "1.0", requires=("colours<2",))
+    async with opener() as environments:
+        found = await built(environments, spec("picky==1.0", "colours==2.0"))
+    assert installed(found) == {"picky==1.0", "colours==2.0"}
+    assert "contradict" in reports[0]
+
+
+async def test_wheels_alone_are_shared_by_all_scopes(opener: Opener) -> None:
+    """Nobody's code ran, so everybody may use it."""
+    async with opener() as environments:
+        ours = await built(environments, spec("colours", scope="us"))
+        theirs = await built(environments, spec("colours", scope="them"))
+    assert (ours.key, theirs.reused) == (theirs.key, True)
+
+
+async def test_a_build_that_ran_code_is_shared_within_its_scope_alone(
+    opener: Opener, shelf: Path
+) -> None:
+    """A source distribution could have left anything in the environment."""
+    packages.source(shelf, "handmade")
+    async with opener() as environments:
+        ours = await built(environments, spec("handmade", scope="us"))
+        again = await built(environments, spec("handmade", scope="us"))
+        theirs = await built(environments, spec("handmade", scope="them"))
+    assert (again.key, again.reused) == (ours.key, True)
+    assert theirs.key != ours.key
+
+
+async def test_another_interpreter_is_another_environment(opener: Opener) -> None:
+    """The key holds the interpreter; what this machine has decides which are tried."""
+    async with opener() as environments:
+        keys = []
+        for python in ("3.10", "3.11", "3.12"):
+            try:
+                keys.append((await built(environments, spec("colours", python=python))).key)
+            except PythonMissing:
+                continue
+    if len(keys) < 2:
+        pytest.skip("fewer than two of Python 3.10, 3.11 and 3.12 are here")
+    assert len(set(keys)) == len(keys)
+
+
+async def test_other_indexes_are_another_environment(
+    opener: Opener, shelf: Path, tmp_path: Path
+) -> None:
+    """The same list from elsewhere may be something else."""
+    elsewhere = shelf.rename(tmp_path / "elsewhere")
+    async with opener(find_links=(str(elsewhere),)) as environments:
+        one = await built(environments, spec("colours"))
+    elsewhere.rename(shelf)
+    async with opener() as environments:
+        other = await built(environments, spec("colours"))
+    assert one.key != other.key
+
+
+async def test_python_2_is_refused_in_one_sentence(opener: Opener) -> None:
+    """The sender learns what to do instead."""
+    async with opener() as environments:
+        with pytest.raises(PythonMissing, match=r"^Python 2\.7 is not supported: port") as caught:
+            await built(environments, spec(python="2.7"))
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_version_that_is_none_is_refused(opener: Opener) -> None:
+    """What stands in the place of a version never becomes an argument."""
+    async with opener() as environments:
+        with pytest.raises(BadField, match=r"experiment\.pythonver"):
+            await built(environments, spec(python="3.11; rm -rf /"))
+
+
+async def test_the_installers_words_come_without_passwords(opener: Opener, tmp_path: Path) -> None:
+    """An index address with a user and a password is shown without them."""
+    options = {"no_index": False, "index_url": "http://joe:sesame@127.0.0.1:9/simple"}
+    async with opener(**options) as environments:
+        with pytest.raises(Exception, match=r"127\.0\.0\.1") as caught:
+            await built(environments, spec("nowhere-to-be-found==1.0"))
+    assert "sesame" not in str(caught.value)
+    assert "sesame" not in "".join(path.read_text() for path in _small_files(tmp_path / "envs"))
+
+
+async def test_variables_of_the_build_are_not_given_away(opener: Opener) -> None:
+    """``${HOME}`` in a requirement is refused, not expanded into an address of the sender."""
+    async with opener() as environments:
+        with pytest.raises(BadField, match="not expanded"):
+            await built(environments, spec("x @ http://127.0.0.1:9/${HOME}/x-1-py3-none-any.whl"))
+
+
+async def test_a_build_that_fails_shows_its_last_lines(opener: Opener, shelf: Path) -> None:
+    """What a package's own build prints before it dies is in the error, the last lines of it."""
+    code = "for n in range(500): print('line', n)\nraise SystemExit('the compiler is missing')"
+    packages.source(shelf, "broken", code=code)
+    async with opener() as environments:
+        with pytest.raises(RequirementsFailed, match="the compiler is missing") as caught:
+            await built(environments, spec("broken"))
+    assert len(str(caught.value).splitlines()) < 50
+
+
+async def test_unused_environments_go_oldest_first(opener: Opener) -> None:
+    """Above the limit the least recently used one is evicted, never a leased one."""
+    async with opener() as environments:
+        old = await built(environments, spec("colours==1.0"))
+        size = manifest.survey(old.root).bytes
+        new = await built(environments, spec("colours==2.0"))
+        await built(environments, spec("colours==1.0"))
+    async with opener(limit=Bytes(size * 5 // 2)) as environments:
+        await built(environments, spec("shapes"))
+    assert old.root.exists()
+    assert not new.root.exists()
+
+
+async def test_a_leased_environment_is_never_evicted(opener: Opener) -> None:
+    """Not by another builder of this process, nor above the limit."""
+    async with opener(limit=Bytes(1)) as environments:
+        async with environments.lease(spec("colours==1.0")) as held:
+            other = await built(environments, spec("colours==2.0"))
+            assert held.root.exists()
+            assert not other.root.exists()
+        assert not held.root.exists()
+
+
+async def test_a_pinned_environment_is_never_evicted(opener: Opener) -> None:
+    """An adopted run's environment stays as long as its pin."""
+    async with opener() as environments:
+        held = await built(environments, spec("colours==1.0"))
+    async with opener(limit=Bytes(1)) as environments:
+        async with environments.pin(held.key):
+            await built(environments, spec("colours==2.0"))
+            assert held.root.exists()
+
+
+async def test_a_cancelled_build_leaves_nothing(opener: Opener, shelf: Path, tmp_path: Path) -> None:
+    """Its processes end, escaped ones too, its staging goes, and the next one builds."""
+    ready = tmp_path / "ready"
+    sleeper = "import subprocess, time\n"
+    sleeper += "subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
+    sleeper += f"open({str(ready)!r}, 'w').close()\n"
+    packages.source(shelf, "slow", code=sleeper + "time.sleep(1000)")
+    async with opener() as environments:
+        async with anyio.create_task_group() as group:
+            group.start_soon(built, environments, spec("slow"))
+            while not ready.exists():
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+        assert list((tmp_path / "envs" / "staging").iterdir()) == []
+        assert not (await built(environments, spec("colours"))).reused
+
+
+async def test_bytecode_is_compiled_once_and_believed(opener: Opener, tmp_path: Path) -> None:
+    """After ``compile_later`` modules have their bytecode, and the environment is still whole."""
+    async with opener() as environments:
+        async with environments.lease(spec("colours==1.0")) as environment:
+            await environments.compile_later(environment)
+            compiled = list(environment.root.glob("lib/*/site-packages/colours/__pycache__/*.pyc"))
+            assert len(compiled) == 1
+            attachment = await environments.attach(environment, tmp_path / "run")
+            where = "import colours; print(colours.__cached__)"
+            assert run(attachment, where, tmp_path) == str(compiled[0])
+            stamp = (environment.root / manifest.NAME).read_text()
+            await environments.compile_later(environment)
+            assert (environment.root / manifest.NAME).read_text() == stamp
+        assert (await built(environments, spec("colours==1.0"))).reused
+
+
+async def test_the_installers_cache_is_emptied_above_its_limit(
+    opener: Opener, tmp_path: Path
+) -> None:
+    """Environments do not depend on it."""
+    async with opener(uv_cache_limit=Bytes(1)) as environments:
+        async with environments.lease(spec("colours==1.0")) as environment:
+            await environments.compile_later(environment)
+            assert list((tmp_path / "envs" / "uv" / "wheels").iterdir()) == []
+            attachment = await environments.attach(environment, tmp_path / "run")
+            assert run(attachment, "import colours", tmp_path) == ""
+
+
+async def test_no_file_is_tied_to_the_installers_cache(opener: Opener) -> None:
+    """Not one hard link: a write through one name would change every environment."""
+    async with opener() as environments:
+        environment = await built(environments, spec("colours==1.0"))
+    files = [path for path in environment.root.rglob("*") if path.is_file()]
+    assert {path.lstat().st_nlink for path in files if not path.is_symlink()} == {1}
+
+
+async def test_a_default_python_that_does_not_run_stops_with_its_name(
+    opener: Opener, tmp_path: Path
+) -> None:
+    """The operator named it, the operator is told."""
+    async with opener(default_python=str(tmp_path / "python")) as environments:
+        with pytest.raises(Misconfigured, match="--default-python"):
+            await built(environments, spec("colours"))
+
+
+async def test_the_manifest_tells_people_what_is_inside(opener: Opener) -> None:
+    """It is plain JSON with the list and the interpreter."""
+    async with opener() as environments:
+        environment = await built(environments, spec("shapes"))
+    found = json.loads((environment.root / manifest.NAME).read_text())
+    assert "colours==2.0" in found["packages"]
+    assert Path(found["interpreter"]["path"]).exists()
+
+
+@pytest.mark.service("pypi")
+async def test_a_real_package_comes_from_the_index(opener: Opener, tmp_path: Path) -> None:
+    """numpy, a wheel with binary modules, is installed from the machine's own package index."""
+    names = ("SSL_CERT_FILE", "HTTPS_PROXY", "NO_PROXY", "UV_DEFAULT_INDEX", "UV_INDEX")
+    variables = {name: os.environ[name] for name in names if name in os.environ}
+    options = {"no_index": False, "find_links": (), "extra_variables": variables}
+    async with opener(**options) as environments:
+        async with environments.lease(spec("numpy")) as environment:
+            attachment = await environments.attach(environment, tmp_path / "run")
+            code = "import numpy; print(numpy.ones(3).sum())"
+            assert run(attachment, code, tmp_path) == "3.0"
+
+
+def _small_files(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*.json"))
+    return [path for path in found if path.is_file()]
