@@ -45,7 +45,7 @@ fix: setup ## Format, and repair what the linter can repair
 
 bench: setup ## Run every benchmark, one after another
 	@for script in benchmarks/*.py; do \
-		echo "== $$script"; "$(BIN)/python" "$$script" || exit 1; \
+		echo "== $$script"; PYTHONPATH=. "$(BIN)/python" "$$script" || exit 1; \
 	done
 
 lock: setup ## Resolve the newest versions that pyproject.toml allows into requirements/*.txt

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -58,41 +59,63 @@ class Limit:
         return found
 
 
+class _Work(Generic[T]):
+    """One call in a thread, whose end can be awaited although its awaiter was cancelled.
+
+    anyio offers to wait deaf to cancellation or to walk away from the thread; we walk away, ask
+    the function to stop, and then wait for it after all.
+    """
+
+    def __init__(self, function: Callable[[Stop], T]) -> None:
+        self._function = function
+        self._stop = Stop()
+        self._lock = threading.Lock()
+        self._has_begun = False
+        self._is_over = False
+        self._tell: Callable[[], object] | None = None
+
+    def run(self) -> T | None:
+        """Run in the thread; nothing at all when ``stopped`` came first."""
+        with self._lock:
+            if self._is_over:
+                return None
+            self._has_begun = True
+        try:
+            return self._function(self._stop)
+        except Interrupted:
+            return None
+        finally:
+            with self._lock:
+                self._is_over, tell = True, self._tell
+            if tell is not None:
+                tell()
+
+    async def stopped(self) -> None:
+        """Ask the function to stop, and wait for its end."""
+        loop, ended = asyncio.get_running_loop(), anyio.Event()
+        self._stop.set()
+        with self._lock:
+            self._is_over = self._is_over or not self._has_begun
+            if self._is_over:
+                return
+            self._tell = lambda: loop.call_soon_threadsafe(ended.set)
+        with anyio.CancelScope(shield=True):
+            await ended.wait()
+
+
 async def call(function: Callable[[Stop], T], *, limit: Limit) -> T:
     """Run ``function`` in a thread and wait for its end, also when we are cancelled.
 
-    On cancellation the function's ``Stop`` is set, the thread is joined, and only then does the
-    cancellation go on: nothing writes behind our back.
+    On cancellation the function's ``Stop`` is set, its end is awaited, and only then does the
+    cancellation go on: nothing writes behind our back. Its result is lost then, so what must be
+    undone has to be undone by the function.
     """
-    stop = Stop()
-    result: list[T] = []
-    error: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            result.append(function(stop))
-        except Interrupted:
-            pass
-        except BaseException as caught:  # noqa: BLE001 - carried to the awaiting task, bare
-            error.append(caught)
-
-    async with anyio.create_task_group() as group:
-        finished = anyio.Event()
-
-        async def set_on_cancel() -> None:
-            try:
-                await finished.wait()
-            finally:
-                stop.set()
-
-        group.start_soon(set_on_cancel)
-        try:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(run, limiter=limit.limiter())
-        finally:
-            finished.set()
-    if error:
-        raise error[0]
-    if not result:  # interrupted: the cancellation that asked for it is raised here
-        await anyio.lowlevel.checkpoint()
-    return result[0]
+    work = _Work(function)
+    try:
+        result = await anyio.to_thread.run_sync(
+            work.run, abandon_on_cancel=True, limiter=limit.limiter()
+        )
+    except anyio.get_cancelled_exc_class():
+        await work.stopped()
+        raise
+    return cast("T", result)

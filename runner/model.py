@@ -214,6 +214,8 @@ class Cause(enum.StrEnum):
     PYTHON_MISSING = "python-missing"
     SANDBOX_UNAVAILABLE = "sandbox-unavailable"
     STORE_UNAVAILABLE = "store-unavailable"
+    #: It ran, and the store refused what it made.
+    RESULTS_DENIED = "results-denied"
     #: The machine failed the experiment: supervisor killed, reboot, work directory gone.
     HOST_FAULT = "host-fault"
     #: No daemon adopted the run within the orphan timeout.

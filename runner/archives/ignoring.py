@@ -28,32 +28,30 @@ class IgnoreFiles:
     def __init__(self, root: Path, name: str) -> None:
         self._root = root
         self._name = name
-        self._specs: dict[Path, pathspec.GitIgnoreSpec | None] = {}
         self._above = _repository_above(root)
+        #: For each directory, what its own file and those above say, the deepest first.
+        self._rules: dict[Path, tuple[tuple[Path, pathspec.GitIgnoreSpec], ...]] = {}
 
     def about(self, name: str, *, directory: bool) -> Verdict | None:
         """Return the verdict on a relative name whose parents are not ignored."""
         path = self._root / name
-        for above in path.parents:
-            spec = self._spec(above)
-            if spec is not None:
-                relative = path.relative_to(above).as_posix() + ("/" if directory else "")
-                include = spec.check_file(relative).include
-                if include is not None:
-                    return Verdict.IGNORED if include else Verdict.WANTED
-            if above == self._above:
-                break
+        for above, spec in self._rules_in(path.parent):
+            relative = path.relative_to(above).as_posix() + ("/" if directory else "")
+            include = spec.check_file(relative).include
+            if include is not None:
+                return Verdict.IGNORED if include else Verdict.WANTED
         return None
 
-    def _spec(self, directory: Path) -> pathspec.GitIgnoreSpec | None:
-        if directory not in self._specs:
+    def _rules_in(self, directory: Path) -> tuple[tuple[Path, pathspec.GitIgnoreSpec], ...]:
+        if directory not in self._rules:
+            inherited = () if directory == self._above else self._rules_in(directory.parent)
             try:
                 text = (directory / self._name).read_text(encoding="utf-8", errors="replace")
             except OSError:  # there is none, or none for us
-                self._specs[directory] = None
+                self._rules[directory] = inherited
             else:
-                self._specs[directory] = _parse(text)
-        return self._specs[directory]
+                self._rules[directory] = ((directory, _parse(text)), *inherited)
+        return self._rules[directory]
 
 
 def _parse(text: str) -> pathspec.GitIgnoreSpec:

@@ -92,10 +92,10 @@ def _kind(info: tarfile.TarInfo) -> Kind:
 
 
 def _nanoseconds(seconds: float) -> int:
-    """Convert a time that may be nonsense."""
+    """Convert a time that may be nonsense; as a float it is true to the microsecond."""
     if not math.isfinite(seconds):
         return 0
-    return int(min(max(seconds, 0), _LATEST) * 1_000_000) * 1000
+    return round(min(max(seconds, 0), _LATEST) * 1_000_000) * 1000
 
 
 class _Content:

@@ -153,6 +153,10 @@ class Tree:
                 # Another name of a link in another directory would mean another file.
                 self._add_symlink(parts, os.readlink(source[-1], dir_fd=above), member.mtime)
                 return
+            if not stat.S_ISREG(state.st_mode):
+                raise ArtifactBad(
+                    f"{shown(member.name)} in the archive is a hard link to a directory"
+                )
             parent = self._cleared(parts)
             os.link(
                 source[-1], parts[-1], src_dir_fd=above, dst_dir_fd=parent, follow_symlinks=False

@@ -10,7 +10,9 @@ from runner.cli import show
 from runner.cli.arguments import ClientCommand, add_json
 from runner.cli.daemon import ask_once
 from runner.cli.logs import shop_of
+from runner.cli.shop import LocalShop
 from runner.control.client import NoDaemon
+from runner.lifecycle.claim_record import State
 from runner.settings import Settings
 from runner.settings.parser import Parser
 
@@ -32,8 +34,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     settings, chosen = command.parse(argv, environ)
     cancelled, reason = anyio.run(_ask, settings, chosen.key)
     shop = None if cancelled else shop_of(settings, chosen)
-    if shop is not None and shop.mark_stopped(chosen.key):
-        cancelled, reason = True, f"marked as stopped in {shop.root}"
+    if shop is not None:
+        cancelled, reason = _mark(shop, chosen.key)
     if chosen.json:
         show.as_json({"key": chosen.key, "cancelled": cancelled, "reason": reason})
     elif cancelled:
@@ -47,6 +49,16 @@ def _arguments(parser: Parser) -> None:
     parser.add_argument("key", metavar="KEY")
     parser.add_argument("--store", metavar="DIRECTORY", help="default: every --local-store-root")
     add_json(parser)
+
+
+def _mark(shop: LocalShop, key: str) -> tuple[bool, str]:
+    record = shop.claim(key)
+    if record is not None and record.state is State.ENDED:
+        cause = record.outcome.cause if record.outcome else "without an outcome"
+        return False, f"it has ended already ({cause})"
+    if shop.mark_stopped(key):
+        return True, f"marked as stopped in {shop.root}"
+    return False, "it has ended already"
 
 
 async def _ask(settings: Settings, key: str) -> tuple[bool, str]:

@@ -20,22 +20,27 @@ def as_json(value: Any) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; in a pipe without title, one row per line, cells parted by tabs."""
-    texts = [[_cell(value) for value in row] for row in rows]
-    if not sys.stdout.isatty():
-        for row in [list(columns), *texts]:
-            print("\t".join(row))
+    if sys.stdout.isatty():
+        # Imported late: a pipe and a script shall not wait for it.
+        from rich.console import Console  # noqa: PLC0415
+
+        Console().print(drawn(title, columns, rows))
         return
-    # Imported late: a pipe and a script shall not wait for it.
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    for row in (columns, *rows):
+        print("\t".join(map(_cell, row)))
+
+
+def drawn(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Any:
+    """Return a table that rich can print."""
+    from rich.table import Table  # noqa: PLC0415 - as in table()
     from rich.text import Text  # noqa: PLC0415
 
-    drawn = Table(title=title, title_justify="left", header_style="bold", box=None)
+    found = Table(title=title, title_justify="left", header_style="bold", box=None)
     for column in columns:
-        drawn.add_column(column, overflow="fold")
-    for row in texts:
-        drawn.add_row(*(Text(cell) for cell in row))
-    Console().print(drawn)
+        found.add_column(column, overflow="fold")
+    for row in rows:
+        found.add_row(*(Text(_cell(value)) for value in row))
+    return found
 
 
 def note(text: str) -> None:

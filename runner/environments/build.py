@@ -52,14 +52,23 @@ class Builder:
         venv.make(root, plan.interpreter)
         lines = [*self._installer.sources.lines(), *plan.resolution.lines]
         if plan.pip:
-            wheel = place.scratch / Path(plan.pip).name
-            shutil.copyfile(plan.pip, wheel)
-            lines.append(str(wheel))
+            lines.append(str(self._kept(Path(plan.pip))))
         (place.scratch / "exact.in").write_text("".join(f"{line}\n" for line in lines))
         if place.identity is not None:
             for folder, folders, files in os.walk(root):
                 for name in (".", *folders, *files):
                     self._places.give(Path(folder, name))
+
+    def _kept(self, wheel: Path) -> Path:
+        """Return a copy that every builder can read, always in one place: uv remembers by path."""
+        kept = self._cache.root / "pip" / wheel.name
+        if not kept.exists():
+            kept.parent.mkdir(mode=0o755, exist_ok=True)
+            new = kept.with_suffix(f".{os.getpid()}")
+            shutil.copyfile(wheel, new)
+            new.chmod(0o644)
+            new.replace(kept)
+        return kept
 
     async def _install(self, plan: Plan, place: Place, root: Path) -> None:
         if not plan.resolution.lines and not plan.pip:

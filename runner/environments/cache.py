@@ -18,7 +18,7 @@ from pathlib import Path
 import anyio
 
 from runner import blocking
-from runner.environments import manifest, protection
+from runner.environments import leftovers, manifest, protection
 from runner.model import Bytes
 
 _POLL = 0.05
@@ -160,6 +160,7 @@ class EnvironmentCache:
         for lock in self._staging.glob("*.lock"):
             with _unless_held(lock) as free:
                 if free:
+                    leftovers.end(lock.stem)
                     protection.remove(lock.with_suffix(""))
         for path in self._built.iterdir():
             if manifest.read(path) is None:

@@ -16,13 +16,12 @@ from typing import IO
 import anyio
 from anyio.abc import Process
 
+from runner.environments import leftovers
 from runner.environments.sources import Sources
 from runner.model import Identity
 
 #: Bytes of output that are looked at; an installer's reasons come last.
 TAIL = 65536
-#: In the environment of every process of a build; what the build left running is found by it.
-MARK = "STUDIO_RUNNER_BUILD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ class Installer:
             "UV_PYTHON_INSTALL_DIR": str(self.pythons),
             "UV_NO_PROGRESS": "1",
             "NO_COLOR": "1",
-            MARK: mark,
+            leftovers.MARK: mark,
         }
 
 
@@ -118,19 +117,5 @@ async def _end(process: Process, mark: str) -> None:
     """Kill the installer's process group and whatever escaped from it, then wait for it."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    for pid in _marked(mark):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    leftovers.end(mark)
     await process.aclose()
-
-
-def _marked(mark: str) -> list[int]:
-    wanted = f"{MARK}={mark}".encode()
-    found = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            # ended in the meantime, or another user's
-            with contextlib.suppress(OSError):
-                if wanted in Path(entry.path, "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found

@@ -9,21 +9,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.environments import venv
+from runner.environments.interpreters import Interpreter
 from runner.errors import Misconfigured
 
 _PATIENCE = 60.0
 #: Runs with ``site``: what the base's own ``.pth`` files add belongs to it.
 _PROBE = """\
 import importlib.metadata, json, os, site, sys
-names = {}
+names, records = {}, []
 for one in importlib.metadata.distributions():
-    names[(one.metadata["Name"] or "").lower().replace("_", "-")] = one.version
+    name = (one.metadata["Name"] or "").lower().replace("_", "-")
+    if name and name not in names:
+        names[name] = one.version
+        records.append(str(one._path))
 print(json.dumps({
     "python": os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
     "folders": [folder for folder in site.getsitepackages() if os.path.isdir(folder)],
+    "records": records,
     "packages": sorted("%s==%s" % pair for pair in names.items()),
 }))
 """
+_METADATA = ("METADATA", "PKG-INFO", "WHEEL", "RECORD", "direct_url.json")
 _ADDED = re.compile(r"^ \+ (?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)(?: \(from (?P<url>.+)\))?$")
 
 
@@ -31,13 +38,13 @@ _ADDED = re.compile(r"^ \+ (?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)(?: \(from
 class Base:
     """What the operator's ``--base-environment`` brings."""
 
-    #: Its own interpreter: the installer asks it what is there.
-    python: Path
     #: The interpreter that environments over it are built for.
     interpreter: Path
     #: Directories of packages.
     folders: tuple[str, ...]
     packages: tuple[str, ...]
+    #: Where each package's metadata lies.
+    records: tuple[str, ...]
 
 
 def look(prefix: Path) -> Base:
@@ -59,7 +66,10 @@ def look(prefix: Path) -> Base:
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise Misconfigured(f"--base-environment {prefix}: {python} does not run") from error
     return Base(
-        python, Path(found["python"]), tuple(found["folders"]), tuple(sorted(found["packages"]))
+        Path(found["python"]),
+        tuple(found["folders"]),
+        tuple(sorted(found["packages"])),
+        tuple(found["records"]),
     )
 
 
@@ -68,6 +78,25 @@ def _pythons(prefix: Path) -> Iterable[Path]:
         yield prefix
     yield prefix / "bin" / "python"
     yield prefix / "bin" / "python3"
+
+
+def stand_in(base: Base, interpreter: Interpreter, root: Path) -> Path:
+    """Make a virtual environment at ``root`` that has the base's metadata; return its Python.
+
+    The installer looks into one directory alone and would miss what lies behind ``.pth`` files; and
+    it writes a lock file into what it looks at.
+    """
+    packages = venv.make(root, interpreter)
+    for record in map(Path, base.records):
+        folder = packages / record.name
+        if not record.is_dir():
+            folder.symlink_to(record)
+            continue
+        folder.mkdir(exist_ok=True)
+        for name in _METADATA:
+            if (record / name).exists():
+                (folder / name).symlink_to(record / name)
+    return root / "bin" / "python"
 
 
 def added(text: str) -> list[str]:

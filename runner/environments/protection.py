@@ -115,12 +115,15 @@ def _give(descriptor: int, mode: int, builder: Identity | None) -> None:
 
 def remove(root: Path) -> None:
     """Remove a tree, sealed or not; what is already gone is fine. Blocks."""
-    if os.geteuid() != 0:
-        with contextlib.suppress(FileNotFoundError):
-            root.chmod(0o700)
-        for _, folders, _, descriptor in os.fwalk(str(root), follow_symlinks=False):
-            for name in folders:
-                if not stat.S_ISLNK(os.lstat(name, dir_fd=descriptor).st_mode):
-                    os.chmod(name, 0o700, dir_fd=descriptor)
     with contextlib.suppress(FileNotFoundError):
+        if os.geteuid() != 0:
+            _open_folders(root)
         shutil.rmtree(root)
+
+
+def _open_folders(root: Path) -> None:
+    root.chmod(0o700)
+    for _, folders, _, descriptor in os.fwalk(str(root), follow_symlinks=False):
+        for name in folders:
+            if not stat.S_ISLNK(os.lstat(name, dir_fd=descriptor).st_mode):
+                os.chmod(name, 0o700, dir_fd=descriptor)

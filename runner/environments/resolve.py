@@ -153,9 +153,11 @@ class Resolver:
         options += ["--overrides", str(pins)] if attempt.overrides else []
         options += ["--torch-backend", attempt.torch] if attempt.torch else []
         if base is not None:
-            command = ["pip", "install", "--dry-run", "--python", str(base.python)]
-            command += ["--break-system-packages", "-r", str(wishes), *options]
-            finished = await self._installer.run(command, place)
+            python = layering.stand_in(base, interpreter, place.scratch / "base")
+            if place.identity is not None:
+                self._places.give(place.scratch / "base")
+            command = ["pip", "install", "--dry-run", "--python", str(python), "-r", str(wishes)]
+            finished = await self._installer.run([*command, *options], place)
             return finished, tuple(layering.added(finished.text))
         exact = place.scratch / "exact.txt"
         command = ["pip", "compile", "--python", str(interpreter.path), "--no-header"]

@@ -9,6 +9,20 @@ from pathlib import Path
 
 from runner.model import NOTHING
 
+#: What the daemon's own environment may say about networks; nothing else of it reaches a build.
+NETWORK = (
+    *(
+        name
+        for upper in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+        for name in (upper, upper.lower())
+    ),
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "UV_HTTP_TIMEOUT",
+)
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s'\"]+@")
 
 
@@ -48,6 +62,11 @@ class Sources:
         """Return when each local directory of packages last changed."""
         places = (Path(place.removeprefix("file://")) for place in self.find_links)
         return [place.stat().st_mtime_ns for place in places if place.is_dir()]
+
+
+def network_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the proxy and certificate variables of ``environ``."""
+    return {name: environ[name] for name in NETWORK if environ.get(name)}
 
 
 def redact(text: str) -> str:

@@ -166,6 +166,9 @@ _ADVICE: Mapping[Cause, str] = {
         "The operator has to set up the sandbox on this machine: studio-runner doctor says how."
     ),
     Cause.STORE_UNAVAILABLE: "The object store did not answer; check it if this stays so.",
+    Cause.RESULTS_DENIED: (
+        "Correct the address or the keys of the artifact that is named, and submit again."
+    ),
     Cause.HOST_FAULT: "The machine failed, not the script; it is tried again.",
     Cause.ORPHANED: "The runner was away for too long; the operator should see why it stopped.",
     Cause.BAD_REQUEST: "Correct the field that is named, and submit again.",

@@ -93,7 +93,8 @@ class Checkpoints:
             except HostFault as error:  # results are worth more than what is said about them
                 await self._on_failed(error)
         stored = await self._artifacts.upload(final=result)
-        await self._on_saved(stored)
+        if not ended:
+            await self._on_saved(stored)
         return stored
 
     def _scrape(self, stop: blocking.Stop, *, ended: bool) -> None:

@@ -214,7 +214,8 @@ class Claims:
     async def _write(
         self, store: Store, location: Location, record: ClaimRecord, version: str | None
     ) -> Claim:
-        info = await store.put_if(location, record.encode(), version)
+        # Lost in a power cut, it protected a run that was lost as well.
+        info = await store.put_if(location, record.encode(), version, durable=False)
         self._observations.forget(location)
         return RecordedClaim(store, location, record, info.version)
 

@@ -65,7 +65,9 @@ class ClientStatus:
 
     async def finished(self) -> str:
         """Show the end; clients know no other word for it, whatever the outcome."""
-        return await self._update(lambda now, _: {"status": "finished", "time_finished": now})
+        return await self._update(
+            lambda now, _: {"status": "finished", "time_finished": now}, durable=True
+        )
 
     async def is_stopped(self) -> bool:
         """Tell whether a client has set the status to ``stopped``; no when it cannot be read."""
@@ -82,14 +84,19 @@ class ClientStatus:
             return False
         return self._stopped
 
-    async def _update(self, change: Callable[[float, Mapping[str, Any]], Mapping[str, Any]]) -> str:
+    async def _update(
+        self,
+        change: Callable[[float, Mapping[str, Any]], Mapping[str, Any]],
+        *,
+        durable: bool = False,
+    ) -> str:
         if self._location is None:
             return self._once(self._why_not())
         try:
             store = await self._store_for(self._location)
             for _ in range(_TRIES):
                 try:
-                    await self._rewrite(store, self._location, change)
+                    await self._rewrite(store, self._location, change, durable=durable)
                 except Conflict:
                     continue
                 return ""
@@ -106,11 +113,13 @@ class ClientStatus:
         store: Store,
         location: Location,
         change: Callable[[float, Mapping[str, Any]], Mapping[str, Any]],
+        *,
+        durable: bool,
     ) -> None:
         version = (await store.stat(location)).version
         document = _document(await self._read(store, location))
         document |= change(self._clock(), document)
-        await store.put_if(location, json.dumps(document).encode(), version)
+        await store.put_if(location, json.dumps(document).encode(), version, durable=durable)
 
     async def _read(self, store: Store, location: Location) -> bytes:
         return await store.read(location, lambda stream: stream.read(_MAX_BODY))

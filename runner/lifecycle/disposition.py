@@ -53,6 +53,8 @@ GIVEN_BACK = INTERRUPTED | FOR_OTHERS
 #: Over, whoever brought it to its end. ``NOT_OURS`` is over where it is no ``Deferred``: the
 #: experiment's record says that it has ended before.
 OVER = frozenset({Cause.COMPLETED, Cause.CANCELLED, Cause.NOT_OURS})
+#: Nobody can do anything with it but its sender, who has to be told why.
+BURIED = frozenset({Cause.BAD_REQUEST, Cause.RESULTS_DENIED})
 #: An expired lifetime stays expired.
 NEVER_RETRIED = frozenset({Cause.LIFETIME})
 #: What a message that brings down a daemon looks like afterwards.
@@ -112,7 +114,7 @@ def dispose(
         return Ack()
     if outcome.cause in GIVEN_BACK:
         return Release(NO_DELAY if outcome.cause in INTERRUPTED else policy.longest_delay)
-    if outcome.cause is Cause.BAD_REQUEST:
+    if outcome.cause in BURIED:
         return Bury(outcome.detail or outcome.cause.value)
     return _after_failure(outcome, attempt, policy, receive_count)
 

@@ -45,7 +45,7 @@ class History:
         """Remember an ending. What cannot be written is still shown while the daemon lives."""
         self._endings.append(ending)
         try:
-            if len(self._endings) > 2 * _KEPT:
+            if len(self._endings) > 5 * _KEPT:
                 self._shorten()
             else:
                 with self._file.open("a", encoding="utf-8") as file:

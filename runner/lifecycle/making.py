@@ -15,8 +15,9 @@ from runner.lifecycle.checkpoints import Checkpoints
 from runner.lifecycle.claim import Claim, Claims, Owner, claim_artifact
 from runner.lifecycle.client_status import ClientStatus
 from runner.lifecycle.limits import checkpoint_interval
-from runner.lifecycle.metadata import Scraper
+from runner.lifecycle.metadata import RedactedScraper, Scraper
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.preparation import Preparation
 from runner.lifecycle.workspace import Workspace
 from runner.model import Artifact, Bytes, Location, News, Report, Request
 from runner.stores.base import Store
@@ -86,13 +87,14 @@ def _attempt(
     checkpoints = Checkpoints(
         artifacts,
         workspace,
-        Scraper(wrap=options.wrap_log_lines),
+        RedactedScraper(Scraper(wrap=options.wrap_log_lines), parts.redactor),
         accession=accession_id(parts.host, record.claimed_at),
         interval=_interval(parts, request),
         on_saved=saved,
         on_failed=failed,
     )
-    return Attempt(parts, request, entry, claim, workspace, artifacts, checkpoints, status)
+    preparation = Preparation(parts, request, entry, claim, workspace, artifacts)
+    return Attempt(parts, entry, workspace, preparation, checkpoints, status)
 
 
 def _interval(parts: Parts, request: Request) -> timedelta | None:

@@ -11,6 +11,7 @@ import msgspec
 
 from runner.lifecycle.metadata_document import Document
 from runner.lifecycle.metadata_lines import Line, Lines
+from runner.redaction import Redactor
 
 #: The newest lines that the document keeps, and their characters in all.
 MAX_ENTRIES = 10_000
@@ -118,6 +119,27 @@ class Scraper:
         if self._left_out:
             self._note = {"ts": "0", "msg": f"… {self._left_out} earlier lines left out"}
             log.insert(0, self._note)
+
+
+class RedactedScraper:
+    """A scraper that never sees a secret, also where one was cut between two chunks."""
+
+    def __init__(self, scraper: Scraper, redactor: Redactor) -> None:
+        self._scraper = scraper
+        self._stream = redactor.stream()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the output."""
+        self._scraper.feed(self._stream.feed(data))
+
+    def close(self) -> None:
+        """The output is over."""
+        self._scraper.feed(self._stream.close())
+        self._scraper.close()
+
+    def document(self) -> bytes:
+        """Return the document so far; empty while there is none."""
+        return self._scraper.document()
 
 
 def _newest(log: list[object]) -> int:

@@ -81,7 +81,7 @@ class RecordedClaim(Claim):
 
     async def beat(self) -> None:
         """See ``Claim``; does nothing once the claim was finished or released by us."""
-        await self._change(lambda record: replace(record, beat=record.beat + 1))
+        await self._change(lambda record: replace(record, beat=record.beat + 1), durable=False)
 
     async def finish(self, outcome: Outcome, *, buried: bool = False) -> None:
         """See ``Claim``."""
@@ -110,7 +110,9 @@ class RecordedClaim(Claim):
             return False
         return True
 
-    async def _change(self, change: Callable[[ClaimRecord], ClaimRecord]) -> None:
+    async def _change(
+        self, change: Callable[[ClaimRecord], ClaimRecord], *, durable: bool = True
+    ) -> None:
         """Write until it is our own write that stands.
 
         A conflict may be an answer of ours that was lost on its way, or the keeper's beat beside
@@ -121,7 +123,9 @@ class RecordedClaim(Claim):
                 return
             wanted = replace(change(self._record), updated_at=time.time())
             try:
-                info = await self._store.put_if(self.location, wanted.encode(), self._version)
+                info = await self._store.put_if(
+                    self.location, wanted.encode(), self._version, durable=durable
+                )
             except Conflict:
                 await self._look()
             else:

@@ -7,9 +7,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,15 @@ import anyio
 from runner.errors import HostFault, OutOfDisk
 from runner.lifecycle import exits, processes
 from runner.lifecycle.exits import Exit
+from runner.lifecycle.run_spec import FACTS, RunSpec, prepare
 from runner.lifecycle.supervisor import Supervisor
-from runner.model import Bytes, Cause
-from runner.sandboxes.base import Launch
-from runner.supervisor import launch, output, records
+from runner.model import Cause
+from runner.supervisor import output, records
 
 __all__ = ["Exit", "Run", "RunGone", "RunSpec", "RunTaken"]
 
-#: What of the launch is no secret, for the daemon that comes after this one.
-_FACTS = b"run.json"
 _OWN_FILES = (
-    _FACTS,
+    FACTS,
     records.LAUNCH,
     records.SUPERVISOR,
     records.STOP,
@@ -48,26 +45,6 @@ class RunGone(HostFault):
 
 class RunTaken(HostFault):
     """Another daemon looks after this run."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunSpec:
-    """Everything that a supervisor is told."""
-
-    #: Unique for all times: every process of the run carries it in its environment.
-    run_id: str
-    #: Of this run alone; made when it is missing, 0700.
-    directory: Path
-    launch: Launch
-    #: The output file, appended to; its directory exists.
-    output: Path
-    output_limit: Bytes
-    #: From the start of the experiment; the earliest one ends it.
-    limits: Mapping[Cause, timedelta]
-    #: Between TERM and KILL.
-    grace: timedelta
-    #: How long the run goes on without a daemon.
-    orphan_timeout: timedelta
 
 
 class Run:
@@ -95,11 +72,10 @@ class Run:
             spec.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             await run._take_lock()
             try:
-                records.write(os.fsencode(spec.directory), _FACTS, _facts(spec))
-                _launch(spec).save(os.fsencode(spec.directory))
+                prepare(spec)
                 run._supervisor = Supervisor.spawn(spec.directory, spec.run_id)
             except BaseException:
-                run.leave()
+                await run.forget()
                 raise
         return run
 
@@ -109,7 +85,7 @@ class Run:
 
         A run whose supervisor was killed is adopted too: its ``wait`` cleans up and says so.
         """
-        facts = _json(directory, _FACTS)
+        facts = _json(directory, FACTS)
         if facts is None:
             raise RunGone(f"{directory} holds no run")
         where = (Path(facts["output"]), facts["output_limit"])
@@ -192,45 +168,13 @@ class Run:
         return Exit(exits.VANISHED, detail=text, ended_at=time.time(), survivors=survivors)
 
 
-def _launch(spec: RunSpec) -> launch.Launch:
-    wanted = spec.launch
-    identity = wanted.identity
-    return launch.Launch(
-        run_id=spec.run_id,
-        argv=[_bytes(argument) for argument in wanted.argv],
-        cwd=os.fsencode(wanted.cwd),
-        env={_bytes(name): _bytes(value) for name, value in wanted.env.items()},
-        output=os.fsencode(spec.output),
-        output_limit=spec.output_limit,
-        limits={str(cause): limit.total_seconds() for cause, limit in spec.limits.items()},
-        grace=spec.grace.total_seconds(),
-        orphan_timeout=spec.orphan_timeout.total_seconds(),
-        identity=None if identity is None else (identity.uid, identity.gid),
-        readonly_binds=[os.fsencode(path) for path in wanted.readonly_binds],
-        no_new_privileges=wanted.no_new_privileges,
-    )
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return os.fsencode(text)
-    except UnicodeEncodeError:  # half of a surrogate pair, as JSON may carry it
-        return text.encode("utf-8", "surrogatepass")
-
-
-def _facts(spec: RunSpec) -> bytes:
-    facts = {
-        "run_id": spec.run_id,
-        "output": os.fspath(spec.output),
-        "output_limit": spec.output_limit,
-    }
-    return json.dumps(facts).encode()
-
-
 def _remove_own_files(directory: Path) -> None:
-    pieces = [os.fsencode(path.name) for path in directory.glob(os.fsdecode(records.TAIL) + "*")]
-    for name in (*_OWN_FILES, *pieces):
-        (directory / os.fsdecode(name)).unlink(missing_ok=True)
+    pieces = directory.glob(os.fsdecode(records.TAIL) + "*")
+    own = (
+        directory / os.fsdecode(name + end) for name in _OWN_FILES for end in (b"", records.PART)
+    )
+    for path in (*pieces, *own):
+        path.unlink(missing_ok=True)
     with suppress(OSError):  # somebody else keeps a file there
         directory.rmdir()
 

@@ -61,8 +61,9 @@ class Settlement:
         with anyio.move_on_after(_SECONDS, shield=True) as scope:
             for promise in held:
                 await self.parts.keeper.release(promise)
-            await self._tell_the_client(disposition)
-            await self._settle_claim(outcome, disposition)
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._tell_the_client, disposition)
+                group.start_soon(self._settle_claim, outcome, disposition)
             await self._settle_delivery(disposition)
         if scope.cancelled_caught:
             _log.warning("settling took too long, the lease decides", key=self.entry.record.key)

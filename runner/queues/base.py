@@ -66,7 +66,7 @@ class Queue(ABC):
         #: Whose queue it is: a credential's identity, or the root of local queues.
         self.project = project
 
-    async def ready(self) -> None:
+    async def ready(self) -> None:  # noqa: B027 - most brokers cannot tell
         """Wait until a message may be there; a broker that cannot tell returns at once.
 
         It costs no room: only a queue that is ready takes a slot and receives.

@@ -35,6 +35,7 @@ RETRYABLE = frozenset(Cause) - {
     Cause.NOT_OURS,
     Cause.NOT_A_REQUEST,
     Cause.NO_ROOM,
+    Cause.RESULTS_DENIED,
 }
 MOST_ATTEMPTS = 100
 _NO_REQUEST = "the message is no StudioML request"

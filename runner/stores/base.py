@@ -94,8 +94,14 @@ class Store(AbstractAsyncContextManager["Store"], ABC):
         """Store what ``produce`` writes, visible all at once when it has returned."""
 
     @abstractmethod
-    async def put_if(self, location: Location, body: bytes, version: str | None) -> ObjectInfo:
-        """Store ``body`` if the object's version is ``version``; ``None``: if there is none."""
+    async def put_if(
+        self, location: Location, body: bytes, version: str | None, *, durable: bool = True
+    ) -> ObjectInfo:
+        """Store ``body`` if the object's version is ``version``; ``None``: if there is none.
+
+        What is not ``durable`` may be lost, or torn, by a power cut of the store's machine: good
+        enough for a beat, which the next one replaces. Remote stores make no difference.
+        """
 
     @abstractmethod
     async def delete(self, location: Location) -> None:

@@ -114,7 +114,9 @@ class LocalStore(Store):
 
         return await call(run, limit=self._transfers)
 
-    async def put_if(self, location: Location, body: bytes, version: str | None) -> ObjectInfo:
+    async def put_if(
+        self, location: Location, body: bytes, version: str | None, *, durable: bool = True
+    ) -> ObjectInfo:
         """Store ``body`` if the object's version is ``version``; ``None``: if there is none."""
 
         def compare(found: ObjectInfo | None) -> None:
@@ -126,7 +128,7 @@ class LocalStore(Store):
             stream.write(body)
 
         def run(stop: Stop) -> ObjectInfo:
-            return self._replace(location, produce, stop, compare)
+            return self._replace(location, produce, stop, compare, durable=durable)
 
         return await call(run, limit=self._records)
 
@@ -165,6 +167,8 @@ class LocalStore(Store):
         produce: Callable[[BinaryIO], None],
         stop: Stop,
         compare: Callable[[ObjectInfo | None], None] = lambda _: None,
+        *,
+        durable: bool = True,
     ) -> ObjectInfo:
         spot = find(location, self._roots)
         with contextlib.ExitStack() as stack:
@@ -173,12 +177,13 @@ class LocalStore(Store):
                 part = stack.enter_context(Part(parent, spot.name))
             produce(self._guarded(part.stream, stop, location))
             with _translated(location, _WRITING):
-                part.settle()
+                part.settle(durable=durable)
                 with locked(parent, stop.check):
                     before = _current(parent, spot)
                     compare(before and _info(before))
                     after = part.publish(before.st_mtime_ns if before else 0)
-                os.fsync(parent)
+                if durable:
+                    os.fsync(parent)
             return _info(after)
 
 

@@ -51,11 +51,15 @@ class Part:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._hidden, dir_fd=self._directory)
 
-    def settle(self) -> None:
-        """Bring the content to the disk, with the mode and, as root, the owner of its directory."""
+    def settle(self, *, durable: bool = True) -> None:
+        """Bring the content to the file, to the disk if ``durable``.
+
+        It gets the mode and, as root, the owner of its directory.
+        """
         self.stream.flush()
         adopt(self.stream.fileno(), self._directory, 0o666)
-        os.fsync(self.stream.fileno())
+        if durable:
+            os.fsync(self.stream.fileno())
 
     def publish(self, not_before: int) -> os.stat_result:
         """Give the file its name, replacing what was there, and return its state.

@@ -17,7 +17,9 @@ LOG = b"supervisor.log"
 #: Begins the names of the pieces of output that may still be cut (``output.py``).
 TAIL = b"tail."
 
-_PART = b".part"
+#: Ends the name of a file that is not whole yet.
+PART = b".part"
+
 _RESERVE = 4096
 _UNSAFE = '"\\'
 
@@ -51,14 +53,14 @@ def _escape(character: str) -> str:
 
 def reserve(directory: bytes, name: bytes) -> None:
     """Take the space that ``write`` will need for ``name``, while the disk still has it."""
-    with open(os.path.join(directory, name) + _PART, "wb", 0) as file:
+    with open(os.path.join(directory, name) + PART, "wb", 0) as file:
         file.write(bytes(_RESERVE))
 
 
 def write(directory: bytes, name: bytes, data: bytes, *, durable: bool = False) -> None:
     """Replace a file in one step, in the space reserved for it if there is any. Raises OSError."""
     path = os.path.join(directory, name)
-    part = path + _PART
+    part = path + PART
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         rest = memoryview(data)

@@ -37,7 +37,9 @@ def supervise(directory: bytes) -> None:
     launch.env[processes.MARK] = os.fsencode(launch.run_id)
     before = evidence.begin()
     try:
-        records.reserve(directory, records.EXIT)
+        # A full disk must keep nobody from ending the run, nor us from saying how it ended.
+        for name in (records.STOP, records.EXIT):
+            records.reserve(directory, name)
         output = Output(launch.output, directory, launch.output_limit)
     except OSError as error:
         ending = _not_begun(error)

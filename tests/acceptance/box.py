@@ -1,4 +1,4 @@
-"""A machine for acceptance tests: a real daemon, a local queue and a local store in one directory."""
+"""A machine for acceptance tests: a real daemon, a local queue, a local store, one directory."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Box:
         """Start a daemon that leaves when there has been nothing to do for a while."""
         command = [sys.executable, "-m", "runner", "run", *self.options(state), *options]
         with (self.root / f"{state}.log").open("ab") as log:
-            daemon = subprocess.Popen(  # noqa: S603 - our own command line
+            daemon = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environ()
             )
         self._daemons.append(daemon)
@@ -202,7 +202,7 @@ class Box:
 
     def waiting(self, queue: str = "local_test") -> list[str]:
         """Return the waiting messages."""
-        return os.listdir(self.queues / queue)
+        return [path.name for path in (self.queues / queue).iterdir()]
 
     def _end_leftovers(self) -> None:
         """End what a killed daemon left running; tests look at that first."""

@@ -25,7 +25,7 @@ def test_an_experiment_runs_and_everything_is_stored(box: Box) -> None:
     key = box.submit(
         "import os, pickle\n"
         "print('started in', os.path.basename(os.getcwd()))\n"
-        "print('{\"experiment\": {\"loss\": 0.5}}')\n"
+        'print(\'{"experiment": {"loss": 0.5}}\')\n'
         "pickle.dump({'answer': 42}, open('../retval/retval', 'wb'))\n"
         "open('../modeldir/weights.bin', 'w').write('w' * 1000)\n"
     )
@@ -109,10 +109,7 @@ def test_a_killed_daemon_loses_nothing(box: Box) -> None:
     """The run goes on without its daemon; the next one adopts it and stores its one result."""
     keys = [
         box.submit(
-            "import time\n"
-            "print('begun', flush=True)\n"
-            "time.sleep(3)\n"
-            "print('done')\n",
+            "import time\nprint('begun', flush=True)\ntime.sleep(3)\nprint('done')\n",
         )
         for _ in range(3)
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -34,10 +33,9 @@ class EnvironmentsContract:
     pytestmark = pytest.mark.anyio
 
     @pytest.fixture
-    async def environments(self) -> AsyncIterator[Environments]:
-        """Return an open builder."""
+    def environments(self) -> Environments:
+        """Return an open builder; a backend's fixture may be asynchronous."""
         raise NotImplementedError
-        yield
 
     @pytest.fixture
     def spec(self) -> EnvironmentSpec:
@@ -90,9 +88,7 @@ class EnvironmentsContract:
     async def test_an_attachment_imports_what_was_installed(
         self, environments: Environments, spec: EnvironmentSpec, tmp_path: Path
     ) -> None:
-        """The interpreter of the attachment sees the shared packages and calls itself by its own
-        directory.
-        """
+        """The attachment's interpreter sees the shared packages; its prefix is the attachment."""
         async with environments.lease(spec) as environment:
             attachment = await environments.attach(environment, tmp_path / "run")
             assert run(attachment, "import colours; print(colours.VERSION)", tmp_path) == "1.0"

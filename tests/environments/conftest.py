@@ -11,16 +11,27 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from runner.environments.uv import UvEnvironments
 from runner.model import Bytes, Identity
 from tests.environments import packages
 
+#: How long a test waits for another process.
+PATIENCE = 60
+
 Opener = Callable[..., AbstractAsyncContextManager[UvEnvironments]]
 
 #: An ordinary user, whom nobody has to make.
 NOBODY = Identity(65534, 65534)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return when ``condition`` holds, which another process brings about."""
+    with anyio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - there is no event of another process to wait for
+            await anyio.sleep(0.02)
 
 
 @pytest.fixture
@@ -39,8 +50,14 @@ def reports() -> list[str]:
     return []
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory for what is true for all tests: unpacked wheels, interpreters found."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def opener(tmp_path: Path, shelf: Path, reports: list[str]) -> Opener:
+def opener(tmp_path: Path, shelf: Path, kept: Path, reports: list[str]) -> Opener:
     """Return what opens a builder on ``tmp_path/envs`` that installs from ``shelf`` alone."""
 
     @contextlib.asynccontextmanager
@@ -50,10 +67,19 @@ def opener(tmp_path: Path, shelf: Path, reports: list[str]) -> Opener:
             "find_links": (str(shelf),),
             "no_index": True,
             "report": reports.append,
+            "uv_cache": kept / "uv",
             **options,
         }
-        async with UvEnvironments(given.pop("root", tmp_path / "envs"), **given) as opened:
+        root = given.pop("root", tmp_path / "envs")
+        root.mkdir(exist_ok=True)
+        user = given.get("run_identity") or given.get("build_identity")
+        memory = kept / f"interpreters-{user.uid if user else os.getuid()}.json"
+        if memory.exists():
+            shutil.copy(memory, root / "interpreters.json")
+        async with UvEnvironments(root, **given) as opened:
             yield opened
+        if (root / "interpreters.json").exists():
+            shutil.copy(root / "interpreters.json", memory)
 
     return open_one
 
@@ -63,7 +89,7 @@ def public() -> Iterator[Path]:
     """Return a directory that other users can pass through, unlike pytest's own."""
     if os.geteuid() != 0:
         pytest.skip("only root can be another user")
-    folder = Path(tempfile.mkdtemp(prefix="studio-runner-", dir="/var/tmp"))  # noqa: S108 - public
+    folder = Path(tempfile.mkdtemp(prefix="studio-runner-", dir="/var/tmp"))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)

@@ -23,7 +23,9 @@ def wheel(
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     contents = {f"{module}/__init__.py": f"VERSION = {version!r}\n", **(files or {})}
-    contents |= {f"{module}-{version}.data/data/{path}": text for path, text in (data or {}).items()}
+    contents |= {
+        f"{module}-{version}.data/data/{path}": text for path, text in (data or {}).items()
+    }
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     metadata += "".join(f"Requires-Dist: {line}\n" for line in requires)
     contents[f"{info}/METADATA"] = metadata
@@ -44,7 +46,7 @@ def wheel(
 
 
 #: A build backend in one file: source distributions need nothing from an index.
-_BACKEND = '''\
+_BACKEND = """\
 import base64, hashlib, os, sys, zipfile
 
 def _wheel(folder, contents):
@@ -62,11 +64,12 @@ def _wheel(folder, contents):
 
 def build_wheel(folder, config_settings=None, metadata_directory=None):
 {code}
-    return _wheel(folder, {{"{module}/__init__.py": "VERSION = '{version}'\\nBY = %r" % os.getuid()}})
+    module = "VERSION = '{version}'\\nBY = %r" % os.getuid()
+    return _wheel(folder, {{"{module}/__init__.py": module}})
 
 def build_editable(folder, config_settings=None, metadata_directory=None):
     return _wheel(folder, {{"{module}-editable.pth": os.getcwd() + "/src\\n"}})
-'''
+"""
 _PYPROJECT = """\
 [build-system]
 requires = []

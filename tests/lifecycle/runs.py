@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from runner.sandboxes.base import Identity, Launch
 from runner.supervisor.processes import of_run
 
 #: Seconds for anything that must happen: far more than it takes, so that only a defect is slow.
-PATIENCE = 12.0
+PATIENCE = 60.0
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
@@ -32,6 +33,40 @@ async def until(condition: Callable[[], object]) -> None:
 def python(*lines: str) -> tuple[str, ...]:
     """Return the command that runs these lines."""
     return (sys.executable, "-c", "\n".join(lines))
+
+
+#: Defines ``daemon(act)``: run a function in a process that forked twice and left its session.
+DAEMON = (
+    "import os, signal, sys, time",
+    "def daemon(act):",
+    "    if os.fork() == 0:",
+    "        os.setsid()",
+    "        if os.fork() == 0:",
+    "            act()",
+    "        os._exit(0)",
+    "    os.wait()",
+)
+
+
+def supervisor_of(run: Run) -> int:
+    """Return the supervisor's pid as its record tells it."""
+    record: dict[str, int] = json.loads((run.directory / "supervisor.json").read_bytes())
+    return record["pid"]
+
+
+async def recorded(run: Run) -> int:
+    """Wait for the supervisor's record and return its pid."""
+    await until((run.directory / "supervisor.json").exists)
+    return supervisor_of(run)
+
+
+def pieces(run: Run) -> dict[str, bytes]:
+    """Return the pieces of output that may still be left out, but for those just going."""
+    found = {}
+    for path in run.directory.glob("tail.*"):
+        with suppress(FileNotFoundError):
+            found[path.name] = path.read_bytes()
+    return found
 
 
 class Runs:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.lifecycle.disposition import (
+    BURIED,
     FINAL,
     FOR_OTHERS,
     INTERRUPTED,
@@ -98,7 +99,7 @@ def test_there_is_exactly_one_disposition(
     if isinstance(found, Release) and not isinstance(outcome, Deferred):
         assert timedelta(0) <= found.delay <= policy.longest_delay
     if isinstance(found, Bury):
-        assert counts(outcome) or outcome.cause is Cause.BAD_REQUEST
+        assert counts(outcome) or outcome.cause in BURIED
         assert found.reason
 
 
@@ -119,7 +120,7 @@ def test_a_message_that_brings_daemons_down_is_buried_in_the_end() -> None:
 
 def test_every_cause_belongs_to_one_kind() -> None:
     """A new cause has to be put somewhere."""
-    kinds = [FINAL, RETRIED, INTERRUPTED, FOR_OTHERS, OVER, {Cause.BAD_REQUEST}]
+    kinds = [FINAL, RETRIED, INTERRUPTED, FOR_OTHERS, OVER, BURIED]
     assert sorted(cause for kind in kinds for cause in kind) == sorted(Cause)
 
 

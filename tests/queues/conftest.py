@@ -21,6 +21,7 @@ def local_broker(
     mismatch: str | None = None,
     named: frozenset[str] = frozenset(),
     lease: float = 0.6,
+    poll: float = 5.0,
 ) -> LocalBroker:
     """Return a broker with a short lease."""
     return LocalBroker(
@@ -30,7 +31,7 @@ def local_broker(
         named=named,
         lease=timedelta(seconds=lease),
         owner="a test",
-        poll=timedelta(seconds=5),
+        poll=timedelta(seconds=poll),
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import subprocess
+from collections.abc import Iterator
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
@@ -80,11 +83,12 @@ async def test_a_root_that_is_a_file_is_one_clear_sentence(root: Path) -> None:
 
 
 async def test_a_root_that_vanishes_has_no_queues_until_it_is_back(
-    root: Path, connect: OpenBroker
+    root: Path,
 ) -> None:
     """Its runner goes on and finds the new one."""
     (root / "local_a").mkdir(parents=True)
-    async with connect() as broker, aclosing(broker.discover()) as sets:  # type: ignore[type-var]
+    broker = local_broker(root, poll=0.3)
+    async with broker, aclosing(broker.discover()) as sets:  # type: ignore[type-var]
         assert await anext(sets) == {"local_a"}
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(root))
         assert await anext(sets) == frozenset()
@@ -221,3 +225,48 @@ async def test_a_delivery_outlives_its_broker(connect: OpenBroker) -> None:
     await second.release(second.lease)
     async with connect() as broker:
         assert (await received(await broker.open("local_a"))).message.body == body_of(2)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system with 16 pages of memory to fill."""
+    if os.getuid() != 0:
+        pytest.skip("only root can mount")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["/bin/mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk],
+        check=False,
+        capture_output=True,
+    )
+    if mounted.returncode:
+        pytest.skip(f"mounting is not allowed here: {mounted.stderr.decode().strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["/bin/umount", "-l", disk], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+async def test_a_full_disk_takes_no_message_away(small_disk: Path) -> None:
+    """What waits keeps waiting, what is held stays held, and the error is the disk's own."""
+    async with local_broker(small_disk, lease=30) as broker:
+        queue = await broker.open("local_a")
+        await queue.publish(body_of(1))
+        await queue.publish(body_of(2))
+        held = await received(queue)
+        filler = small_disk / ".filler"
+        fill(filler)
+        with pytest.raises(QueueUnavailable, match="No space left"):
+            await queue.receive()
+        assert await queue.depth() == 1
+        await held.extend()
+        await held.ack()
+        filler.unlink()
+        assert (await received(queue)).message.body == body_of(2)

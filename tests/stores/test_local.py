@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
 import multiprocessing
 import os
@@ -9,17 +10,21 @@ import resource
 import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import anyio
+import anyio.to_thread
 import pytest
 
+from runner.archives.unpack import unpack
 from runner.blocking import Interrupted, Stop
 from runner.errors import OutOfDisk, StoreUnavailable
-from runner.model import Location
+from runner.model import Bytes, Location
 from runner.stores.base import AccessDenied, Conflict, NotFound, Store
 from runner.stores.boundary import find, parent_of
 from runner.stores.local import LocalStore, _translated
@@ -320,7 +325,7 @@ def test_trouble_of_the_filesystem_is_the_stores(number: int) -> None:
 
 AS_NOBODY = """
 import anyio, anyio._backends._asyncio, asyncio, os, sys
-from runner.model import Location
+from runner.model import Bytes, Location
 from runner.stores.base import AccessDenied
 from runner.stores.local import LocalStore
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -421,6 +426,29 @@ def test_a_directory_that_cannot_be_locked_gets_a_lock_file(root: Path) -> None:
             pass
     finally:
         os.close(unlockable)
+
+
+async def test_cancelling_ends_an_unpacking_that_needs_no_more_bytes(
+    store: Store, root: Path
+) -> None:
+    """A few kB that become gigabytes are all read at once; the stream's check still ends it."""
+    head = tarfile.TarInfo("zeros")
+    head.size = 64 << 30
+    zeros = bz2.compress(bytes(64 << 20))
+    await put(store, root / "bomb", bz2.compress(head.tobuf()) + zeros * 1024)
+    into = root / "into"
+    into.mkdir()
+    begun = threading.Event()
+
+    def consume(stream: BinaryIO) -> None:
+        begun.set()
+        unpack(stream, into, budget=Bytes(128 << 30))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.read, at(root / "bomb"), consume)
+        await anyio.to_thread.run_sync(begun.wait)
+        group.cancel_scope.cancel()
+    assert list(into.iterdir()) == []
 
 
 async def test_memory_stays_small(store: Store, root: Path) -> None:

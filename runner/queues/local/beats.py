@@ -33,10 +33,13 @@ def write(places: Places, token: str, holder: Holder) -> None:
         "lease": holder.lease.total_seconds(),
         "beat": secrets.token_hex(8),
     }
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    content = json.dumps(beat).encode()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
     handle = os.open(places.beats / token, flags, _PRIVATE_FILE)
     try:
-        os.write(handle, json.dumps(beat).encode())
+        # Written over the last beat, of the same length: that needs no space on a full disk.
+        os.pwrite(handle, content, 0)
+        os.ftruncate(handle, len(content))
     finally:
         os.close(handle)
 

@@ -60,7 +60,11 @@ def take(places: Places, name: str, holder: Holder) -> Claim | None:
             return None
         places.prepare()  # the message is there, so it is our directory that is missing
         return take(places, name, holder)
-    beats.write(places, claim.token, holder)
+    try:
+        beats.write(places, claim.token, holder)
+    except OSError:  # the disk is full, say
+        give_back(claim)
+        raise
     return claim
 
 

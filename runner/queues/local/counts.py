@@ -9,7 +9,7 @@ from runner.queues.local.places import Places, listed
 def read(places: Places, name: str) -> int:
     """Return how often the message was handed out so far."""
     try:
-        return max(0, int((places.received / name).read_text(encoding="ascii")))
+        return max(0, int((places.received / name).read_bytes()))
     except (FileNotFoundError, ValueError):
         return 0
 
@@ -20,7 +20,7 @@ def write(places: Places, name: str, times: int) -> None:
     if times == 0:
         path.unlink(missing_ok=True)
     else:
-        path.write_text(str(times), encoding="ascii")
+        path.write_bytes(str(times).encode())
 
 
 def sweep(places: Places) -> None:

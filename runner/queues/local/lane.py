@@ -81,7 +81,11 @@ class Lane:
         except LeaseLost:
             return None
         times = counts.read(self.places, claim.name) + 1
-        counts.write(self.places, claim.name, times)
+        try:
+            counts.write(self.places, claim.name, times)
+        except OSError:
+            claims.give_back(claim)
+            raise
         return Taken(claim, body, stamp, times)
 
     def _entry(self, name: str) -> Entry | None:
