@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -87,9 +88,7 @@ async def test_a_resolution_is_reused_for_its_time(opener: Opener, shelf: Path) 
     """While it is remembered no index is asked; after that a new version is found."""
     async with opener() as environments:
         await built(environments, spec("colours"))
-    stamp = shelf.stat()
-    packages.wheel(shelf, "colours", "3.0")
-    os.utime(shelf, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    _add_secretly(shelf, "3.0")
     async with opener() as environments:
         assert installed(await built(environments, spec("colours"))) == {"colours==2.0"}
     async with opener(resolve_ttl=timedelta(0)) as environments:
@@ -156,10 +155,10 @@ async def test_other_indexes_are_another_environment(
     opener: Opener, shelf: Path, tmp_path: Path
 ) -> None:
     """The same list from elsewhere may be something else."""
-    elsewhere = shelf.rename(tmp_path / "elsewhere")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(shelf, elsewhere)
     async with opener(find_links=(str(elsewhere),)) as environments:
         one = await built(environments, spec("colours"))
-    elsewhere.rename(shelf)
     async with opener() as environments:
         other = await built(environments, spec("colours"))
     assert one.key != other.key
@@ -315,7 +314,7 @@ async def test_the_manifest_tells_people_what_is_inside(opener: Opener) -> None:
         environment = await built(environments, spec("shapes"))
     found = json.loads((environment.root / manifest.NAME).read_text())
     assert "colours==2.0" in found["packages"]
-    assert Path(found["interpreter"]["path"]).exists()
+    assert found["interpreter"]["implementation"] == "cpython"
 
 
 @pytest.mark.service("pypi")
@@ -330,6 +329,13 @@ async def test_a_real_package_comes_from_the_index(opener: Opener, tmp_path: Pat
         attachment = await environments.attach(environment, tmp_path / "run")
         code = "import numpy; print(numpy.ones(3).sum())"
         assert run(attachment, code, tmp_path) == "3.0"
+
+
+def _add_secretly(shelf: Path, version: str) -> None:
+    """Add a package without the directory's time telling of it."""
+    stamp = shelf.stat()
+    packages.wheel(shelf, "colours", version)
+    os.utime(shelf, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
 
 
 def _small_files(folder: Path) -> list[Path]:
