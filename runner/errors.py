@@ -9,7 +9,7 @@ RunnerError
 │   ├── QueueUnavailable
 │   ├── StoreUnavailable
 │   └── LeaseLost               the broker or the clock says that the message is no longer ours
-├── ExperimentFailed        the experiment must change: log and results go home, the message is settled
+├── ExperimentFailed        the experiment must change: log and results go home, it is settled
 │   ├── ArtifactMissing         an immutable artifact is not where the request says
 │   ├── ArtifactBad             no archive, truncated, escapes its directory, larger than its budget
 │   ├── PythonMissing           the requested interpreter is not on this machine
@@ -47,7 +47,8 @@ class BadField(RequestError):
         """Name the field (``experiment.max_duration``), the value found and what is accepted."""
         shown = repr(value)
         if len(shown) > 120:  # noqa: PLR2004 - a log line must stay readable
-            shown = f"{shown[:100]}… ({len(shown)} characters)"
+            length = len(value) if isinstance(value, str) else len(shown)
+            shown = f"{shown[:100]}… ({length} characters)"
         self.path = path
         super().__init__(f"{path} is {shown}: {remedy}")
 

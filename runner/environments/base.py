@@ -76,7 +76,5 @@ class Environments(AbstractAsyncContextManager["Environments"], ABC):
     async def attach(self, environment: Environment, into: Path) -> Attachment:
         """Make the environment usable from the new directory ``into``."""
 
-    async def compile_later(  # noqa: B027 - nothing is to be done where nothing helps
-        self, environment: Environment
-    ) -> None:
+    async def compile_later(self, environment: Environment) -> None:
         """Do what makes later starts faster, beside the first run; nothing where nothing helps."""
