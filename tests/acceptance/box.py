@@ -11,10 +11,11 @@ import sys
 import tarfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+NOTHING: Mapping[str, str] = {}
 #: Far more than anything here takes; a test that needs it has failed.
 PATIENCE = 90.0
 LABELS = ("modeldir", "retval", "output", "tb", "_metrics", "_metadata")
@@ -47,12 +48,22 @@ class Box:
 
     # ------------------------------------------------------------------ the daemon
 
-    def start(self, *options: str, state: str = "state") -> subprocess.Popen[bytes]:
-        """Start a daemon that leaves when there has been nothing to do for a while."""
+    def start(
+        self,
+        *options: str,
+        state: str = "state",
+        variables: Mapping[str, str] = NOTHING,
+        wrapper: Sequence[str] = (),
+    ) -> subprocess.Popen[bytes]:
+        """Start a daemon with further environment ``variables``, by ``wrapper`` where given."""
         command = [sys.executable, "-m", "runner", "run", *self.options(state), *options]
         with (self.root / f"{state}.log").open("ab") as log:
             daemon = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environ()
+                [*wrapper, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**self.environ(), **variables},
             )
         self._daemons.append(daemon)
         return daemon
@@ -151,8 +162,12 @@ class Box:
         if len(key) < 200 and "/" not in key and "\0" not in key:
             database = self.root / "store" / "meta" / "experiments" / key
             database.write_text(json.dumps(message["experiment"]))
-        self.publish_bytes(json.dumps(message).encode(), queue)
+        self.publish_message(message, queue)
         return key
+
+    def publish_message(self, message: Json, queue: str = "local_test") -> str:
+        """Put a message on a queue and return the name of its file."""
+        return self.publish_bytes(json.dumps(message).encode(), queue)
 
     def publish_bytes(self, body: bytes, queue: str = "local_test") -> str:
         """Put a body of any kind on a queue."""
@@ -169,14 +184,14 @@ class Box:
         file = self.storage / "experiments" / key / f"_claim.{key}.json"
         return dict(json.loads(file.read_text())) if file.exists() else None
 
-    def outcome(self, key: str) -> Json:
+    def outcome(self, key: str, patience: float = PATIENCE) -> Json:
         """Wait until the experiment has ended and return its outcome."""
 
         def ended() -> Json | None:
             record = self.claim(key)
             return record if record and record["state"] == "ended" else None
 
-        record = until(ended, f"{key} ended", self.log)
+        record = until(ended, f"{key} ended", self.log, patience)
         return {**record["outcome"], "attempt": record["attempt"]}
 
     def output(self, key: str) -> str:
@@ -200,9 +215,44 @@ class Box:
         place = self.queues / ".studio-runner" / queue / "dead"
         return sorted(place.iterdir()) if place.exists() else []
 
+    def reason(self, name: str, queue: str = "local_test") -> str:
+        """Wait until a message is buried, and return why."""
+        place = self.queues / ".studio-runner" / queue / "dead"
+        until(lambda: (place / name).exists() or None, f"{name} buried", self.log)
+        return str(json.loads((place / f"{name}.reason.json").read_text())["reason"])
+
+    def ended(self, word: str) -> Json:
+        """Wait until an experiment's, or a queue's, last message is settled here; return how."""
+
+        def ending() -> Json | None:
+            endings = [e for e in self.settled() if word in (e["key"], e["queue"])]
+            return endings[-1] if endings else None
+
+        return until(ending, f"{word} settled", self.log)
+
     def waiting(self, queue: str = "local_test") -> list[str]:
         """Return the waiting messages."""
         return [path.name for path in (self.queues / queue).iterdir()]
+
+    def wait_until_clean(self) -> None:
+        """Wait until nothing of any experiment is left."""
+        places = (self.state / "runs", self.state / "work" / "experiments")
+
+        def is_clean() -> bool | None:
+            return not any(place.exists() and any(place.iterdir()) for place in places) or None
+
+        until(is_clean, "a clean machine", self.log)
+
+    def peak_memory(self) -> int:
+        """Return the most that the daemon which was started last ever had in memory, in bytes."""
+        status = Path(f"/proc/{self._daemons[-1].pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+
+    def complaints(self) -> list[str]:
+        """Return the lines of the log that only a defect can cause."""
+        signs = ("Traceback", "a defect of the runner", "background work failed", "ended: internal")
+        return [line for line in self.log().splitlines() if any(sign in line for sign in signs)]
 
     def _end_leftovers(self) -> None:
         """End what a killed daemon left running; tests look at that first."""
@@ -228,11 +278,16 @@ def packed(files: Mapping[str, str]) -> bytes:
     return stream.getvalue()
 
 
-def until(found: Callable[[], T | None], what: str, log: Callable[[], str] = str) -> T:
+def until(
+    found: Callable[[], T | None],
+    what: str,
+    log: Callable[[], str] = str,
+    patience: float = PATIENCE,
+) -> T:
     """Wait until ``found`` gives something."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while (result := found()) is None:
         if time.monotonic() > end:
-            raise AssertionError(f"not within {PATIENCE} s: {what}\n{log()[-4000:]}")
+            raise AssertionError(f"not within {patience} s: {what}\n{log()[-4000:]}")
         time.sleep(0.02)
     return result
