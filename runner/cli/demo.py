@@ -24,6 +24,7 @@ from runner.cli.message import Submission, message
 from runner.cli.shop import LocalShop
 from runner.control.client import NoDaemon
 from runner.errors import RunnerError
+from runner.queues.base import Inspectable
 from runner.settings import Settings
 from runner.settings.parser import Parser
 
@@ -112,30 +113,31 @@ def _daemon(
 
 
 async def _play(settings: Settings, shop: LocalShop, daemon: subprocess.Popen[bytes]) -> bool:
-    trials = await _submit(settings, shop)
-    board = Board(trials, shop, settings.state_dir)
-    with Screen(board) as screen:
-        while not board.is_over():
-            if daemon.poll() is not None:
-                raise RunnerError(f"the daemon has ended with status {daemon.returncode}")
-            screen.draw(await _running(settings))
-            await anyio.sleep(_LOOK_EVERY)
-        screen.draw({})
-    screen.table()
+    async with local_queues.opened(settings) as broker:
+        queue = await local_queues.queue(broker, _QUEUE)
+        board = Board(await _submit(queue, shop), shop, settings.state_dir)
+        with Screen(board) as screen:
+            while not board.is_over():
+                if daemon.poll() is not None:
+                    raise RunnerError(f"the daemon has ended with status {daemon.returncode}")
+                screen.draw(await _running(settings))
+                board.bury(letter.message.id for letter in await queue.dead())
+                await anyio.sleep(_LOOK_EVERY)
+            screen.draw({})
+        screen.table()
     return board.is_good()
 
 
-async def _submit(settings: Settings, shop: LocalShop) -> list[Trial]:
+async def _submit(queue: Inspectable, shop: LocalShop) -> list[Trial]:
     digest, _ = shop.put_workspace(_PROJECT, select(_PROJECT))
     trials = []
     stamp = time.strftime("%H%M%S")
-    async with local_queues.opened(settings) as broker:
-        queue = await local_queues.queue(broker, _QUEUE)
-        for name, args in _GRID:
-            submission = _submission(f"{name}-{stamp}", args, shop, digest)
-            shop.put_experiment(submission)
-            await queue.publish(json.dumps(message(submission)).encode())
-            trials.append(Trial(submission.key, " ".join(args), submission.time_added))
+    for name, args in _GRID:
+        submission = _submission(f"{name}-{stamp}", args, shop, digest)
+        shop.put_experiment(submission)
+        message_id = await queue.publish(json.dumps(message(submission)).encode())
+        parameters = " ".join(args)
+        trials.append(Trial(submission.key, parameters, submission.time_added, message_id))
     return trials
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ class Trial:
     key: str
     parameters: str
     submitted: float
+    message_id: str
 
 
 class Board:
@@ -36,10 +37,19 @@ class Board:
         self._shop = shop
         self._state = state
         self._said: dict[str, str] = {}
+        self._buried: frozenset[str] = frozenset()
+
+    def bury(self, message_ids: Iterable[str]) -> None:
+        """Count the trials of these messages as over: no runner takes them any more."""
+        self._buried = frozenset(message_ids)
 
     def is_over(self) -> bool:
-        """Tell whether every trial has ended."""
-        return all(self._ended(trial) for trial in self._trials)
+        """Tell whether every trial has ended, and the daemon has noted it."""
+        noted = {one.key for one in history.read(self._state / "recent.jsonl")}
+        return all(
+            trial.message_id in self._buried or (self._ended(trial) and trial.key in noted)
+            for trial in self._trials
+        )
 
     def is_good(self) -> bool:
         """Tell whether every trial has succeeded."""
@@ -52,7 +62,8 @@ class Board:
         for trial in self._trials:
             record = self._record(trial)
             run = live.get(trial.key, {})
-            took = show.duration(seconds[trial.key]) if self._ended(trial) else ""
+            is_known = self._ended(trial) and trial.key in seconds
+            took = show.duration(seconds[trial.key]) if is_known else ""
             rows.append(
                 (
                     trial.key,
@@ -78,14 +89,17 @@ class Board:
 
     def _ended(self, trial: Trial) -> bool:
         record = self._record(trial)
-        return record is not None and record.state is State.ENDED
+        ended = record is not None and record.state is State.ENDED
+        return ended or trial.message_id in self._buried
 
     def _state_of(self, trial: Trial) -> str:
         record = self._record(trial)
+        if record is not None and record.outcome is not None and record.state is State.ENDED:
+            return record.outcome.cause
+        if trial.message_id in self._buried:
+            return "buried"
         if record is None:
             return "waiting"
-        if record.outcome is not None and record.state is State.ENDED:
-            return record.outcome.cause
         return "retrying" if record.state is State.RELEASED else "running"
 
     def _accuracy(self, trial: Trial, run: dict[str, Any]) -> str:
