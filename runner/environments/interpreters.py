@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ OLDEST = (3, 8)
 _NAME = re.compile(r"python(3(\.\d+)?)?")
 _VERSION = re.compile(r"\d+(\.\d+){0,2}")
 _PATIENCE = 20.0
+_AT_ONCE = 4
 
 #: Run once by every candidate, alone, so it speaks the Python of all of them.
 PROBE = """\
@@ -202,11 +204,15 @@ class Interpreters:
     def find(self) -> list[Interpreter]:
         """Look at the machine as it is now; blocks."""
         known = self._recall()
-        answers: dict[str, dict[str, str] | None] = {}
-        for path in candidates(os.environ, Path.home(), self._downloads):
-            stamp = self._stamp(path)
-            answers[stamp] = known[stamp] if stamp in known else self._ask(path)
-        if answers != known:
+        stamps = {
+            self._stamp(path): path for path in candidates(os.environ, Path.home(), self._downloads)
+        }
+        unknown = [stamp for stamp in stamps if stamp not in known]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            told = pool.map(self._ask, (stamps[stamp] for stamp in unknown))
+            known |= dict(zip(unknown, told, strict=True))
+        answers = {stamp: known[stamp] for stamp in stamps}
+        if unknown:
             self._remember(answers)
         return [_interpreter(answer) for answer in answers.values() if answer]
 

@@ -99,10 +99,13 @@ def _seal_entry(path: Path, name: str, folder: int, builder: Identity | None) ->
         return
     if not stat.S_ISREG(found.st_mode) or (builder is not None and found.st_nlink > 1):
         raise RequirementsFailed(f"the build left {path.name!r}, which is no ordinary file")
+    mode = 0o555 if found.st_mode & _ANY_EXECUTE else 0o444
+    if builder is None:  # no foreign code ran: what was looked at is what is there
+        os.chmod(name, mode, dir_fd=folder)
+        return
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     try:
-        execute = found.st_mode & _ANY_EXECUTE
-        _give(descriptor, 0o555 if execute else 0o444, builder)
+        _give(descriptor, mode, builder)
     finally:
         os.close(descriptor)
 

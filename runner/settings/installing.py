@@ -46,7 +46,10 @@ class EnvironmentOptions:
         kinds.OPTIONAL_PATH, "", "environment whose packages every experiment sees beneath its own"
     )
     environment_cache_size: Bytes = option(
-        kinds.SIZE, "30gib", "built environments are kept below this size, unused ones go first"
+        kinds.SIZE,
+        "30gib",
+        "built environments are kept below this size, unused ones go first; the installer's "
+        "downloads below half of it",
     )
     resolve_ttl: timedelta = option(
         kinds.DURATION, "24h", "how long the resolution of requirements without pins is reused"
