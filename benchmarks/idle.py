@@ -35,9 +35,8 @@ def main() -> None:
         bare.wait()
         box.drain(daemon)
     starts = sorted(_start_to_claim() for _ in range(5))
-    print(
-        f"start to first claim         median {starts[2] * 1000:.0f} ms   worst {starts[4] * 1000:.0f} ms"
-    )
+    median, worst = starts[2] * 1000, starts[4] * 1000
+    print(f"start to first claim         median {median:.0f} ms   worst {worst:.0f} ms")
 
 
 def _print(name: str, process: psutil.Process) -> None:

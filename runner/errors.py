@@ -21,6 +21,7 @@ RunnerError
 
 from __future__ import annotations
 
+import errno
 import inspect
 
 
@@ -99,6 +100,12 @@ class HostFault(RunnerError):
 
 class OutOfDisk(HostFault):
     """No space is left on this machine."""
+
+
+def host_fault(what: str, error: OSError) -> HostFault:
+    """Return what an error of this machine's file system means: OutOfDisk where that is full."""
+    kind = OutOfDisk if error.errno in {errno.ENOSPC, errno.EDQUOT} else HostFault
+    return kind(f"{what}: {error}")
 
 
 class Misconfigured(RunnerError):

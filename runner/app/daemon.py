@@ -14,11 +14,11 @@ from anyio.abc import TaskGroup
 
 from runner import __version__, log
 from runner.app import machine, places
+from runner.app.environments import environments
+from runner.app.leaving import begin_to_leave, leave
 from runner.app.places import Places
-from runner.app.sources import brokers
+from runner.app.sources import brokers, named
 from runner.control.server import ControlServer
-from runner.environments import ENVIRONMENTS
-from runner.environments.base import Environments
 from runner.errors import Misconfigured
 from runner.lifecycle.board import Board
 from runner.lifecycle.claim import Observations
@@ -46,21 +46,6 @@ from runner.stores.pool import StorePool
 _log = log.get_logger(__name__)
 
 _DEFAULT_DISK = Bytes(100 << 30)
-#: Of the daemon's variables, those that a build needs to reach an index; never an experiment's.
-_BUILD_VARIABLES = (
-    "ALL_PROXY",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "NO_PROXY",
-    "all_proxy",
-    "https_proxy",
-    "http_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-)
 
 
 def run(settings: Settings) -> int:
@@ -105,14 +90,16 @@ async def _work(
     background: TaskGroup,
 ) -> None:
     adopted = await recover(parts, sources)
-    loop = Loop(parts, sources, _ends(settings))
+    loop = Loop(parts, sources, _ends(settings), named(settings))
     # Cancelling the loop leaves every run to the next daemon, and lets us clean up behind it.
     with anyio.CancelScope() as serving:
-        desk = Desk(parts, loop, detach=serving.cancel)
+        desk = Desk(parts, loop, detach=lambda: begin_to_leave(serving))
         await background.start(ControlServer(places_.control, desk.handlers).serve)
         background.start_soon(_heed_signals, loop)
         await _announce(settings, parts, sources)
         await loop.run(adopted)
+    if serving.cancelled_caught:
+        await leave(parts.keeper)
     ended = "has left its runs to the next daemon" if serving.cancelled_caught else "has ended"
     await parts.report(Report(News.DAEMON_STOPPED, f"the daemon {ended}"))
 
@@ -136,7 +123,7 @@ async def _parts(
         history=History(places_.recent),
         board=Board(),
         observations=Observations(),
-        environments=await stack.enter_async_context(_environments(settings, places_)),
+        environments=await stack.enter_async_context(environments(settings, places_)),
         sandbox=cast("Sandbox", SANDBOXES.load(settings.sandbox)()),
         store_for=await _stores(stack, settings),
         report=_to_all(reporters),
@@ -179,35 +166,6 @@ def _ends(settings: Settings) -> Ends:
     )
 
 
-def _environments(settings: Settings, places_: Places) -> Environments:
-    return cast(
-        "Environments",
-        ENVIRONMENTS.load("uv")(
-            places_.environments,
-            limit=settings.environment_cache_size,
-            default_python=settings.default_python or None,
-            resolve_ttl=settings.resolve_ttl,
-            index_url=_revealed(settings.index_url),
-            extra_index_urls=[_revealed(url) or "" for url in settings.extra_index_url],
-            find_links=[_revealed(link) or "" for link in settings.find_links],
-            no_index=settings.no_index,
-            torch_backend=settings.torch_backend,
-            allow_downloads=settings.allow_python_downloads,
-            base_environment=settings.base_environment,
-            build_identity=places_.identity,
-            run_identity=places_.identity,
-            extra_variables={
-                name: os.environ[name] for name in _BUILD_VARIABLES if name in os.environ
-            },
-            report=_log.info,
-        ),
-    )
-
-
-def _revealed(value: Secret | str) -> str | None:
-    return (value.reveal() if isinstance(value, Secret) else value) or None
-
-
 async def _stores(stack: AsyncExitStack, settings: Settings) -> StoreFor:
     pool = await stack.enter_async_context(
         StorePool(StoreOptions(settings.local_store_root, settings.allow_file_artifacts))
@@ -248,7 +206,10 @@ async def _heed_signals(loop: Loop) -> None:
 def _to_all(reporters: Sequence[Reporter]) -> Callable[[Report], Awaitable[None]]:
     async def report(news: Report) -> None:
         for reporter in reporters:
-            await reporter.send(news)
+            try:
+                await reporter.send(news)
+            except Exception as error:  # noqa: BLE001 - news may cost nobody an experiment
+                _log.error("a reporter failed", reporter=reporter.name, exc_info=error)
 
     return report
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 from runner.queues import BROKERS
 from runner.queues.base import Broker
 from runner.settings import Settings
@@ -21,3 +24,13 @@ def brokers(settings: Settings, owner: str) -> list[Broker]:
             poll=settings.queue_poll,
         )
     ]
+
+
+def named(settings: Settings) -> Callable[[str], bool]:
+    """Return what tells whether the operator wrote the name of a queue in --queue-match."""
+    written = settings.queue_match.pattern if settings.given("queue_match") else ""
+
+    def is_named(queue: str) -> bool:
+        return re.search(rf"(?<![\w-]){re.escape(queue)}(?![\w-])", written) is not None
+
+    return is_named

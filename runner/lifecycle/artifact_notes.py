@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,8 +35,16 @@ class Notes:
         return self._notes.get(label, Note())
 
     def keep(self, label: str, note: Note) -> None:
-        """Remember, whole or not at all. Raises OSError."""
+        """Remember, on disk whole or not at all.
+
+        A full disk must not make a failure of what is in the store: only a restart would lose the
+        note.
+        """
         self._notes[label] = note
+        with suppress(OSError):
+            self._write()
+
+    def _write(self) -> None:
         new = self._path.with_suffix(".new")
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump({label: asdict(note) for label, note in self._notes.items()}, file)

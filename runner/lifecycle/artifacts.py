@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 
-from runner.errors import HostFault
-from runner.lifecycle.artifact_forms import IMAGE, METADATA
+from runner.errors import host_fault
+from runner.lifecycle.artifact_forms import IMAGE, METADATA, OUTPUT
 from runner.lifecycle.artifact_notes import Notes
 from runner.lifecycle.fetching import Fetcher
 from runner.lifecycle.uploading import Uploader
@@ -71,8 +71,17 @@ class Artifacts:
             for label in self._artifacts:
                 self._workspace.make(label)
         except OSError as error:
-            raise HostFault(f"no directory for an artifact can be made: {error}") from error
+            raise host_fault("no directory for an artifact can be made", error) from error
         return warnings
+
+    async def fetch_output(self) -> None:
+        """Fetch what earlier attempts printed, where ``fetch`` did not come to it.
+
+        Else the explanation of this attempt's failure would replace it. Raises as ``fetch`` does.
+        """
+        output = self._artifacts.get(OUTPUT)
+        if output is not None and output.mutable and OUTPUT not in self._fetcher.done:
+            await self._fetcher.fetch([output], self._default_budget)
 
     async def upload(
         self,

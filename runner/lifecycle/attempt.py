@@ -11,37 +11,24 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-import anyio
-
 from runner import log
-from runner.errors import RunnerError, StoreUnavailable
-from runner.lifecycle import causes
+from runner.errors import RunnerError
+from runner.lifecycle import causes, processes
+from runner.lifecycle.beside import Beside
 from runner.lifecycle.board import Entry
 from runner.lifecycle.causes import Evidence
-from runner.lifecycle.checkpoints import Checkpoints, append_note
-from runner.lifecycle.client_status import ClientStatus
-from runner.lifecycle.disposition import RETRIED
 from runner.lifecycle.exits import Exit
+from runner.lifecycle.homecoming import Homecoming
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Expired, Preparation
 from runner.lifecycle.record import Phase
 from runner.lifecycle.run import Run
-from runner.lifecycle.workspace import Workspace
-from runner.model import (
-    Cause,
-    Completed,
-    Failed,
-    News,
-    Outcome,
-    Report,
-    Stopped,
-)
+from runner.model import Cause, Completed, Failed, Outcome, Stopped
 
 _log = log.get_logger(__name__)
 
 #: Stops that end an attempt without its being the experiment's fault.
 _NOT_A_FAILURE = frozenset({Cause.DRAINED, Cause.CANCELLED, Cause.LEASE_LOST, Cause.ORPHANED})
-_ENDED_BY_ITSELF = frozenset({Cause.COMPLETED, Cause.EXIT, Cause.SIGNAL})
 
 
 @dataclass(frozen=True)
@@ -50,10 +37,9 @@ class Attempt:
 
     parts: Parts
     entry: Entry
-    workspace: Workspace
     preparation: Preparation
-    checkpoints: Checkpoints
-    status: ClientStatus
+    beside: Beside
+    homecoming: Homecoming
 
     async def perform(self) -> Outcome:
         """Make ready, run and bring home."""
@@ -62,11 +48,11 @@ class Attempt:
                 async with self.entry.stopper.cancels():
                     spec = await self.preparation.prepare(stack)
                 if self.entry.stopper.cause is not None:
-                    return await self._bring_home(self._stopped())
+                    return await self.homecoming.bring(self._stopped(), ran=False)
                 run = await Run.start(spec)
             except RunnerError as error:
-                return await self._bring_home(_failed(error))
-            self._record(Phase.RUNNING, started_at=time.time())
+                return await self.homecoming.bring(_failed(error), ran=False)
+            self.entry.note(self.parts.records, phase=Phase.RUNNING, started_at=time.time())
             return await self._see_through(run)
 
     async def resume(self) -> Outcome:
@@ -74,54 +60,35 @@ class Attempt:
         record = self.entry.record
         async with AsyncExitStack() as stack:
             try:
-                if record.environment is not None:
-                    await stack.enter_async_context(self.parts.environments.pin(record.environment))
                 run = await Run.adopt(self.parts.records.place(record.run))
             except RunnerError as error:
-                return await self._bring_home(_failed(error))
+                await processes.end(record.run)
+                return await self.homecoming.bring(_failed(error), ran=True)
+            await self._pin(stack)
             return await self._see_through(run)
 
-    # ------------------------------------------------------------------ the run
+    async def _pin(self, stack: AsyncExitStack) -> None:
+        key = self.entry.record.environment
+        if key is None:
+            return
+        try:
+            await stack.enter_async_context(self.parts.environments.pin(key))
+        except RunnerError as error:  # the run has it in use all the same
+            _log.warning("environment not kept", key=self.entry.record.key, trouble=str(error))
 
     async def _see_through(self, run: Run) -> Outcome:
         self.entry.stage = "running"
         try:
-            await self._say(News.STARTED, "is running")
-            exit_ = await self._until_exit(run)
-            self._record(Phase.FINISHING)
-            return await self._bring_home(self._judge(exit_))
+            exit_ = await self.beside.until_exit(run)
+            self.entry.note(self.parts.records, phase=Phase.FINISHING)
+            return await self.homecoming.bring(self._judge(exit_), ran=True)
+        except Exception:
+            # A defect of ours: what is settled now must not go on running behind it.
+            await processes.end(run.run_id)
+            raise
         finally:
             # Whether the run is over or the daemon leaves: the next one can adopt it.
             run.leave()
-
-    async def _until_exit(self, run: Run) -> Exit:
-        exits: list[Exit] = []
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._show_as_running)
-            async with anyio.create_task_group() as watchers:
-                watchers.start_soon(self._stop_when_asked, run)
-                watchers.start_soon(self._stop_when_the_client_says)
-                watchers.start_soon(self.checkpoints.keep)
-                exits.append(await run.wait())
-                watchers.cancel_scope.cancel()
-        return exits[0]
-
-    async def _show_as_running(self) -> None:
-        """Beside the run: it does not wait for its own status to be shown."""
-        self._warn(await self.status.started())
-
-    async def _stop_when_asked(self, run: Run) -> None:
-        cause = await self.entry.stopper.wait()
-        self._record(self.entry.record.phase, stop=cause)
-        self.entry.stage = "stopping"
-        await run.stop(cause)
-
-    async def _stop_when_the_client_says(self) -> None:
-        while True:
-            await anyio.sleep(self.status.poll_seconds)
-            if await self.status.is_stopped():
-                self.entry.stopper.stop(Cause.CANCELLED, "its status was set to stopped")
-                return
 
     def _judge(self, exit_: Exit) -> Outcome:
         cause = causes.cause_of(causes.evidence_of(exit_))
@@ -131,88 +98,16 @@ class Attempt:
             return Stopped(cause, exit_.code, self.entry.stopper.detail)
         return Failed(cause, exit_.code, _told(exit_))
 
-    # ------------------------------------------------------------------ after the run
-
-    async def _bring_home(self, outcome: Outcome) -> Outcome:
-        """Store what there is; a result that cannot be stored is no result."""
-        if outcome.cause is Cause.LEASE_LOST:
-            return outcome
-        self.entry.stage = "uploading"
-        if outcome.cause is not Cause.COMPLETED:
-            append_note(self.workspace.log, self._explanation(outcome))
-        # A run that we ended may have been writing its result: half of one is none.
-        is_result = outcome.cause in _ENDED_BY_ITSELF
-        try:
-            await self._store(is_result=is_result)
-        except RunnerError as error:
-            _log.error("results not stored", key=self.entry.record.key, trouble=str(error))
-            return Failed(
-                _cause_of_loss(error),
-                outcome.exit_code,
-                f"the results could not be stored: {error}",
-            )
-        for warning in self.preparation.artifacts.warnings:
-            _log.warning("stored with a flaw", key=self.entry.record.key, flaw=warning)
-        return outcome
-
-    async def _store(self, *, is_result: bool) -> None:
-        give_up = anyio.current_time() + self.parts.options.upload_patience.total_seconds()
-        pause = 1.0
-        while True:
-            try:
-                await self.checkpoints.last(result=is_result)
-            except StoreUnavailable as error:
-                if anyio.current_time() + pause > give_up:
-                    raise
-                _log.warning("upload tried again", pause=pause, trouble=str(error))
-                await anyio.sleep(pause)
-                pause = min(2 * pause, 60.0)
-            else:
-                return
-
-    def _explanation(self, outcome: Outcome) -> str:
-        said = f"studio-runner: {outcome.cause.value}"
-        if outcome.detail:
-            said += f": {outcome.detail}"
-        return f"{said}\nstudio-runner: {causes.advice(outcome.cause)}\n"
-
     def _stopped(self) -> Outcome:
         stopper = self.entry.stopper
         assert stopper.cause is not None  # noqa: S101 - asked before
         return Stopped(stopper.cause, None, stopper.detail)
-
-    def _record(self, phase: Phase, **changes: object) -> None:
-        self.entry.record = self.entry.record.but(phase=phase, **changes)
-        self.parts.records.write(self.entry.record)
-
-    async def _say(self, news: News, text: str) -> None:
-        record = self.entry.record
-        await self.parts.report(
-            Report(
-                news,
-                f"{record.key} {text}",
-                queue=record.message.queue,
-                key=record.key,
-                project=record.experiment_project,
-                attempt=record.attempt,
-            )
-        )
-
-    def _warn(self, sentence: str) -> None:
-        if sentence:
-            append_note(self.workspace.log, f"studio-runner: {sentence}\n")
 
 
 def _failed(error: RunnerError) -> Outcome:
     if isinstance(error, Expired):
         return Failed(error.cause, None, str(error))
     return Failed(causes.cause_of(Evidence(error=error)), None, str(error))
-
-
-def _cause_of_loss(error: RunnerError) -> Cause:
-    """A store that refuses the results refuses them next time too: no second run is paid for."""
-    cause = causes.cause_of(Evidence(error=error))
-    return cause if cause in RETRIED else Cause.RESULTS_DENIED
 
 
 def _told(exit_: Exit) -> str:

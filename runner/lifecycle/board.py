@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from runner.lifecycle.record import Record
+from runner import log
+from runner.errors import HostFault
+from runner.lifecycle.record import Record, Records
 from runner.lifecycle.stopper import Stopper
+
+_log = log.get_logger(__name__)
 
 
 @dataclass(eq=False)
@@ -20,6 +25,14 @@ class Entry:
     stage: str = "fetching"
     #: The captured output, once there is a workspace.
     output: Path | None = None
+
+    def note(self, records: Records, **changes: Any) -> None:
+        """Change the record of a run under way; a disk that takes no record must not end it."""
+        self.record = self.record.but(**changes)
+        try:
+            records.write(self.record)
+        except HostFault as error:
+            _log.error("the next daemon will not know of this", trouble=str(error), **changes)
 
 
 class Board:

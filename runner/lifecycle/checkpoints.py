@@ -13,7 +13,7 @@ from typing import Protocol
 import anyio
 
 from runner import blocking
-from runner.errors import HostFault, RunnerError
+from runner.errors import HostFault, RunnerError, host_fault
 from runner.lifecycle.artifacts import METADATA, Artifacts
 from runner.lifecycle.regular import open_regular
 from runner.lifecycle.workspace import Workspace
@@ -41,6 +41,10 @@ async def _nobody(_: object) -> None:
     """Tell nobody."""
 
 
+async def _always() -> None:
+    """Store without asking."""
+
+
 class Checkpoints:
     """Saves one attempt's mutable artifacts, its metadata freshly scraped before each time."""
 
@@ -54,8 +58,12 @@ class Checkpoints:
         interval: timedelta | None,
         on_saved: Callable[[Mapping[str, Bytes]], Awaitable[None]] = _nobody,
         on_failed: Callable[[RunnerError], Awaitable[None]] = _nobody,
+        confirm: Callable[[], Awaitable[None]] = _always,
     ) -> None:
-        """``interval`` lies between the end of one checkpoint and the next; ``None``: none."""
+        """``interval`` lies between the end of one checkpoint and the next; ``None``: none.
+
+        ``confirm`` is asked before anything is stored, and raises where it must not be.
+        """
         self._artifacts = artifacts
         self._workspace = workspace
         self._scraper = scraper
@@ -63,6 +71,7 @@ class Checkpoints:
         self._interval = interval
         self._on_saved = on_saved
         self._on_failed = on_failed
+        self._confirm = confirm
         self._offset = 0
         self._written = b""
 
@@ -92,6 +101,7 @@ class Checkpoints:
                 await blocking.call(lambda stop: self._scrape(stop, ended=ended), limit=_LIMIT)
             except HostFault as error:  # results are worth more than what is said about them
                 await self._on_failed(error)
+        await self._confirm()
         stored = await self._artifacts.upload(final=result)
         if not ended:
             await self._on_saved(stored)
@@ -104,7 +114,7 @@ class Checkpoints:
                 self._scraper.close()
             self._write(self._scraper.document())
         except OSError as error:
-            raise HostFault(f"metadata cannot be kept in the workspace: {error}") from error
+            raise host_fault("metadata cannot be kept in the workspace", error) from error
 
     def _feed(self, stop: blocking.Stop) -> None:
         try:
@@ -136,11 +146,12 @@ class Checkpoints:
         new.rename(path)
 
 
-def append_note(log: Path, text: str) -> None:
+def append_note(log: Path, text: str, *, once: bool = False) -> None:
     """Append the runner's own lines to an experiment's output, below what is there already.
 
+    ``once``: unless they are its end already, written by a daemon that was killed after that.
     An output that is no file, as a fetched archive or the experiment may have left it, is put
-    aside. Raises HostFault.
+    aside. Raises HostFault, OutOfDisk.
     """
     if not text:
         return
@@ -151,13 +162,14 @@ def append_note(log: Path, text: str) -> None:
                 log.rename(log.with_name(f"{log.name}.aside"))
         descriptor = open_regular(log, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         with os.fdopen(descriptor, "r+b", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            if size:
-                file.seek(size - 1)
-                text = text if file.read(1) == b"\n" else f"\n{text}"
-            file.write(text.encode(errors="backslashreplace"))
+            lines, size = text.encode(errors="backslashreplace"), file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - len(lines)))
+            end = file.read(len(lines))
+            if once and end == lines:
+                return
+            file.write(lines if end[-1:] in {b"", b"\n"} else b"\n" + lines)
     except OSError as error:
-        raise HostFault(f"nothing can be written to the experiment's output: {error}") from error
+        raise host_fault("nothing can be written to the experiment's output", error) from error
 
 
 def banner(attempt: int, host: str, previous_cause: str | None) -> str:

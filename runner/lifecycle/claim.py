@@ -155,6 +155,19 @@ class Claims:
             return _ended(record)
         return RecordedClaim(self._store, self._location, record, version)
 
+    async def left(self) -> Claim | None:
+        """Return the claim that this very attempt holds, if it took one; take none.
+
+        Raises StoreUnavailable, AccessDenied.
+        """
+        if self._store is None or self._location is None:
+            return None
+        found = await read_versioned(self._store, self._location)
+        record, version = found or (None, "")
+        if record is None or judge(record, self._owner.run, self._submitted) is not Verdict.OURS:
+            return None
+        return RecordedClaim(self._store, self._location, record, version)
+
     async def reopen(self) -> Claim | Beating | Ended:
         """Claim an experiment whose message was taken out of the dead letters; nothing counts."""
         self._reopens = True

@@ -31,7 +31,16 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from runner.model import Artifact, Cause, Location, Outcome, Request
+from runner.model import (
+    Artifact,
+    Cause,
+    Completed,
+    Failed,
+    Location,
+    Outcome,
+    Request,
+    Stopped,
+)
 
 _VERSION = 1
 _MAX_DETAIL = 4000
@@ -160,6 +169,16 @@ def _outcome(data: dict[str, Any]) -> RecordedOutcome:
 def recorded(outcome: Outcome) -> RecordedOutcome:
     """Return what the record keeps of an outcome; a very long detail is cut."""
     return RecordedOutcome(outcome.cause.value, outcome.exit_code, outcome.detail[:_MAX_DETAIL])
+
+
+def outcome_of(ended: RecordedOutcome) -> Outcome:
+    """Return the outcome of which the record tells; a cause of a later version is a failure."""
+    cause = next((one for one in Cause if one.value == ended.cause), Cause.INTERNAL)
+    if cause is Cause.COMPLETED:
+        return Completed(detail=ended.detail)
+    if cause is Cause.CANCELLED:
+        return Stopped(cause, ended.exit_code, ended.detail)
+    return Failed(cause, ended.exit_code, ended.detail)
 
 
 class Verdict(enum.Enum):

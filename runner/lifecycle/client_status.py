@@ -50,12 +50,15 @@ class ClientStatus:
         self._seen_version = ""
         self._stopped = False
 
-    async def started(self) -> str:
-        """Show the experiment as running; one that a client has stopped stays stopped."""
+    async def started(self, at: float | None = None) -> str:
+        """Show the experiment as running, since ``at`` where it was adopted.
+
+        One that a client has stopped stays stopped.
+        """
 
         def change(now: float, document: Mapping[str, Any]) -> Mapping[str, Any]:
             status = "stopped" if document.get("status") == "stopped" else "running"
-            return {"status": status, "time_started": now}
+            return {"status": status, "time_started": at or now}
 
         return await self._update(change)
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import anyio
 
-from runner import blocking
 from runner.errors import QueueUnavailable
 from runner.lifecycle.board import Entry
+from runner.lifecycle.live_output import LiveOutput
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.parts import Parts
 from runner.model import Capacity, Cause
@@ -23,8 +22,6 @@ Item = dict[str, Any]
 Answer = Callable[[Item], AsyncIterator[Item]]
 
 _FOLLOW_PAUSE = 0.2
-_CHUNK = 1 << 16
-_READS = blocking.Limit(4)
 
 
 class Desk:
@@ -70,17 +67,18 @@ class Desk:
         if entry is None:
             return
         yield {"attempt": entry.record.attempt, "stage": entry.stage}
-        offset = 0
-        while True:
-            is_over = self._parts.board.find(entry.record.key) is not entry
-            if entry.output is not None:
-                text, offset = await _read_on(entry.output, offset)
+        with closing(LiveOutput(self._parts.redactor)) as output:
+            while True:
+                is_over = entry not in self._parts.board or not arguments.get("follow")
+                text = await output.read_on(entry.output)
                 if text:
-                    yield {"text": self._parts.redactor.redact(text)}
-                    continue
-            if is_over or not arguments.get("follow"):
-                return
-            await anyio.sleep(_FOLLOW_PAUSE)
+                    yield {"text": text}
+                elif is_over:
+                    break
+                else:
+                    await anyio.sleep(_FOLLOW_PAUSE)
+            if text := output.rest():
+                yield {"text": text}
 
     async def cancel(self, arguments: Item) -> AsyncIterator[Item]:
         """Stop an attempt; its message is settled and does not come back."""
@@ -135,19 +133,3 @@ def _entry(entry: Entry) -> Item:
         "run": record.run,
         "output": str(entry.output) if entry.output else None,
     }
-
-
-async def _read_on(path: Path, offset: int) -> tuple[str, int]:
-    def read(_: blocking.Stop) -> bytes:
-        try:
-            with path.open("rb") as file:
-                file.seek(offset)
-                return file.read(_CHUNK)
-        except OSError:
-            return b""
-
-    data = await blocking.call(read, limit=_READS)
-    # A character may not be all there yet; the decoder says how much of it is.
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    text = decoder.decode(data)
-    return text, offset + len(data) - len(decoder.getstate()[0])

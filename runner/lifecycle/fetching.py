@@ -11,7 +11,7 @@ import anyio
 from runner import blocking
 from runner.archives.signature import signature
 from runner.archives.unpack import Unpacked, file_name_of, place_file, unpack
-from runner.errors import ArtifactBad, ArtifactMissing, HostFault, OutOfDisk, RunnerError
+from runner.errors import ArtifactBad, ArtifactMissing, OutOfDisk, RunnerError, host_fault
 from runner.lifecycle.artifact_notes import Note, Notes
 from runner.lifecycle.removal import remove_tree
 from runner.lifecycle.workspace import Workspace
@@ -38,6 +38,8 @@ class Fetcher:
         self._store_for = store_for
         self._at_once = at_once
         self._warnings: list[str] = []
+        #: Labels that are in place, or known not to be in the store.
+        self.done: set[str] = set()
 
     async def fetch(self, artifacts: Iterable[Artifact], budget: Bytes) -> tuple[str, ...]:
         """Fetch side by side, together no more than ``budget``; return sentences about oddities.
@@ -86,12 +88,14 @@ class Fetcher:
                 raise ArtifactMissing(
                     f"{name} is not at {artifact.location}: upload it there and submit again"
                 ) from error
+            self.done.add(artifact.label)
             return
         # Object stores also deny what does not exist, to whoever may not list. A file that is
         # denied to us now will be denied after ten hours of training, too.
         if not artifact.mutable or artifact.location.scheme == "file":
             raise ArtifactMissing(f"{name} cannot be read: {error}") from error
         self._warnings.append(f"{name} was not fetched: {error}")
+        self.done.add(artifact.label)
 
     async def _bring(self, artifact: Artifact, budget: Bytes) -> int:
         """Fetch, unpack, and put in place; return the bytes on disk."""
@@ -110,13 +114,14 @@ class Fetcher:
                 f"artifact {artifact.label!r} ({artifact.location}): {error}"
             ) from error
         except OSError as error:
-            raise HostFault(f"artifact {artifact.label!r} cannot be kept: {error}") from error
+            raise host_fault(f"artifact {artifact.label!r} cannot be kept", error) from error
         finally:
             with anyio.CancelScope(shield=True):
                 await blocking.call(lambda _: remove_tree(staged), limit=_LIMIT)
         if artifact.mutable:
             note = Note(found, single=unpacked.single, had_content=unpacked.members > 0)
             self._notes.keep(artifact.label, note)
+        self.done.add(artifact.label)
         return unpacked.bytes
 
     def _settle(self, artifact: Artifact, staged: Path) -> str:
@@ -162,5 +167,7 @@ def _share(size: int, there: int, count: int, budget: int) -> Bytes:
     What the stored sizes leave is given half by size and half by heads: large ones are compressed
     as well as small ones are.
     """
+    if count == 1:
+        return Bytes(budget)
     slack = budget - there
     return Bytes(size + slack // (2 * count) + slack * size // (2 * max(there, 1)))

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import anyio
 
 from runner import log
-from runner.errors import LeaseLost, RequestError, RunnerError, Undecodable
-from runner.lifecycle import admission, causes, making
+from runner.errors import LeaseLost, RequestError, RunnerError, StoreUnavailable, Undecodable
+from runner.lifecycle import admission, causes, making, processes
 from runner.lifecycle.board import Entry
 from runner.lifecycle.causes import Evidence
-from runner.lifecycle.claim import Beating, Claim, Ended, Unclaimed
+from runner.lifecycle.claim import Beating, Claim, Claims, Ended, Unclaimed
+from runner.lifecycle.claim_record import outcome_of
+from runner.lifecycle.holding import Holding
 from runner.lifecycle.intake import Slot
-from runner.lifecycle.keeper import Held
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.record import Phase
 from runner.lifecycle.settling import Settlement
 from runner.model import (
+    Ack,
     Allocation,
+    Bury,
     Cause,
     Deferred,
+    Disposition,
     Failed,
     Needs,
     News,
@@ -38,92 +43,87 @@ _log = log.get_logger(__name__)
 #: What is too big for now waits this long with the machine's reservation, then goes back.
 _RESERVATION_SECONDS = 600.0
 _NO_ROOM_DELAY = timedelta(seconds=30)
+_ADOPT_PAUSE = 1.0
 
 
-@dataclass(eq=False)
 class Handling:
     """One delivery; settled when ``perform`` or ``resume`` returns.
 
     When it is cancelled it settles nothing: the daemon leaves, and the next one finds the record.
     """
 
-    parts: Parts
-    delivery: Delivery
-    entry: Entry
-    request: Request | None = None
-    claim: Claim | None = None
-    allocation: Allocation | None = None
-    #: Set when there was no room: what the queue's next message is expected to need.
-    too_big_for_now: Needs | None = None
-    #: The message is no StudioML request at all; three of them set the queue aside.
-    is_foreign: bool = False
-    _held: list[Held] = field(default_factory=list)
+    def __init__(
+        self,
+        parts: Parts,
+        delivery: Delivery,
+        entry: Entry,
+        *,
+        judged: Callable[[bool], None] = lambda _: None,
+        message_is_lost: bool = False,
+    ) -> None:
+        """``judged`` is told once, as soon as it is known, whether this is no StudioML request."""
+        self.parts = parts
+        self.delivery = delivery
+        self.entry = entry
+        self.request: Request | None = None
+        self.allocation: Allocation | None = None
+        #: Set when there was no room: what the queue's next message is expected to need.
+        self.too_big_for_now: Needs | None = None
+        self._holding = Holding(parts, entry, delivery)
+        self._judged = judged
+        self._message_is_lost = message_is_lost
+        self._decided: Disposition | None = None
 
     async def perform(self, slot: Slot) -> Outcome:
         """Handle a fresh delivery, with the room that was free when it was received."""
         self.parts.board.enter(self.entry)
         try:
-            await self._hold_delivery()
-            outcome = await self._outcome(slot)
+            await self._holding.keep_message()
+            outcome = await _as_outcome(lambda: self._story(slot))
         finally:
             slot.give_back()
         await self._settle(outcome)
         return outcome
 
     async def resume(self) -> Outcome:
-        """Go on with a run that outlived the daemon before us; its room is restored already."""
+        """Go on with a run that outlived the daemon before us; its room is restored already.
+
+        What that daemon was only making ready is given back: no part of it may go on.
+        """
         self.parts.board.enter(self.entry)
-        self.allocation = self.entry.record.allocation
-        await self._hold_delivery()
-        try:
-            outcome = await self._resumed()
-        except RunnerError as error:
-            outcome = _failed(error)
-        except Exception as error:  # noqa: BLE001 - our bug must not cost the message
-            outcome = _our_fault(error)
+        has_run = self.entry.record.phase is not Phase.PREPARING
+        self.allocation = self.entry.record.allocation if has_run else None
+        await self._holding.keep_message()
+        outcome = await _as_outcome(self._resumed if has_run else self._given_back)
         await self._settle(outcome)
         return outcome
 
-    # ------------------------------------------------------------------ the story
-
-    async def _outcome(self, slot: Slot) -> Outcome:
-        try:
-            return await self._story(slot)
-        except Undecodable as error:
-            self.is_foreign = True
-            return Refused(Cause.NOT_A_REQUEST, str(error))
-        except RequestError as error:
-            return Refused(Cause.BAD_REQUEST, str(error))
-        except RunnerError as error:
-            return _failed(error)
-        except Exception as error:  # noqa: BLE001 - our bug must not cost the message
-            return _our_fault(error)
+    # ------------------------------------------------------------------ a fresh message
 
     async def _story(self, slot: Slot) -> Outcome:
-        self.request = request = decode(self.delivery.message)
+        request = self._decoded()
         self._note(key=request.experiment.key, experiment_project=request.experiment.project)
         barrier: Outcome | None = None
         async with self.entry.stopper.cancels():
             barrier = await self._room(request.needs, slot) or await self._take_claim(request)
         if self.entry.stopper.cause is not None:
-            return Stopped(self.entry.stopper.cause, None, self.entry.stopper.detail)
+            return await self._stopped_before_the_start(request)
         if barrier is not None:
             return barrier
-        self.parts.records.write(self.entry.record)
         await self._say(News.ACCEPTED, f"{request.experiment.key} is accepted")
-        attempt = await making.new_attempt(self.parts, request, self.entry, self._our_claim())
+        attempt = await making.new_attempt(self.parts, request, self.entry, self._claim())
         return await attempt.perform()
 
-    async def _resumed(self) -> Outcome:
-        self.request = request = decode(self.delivery.message)
-        claims = await making.claims_for(self.parts, request, self.entry)
-        taken = await self.parts.keeper.run(claims.adopt)
-        if isinstance(taken, Ended):
-            return Refused(Cause.NOT_OURS, "the experiment has ended; only settling was left")
-        self.claim = taken
-        await self._hold_claim()
-        attempt = await making.attempt_again(self.parts, request, self.entry, taken)
-        return await attempt.resume()
+    def _decoded(self) -> Request:
+        is_foreign = False
+        try:
+            self.request = request = decode(self.delivery.message)
+        except Undecodable:
+            is_foreign = True
+            raise
+        finally:
+            self._judged(is_foreign)
+        return request
 
     async def _room(self, needs: Needs, slot: Slot) -> Outcome | None:
         intake = self.parts.intake
@@ -138,12 +138,15 @@ class Handling:
                 self.allocation = await intake.reserved(needs)
         if self.allocation is None:
             self.too_big_for_now = needs
-            return Deferred(_NO_ROOM_DELAY, "there is no room for it now", Cause.NO_ROOM)
+            delay = timedelta(0) if intake.is_closed else _NO_ROOM_DELAY
+            return Deferred(delay, "there is no room for it now", Cause.NO_ROOM)
         self._note(allocation=self.allocation)
         return None
 
     async def _take_claim(self, request: Request) -> Outcome | None:
         claims = await making.claims_for(self.parts, request, self.entry)
+        # Written first: a claim of which no next daemon knows would be waited for, for a lease.
+        self.parts.records.write(self.entry.record)
         taken = await self.parts.keeper.run(claims.take)
         if isinstance(taken, Ended) and taken.buried:
             taken = await self.parts.keeper.run(claims.reopen)
@@ -152,56 +155,91 @@ class Handling:
             return Deferred(taken.wait, f"{who} works on it")
         if isinstance(taken, Ended):
             return Refused(Cause.NOT_OURS, f"it has ended before: {taken.outcome.cause}")
-        self.claim = taken
         self._note(attempt=taken.attempt)
-        await self._hold_claim()
+        await self._holding.keep_claim(taken)
         return None
 
-    # ------------------------------------------------------------------ leases
+    async def _stopped_before_the_start(self, request: Request) -> Outcome:
+        stopper = self.entry.stopper
+        cause = stopper.cause or Cause.DRAINED
+        try:
+            if self._holding.claim is None and cause is Cause.CANCELLED:
+                # Whoever waits for its end reads the record, so it has to be written there.
+                barrier = await self._take_claim(request)
+                if barrier is not None:
+                    return barrier
+            elif self._holding.claim is None:
+                self._holding.claim = await self._left(request)
+        except RunnerError as error:
+            _log.warning("claim not taken", key=self.entry.record.key, trouble=str(error))
+        return Stopped(cause, None, stopper.detail)
 
-    async def _hold_delivery(self) -> None:
-        self._held.append(
-            await self.parts.keeper.hold(
-                f"message {self.delivery.message.id}",
-                self.delivery.extend,
-                lease=self.delivery.lease,
-                lost=self._delivery_lost,
-            )
-        )
+    # ------------------------------------------------------------------ after a restart
 
-    async def _hold_claim(self) -> None:
-        claim = self._our_claim()
-        if isinstance(claim, Unclaimed):
-            return
-        self._held.append(
-            await self.parts.keeper.hold(
-                f"claim on {self.entry.record.key}",
-                claim.beat,
-                lease=self.parts.options.claim_lease,
-                lost=self._claim_lost,
-            )
-        )
+    async def _resumed(self) -> Outcome:
+        try:
+            self.request = request = decode(self.delivery.message)
+            claims = await making.claims_for(self.parts, request, self.entry)
+            taken = await self._adopted(claims)
+            if isinstance(taken, Ended):
+                # We were killed between the record and the broker: only settling was left.
+                self._decided = Bury(taken.outcome.detail) if taken.buried else Ack()
+                return outcome_of(taken.outcome)
+            self._check(taken)
+            await self._holding.keep_claim(taken)
+            attempt = await making.attempt_again(self.parts, request, self.entry, taken)
+        except Exception:
+            await processes.end(self.entry.record.run)
+            raise
+        return await attempt.resume()
 
-    def _delivery_lost(self, error: RunnerError) -> None:
-        _log.warning("message lost", key=self.entry.record.key, trouble=str(error))
-        if self.claim is None or isinstance(self.claim, Unclaimed):
-            self.entry.stopper.stop(Cause.LEASE_LOST, str(error))
+    def _check(self, claim: Claim) -> None:
+        if isinstance(claim, Unclaimed) and self._message_is_lost:
+            raise LeaseLost("its message came back to the queue, and nothing says it is ours")
 
-    def _claim_lost(self, error: RunnerError) -> None:
-        self.entry.stopper.stop(Cause.LEASE_LOST, str(error))
+    async def _adopted(self, claims: Claims) -> Claim | Ended:
+        """Ask a store that does not answer again and again: the run goes on meanwhile."""
+        give_up = anyio.current_time() + self.parts.options.upload_patience.total_seconds()
+        while True:
+            try:
+                return await self.parts.keeper.run(claims.adopt)
+            except StoreUnavailable as error:
+                is_late = anyio.current_time() > give_up
+                if is_late or not await self.entry.stopper.pause(_ADOPT_PAUSE):
+                    raise LeaseLost(f"nothing says that it is still ours: {error}") from error
 
-    def _our_claim(self) -> Claim:
-        assert self.claim is not None  # noqa: S101 - asked only after it was taken
-        return self.claim
+    async def _given_back(self) -> Outcome:
+        await processes.end(self.entry.record.run)  # it may have been about to begin
+        self.request = request = decode(self.delivery.message)
+        self._holding.claim = await self._left(request)
+        received, fuse = self.delivery.message.receive_count, self.parts.options.retry.fuse
+        if received >= fuse:
+            return Failed(Cause.HOST_FAULT, None, "the daemon died each time it was made ready")
+        return Stopped(Cause.DRAINED, None, "the daemon died while it was made ready")
+
+    async def _left(self, request: Request) -> Claim | None:
+        claims = await making.claims_for(self.parts, request, self.entry)
+        return await self.parts.keeper.run(claims.left)
 
     # ------------------------------------------------------------------ the end
 
     async def _settle(self, outcome: Outcome) -> None:
         self.entry.stage = "settling"
-        settlement = Settlement(self.parts, self.entry, self.delivery, self.request, self.claim)
-        await settlement.settle(outcome, self._held)
+        settlement = Settlement(
+            self.parts,
+            self.entry,
+            self.delivery,
+            self.request,
+            self._holding.claim,
+            self._decided,
+        )
+        await settlement.settle(outcome, self._holding.held)
         if self.allocation is not None:
             self.parts.intake.release(self.allocation)
+
+    def _claim(self) -> Claim:
+        assert self._holding.claim is not None  # noqa: S101 - asked only after it was taken
+        return self._holding.claim
 
     async def _say(self, news: News, text: str) -> None:
         record = self.entry.record
@@ -220,13 +258,18 @@ class Handling:
         self.entry.record = self.entry.record.but(**changes)
 
 
-def _failed(error: RunnerError) -> Outcome:
-    cause = causes.cause_of(Evidence(error=error))
-    if isinstance(error, LeaseLost):
-        return Stopped(cause, None, str(error))
-    return Failed(cause, None, str(error))
-
-
-def _our_fault(error: Exception) -> Outcome:
-    _log.error("a defect of the runner", exc_info=error)
-    return Failed(Cause.INTERNAL, None, f"{type(error).__name__}: {error}")
+async def _as_outcome(story: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    """Every error is an outcome: whatever went wrong, the message has to be settled."""
+    try:
+        return await story()
+    except Undecodable as error:
+        return Refused(Cause.NOT_A_REQUEST, str(error))
+    except RequestError as error:
+        return Refused(Cause.BAD_REQUEST, str(error))
+    except LeaseLost as error:
+        return Stopped(Cause.LEASE_LOST, None, str(error))
+    except RunnerError as error:
+        return Failed(causes.cause_of(Evidence(error=error)), None, str(error))
+    except Exception as error:  # noqa: BLE001 - our bug must not cost the message
+        _log.error("a defect of the runner", exc_info=error)
+        return Failed(Cause.INTERNAL, None, f"{type(error).__name__}: {error}")

@@ -46,6 +46,7 @@ class _Waiter:
     needs: Needs
     since: float
     granted: anyio.Event = field(default_factory=anyio.Event)
+    #: Stays empty when the intake was closed first.
     allocation: Allocation | None = None
 
 
@@ -71,6 +72,7 @@ class Intake:
         self._clock = clock
         self._waiting: list[_Waiter] = []
         self._reservation: _Waiter | None = None
+        self._is_closed = False
         self._complaint = ""
 
     @property
@@ -82,7 +84,20 @@ class Intake:
         """Wait for room for ``needs`` and hold it; a queue receives only with a slot in hand."""
         waiter = _Waiter(needs, self._clock())
         self._waiting.append(waiter)
-        return Slot(self, await self._granted(waiter, self._waiting.remove))
+        allocation = await self._granted(waiter, self._waiting.remove)
+        assert allocation is not None  # noqa: S101 - a slot holds no message, and is not closed
+        return Slot(self, allocation)
+
+    @property
+    def is_closed(self) -> bool:
+        """The daemon ends: what has no room yet gets none."""
+        return self._is_closed
+
+    def close(self) -> None:
+        """Let nobody wait for room with a message in hand any more."""
+        self._is_closed = True
+        if self._reservation is not None:
+            self._reservation.granted.set()
 
     def release(self, allocation: Allocation) -> None:
         """Give a share back and wake who waits for it."""
@@ -109,17 +124,19 @@ class Intake:
             self.look()
 
     async def reserved(self, needs: Needs) -> Allocation | None:
-        """Wait with the machine's one reservation; ``None`` at once when it is taken."""
-        if self._reservation is not None:
+        """Wait with the machine's one reservation; ``None`` when it is taken, or we are closed."""
+        if self._reservation is not None or self.is_closed:
             return None
-        self._reservation = _Waiter(needs, self._clock())
+        self._reservation = waiter = _Waiter(needs, self._clock())
 
         def forget(_: _Waiter) -> None:
             self._reservation = None
 
-        return await self._granted(self._reservation, forget)
+        return await self._granted(waiter, forget)
 
-    async def _granted(self, waiter: _Waiter, forget: Callable[[_Waiter], None]) -> Allocation:
+    async def _granted(
+        self, waiter: _Waiter, forget: Callable[[_Waiter], None]
+    ) -> Allocation | None:
         self.look()
         try:
             await waiter.granted.wait()
@@ -130,7 +147,6 @@ class Intake:
         finally:
             forget(waiter)
             self.look()
-        assert waiter.allocation is not None  # noqa: S101 - granted means allocated
         return waiter.allocation
 
     def _try(self, waiter: _Waiter) -> None:
@@ -161,7 +177,9 @@ class Slot:
     def grow(self, needs: Needs) -> Allocation | None:
         """Exchange the slot for ``needs`` in one step; ``None`` when there is not enough."""
         self._give_back_quietly()
-        return self._intake.ledger.reserve(needs)
+        allocation = self._intake.ledger.reserve(needs)
+        self._intake.look()
+        return allocation
 
     def give_back(self) -> None:
         """Return what is left of the slot, if anything, and wake who waits."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Self, TypeVar
@@ -18,7 +18,7 @@ import anyio
 import anyio.from_thread
 
 from runner import log
-from runner.errors import LeaseLost, RunnerError, Unavailable
+from runner.errors import LeaseLost, RunnerError
 
 T = TypeVar("T")
 
@@ -34,52 +34,64 @@ class Held:
         beat: Callable[[], Awaitable[None]],
         lease: timedelta,
         lost: Callable[[RunnerError], None],
+        *,
+        expires: bool,
     ) -> None:
         self.name = name
         self._beat = beat
         self._lease = lease.total_seconds()
         self._tell_lost = lost
+        self._expires = expires
         self._confirmed = time.monotonic()
-        self._released = anyio.Event()
+        self._scope = anyio.CancelScope()
         self._ended = anyio.Event()
 
     async def keep(self) -> None:
         """Renew at a third of the lease until released or lost. Runs on the keeper's loop."""
         try:
-            pause = self._lease / 3
-            while not await self._is_released_within(pause):
-                pause = await self._renew()
+            with self._scope:
+                pause = self._lease / 3
+                while True:
+                    await anyio.sleep(pause)
+                    pause = await self.renew()
         except LeaseLost as error:
             self._tell_lost(error)
         finally:
             self._ended.set()
 
     async def let_go(self) -> None:
-        """Stop renewing, and wait for a renewal that is under way."""
-        self._released.set()
+        """Stop renewing, and a renewal that is under way: one that hangs must not delay settling.
+
+        It may have happened or not; what comes after it must stand both.
+        """
+        self._scope.cancel()
         await self._ended.wait()
 
-    async def _is_released_within(self, seconds: float) -> bool:
-        with anyio.move_on_after(seconds):
-            await self._released.wait()
-        return self._released.is_set()
-
-    async def _renew(self) -> float:
+    async def renew(self) -> float:
+        """Renew now; return the seconds until the next time. Raises LeaseLost."""
         started = time.monotonic()
+        left = max(self._confirmed + self._lease - started, self._lease / 10)
         try:
             # A renewal that hangs on a dead connection is tried anew while there is lease left.
-            with anyio.fail_after(self._lease / 3):
+            with anyio.fail_after(min(self._lease / 3, left)):
                 await self._beat()
-        except (Unavailable, TimeoutError) as trouble:
-            if isinstance(trouble, LeaseLost):
-                raise
-            left = self._confirmed + self._lease - time.monotonic()
-            _log.warning("lease not renewed", lease=self.name, trouble=str(trouble), left=left)
-            if left <= 0:
-                raise LeaseLost(f"{self.name} could not be renewed in time: {trouble}") from trouble
-            return min(self._lease / 10, left)
+        except LeaseLost:
+            raise
+        except Exception as trouble:  # noqa: BLE001 - whatever it is, the lease is not renewed
+            return self._tolerate(trouble)
         self._confirmed = started
         return self._lease / 3
+
+    def _tolerate(self, trouble: Exception) -> float:
+        left = self._confirmed + self._lease - time.monotonic()
+        said = str(trouble) or type(trouble).__name__
+        unexpected = None if isinstance(trouble, RunnerError | TimeoutError) else trouble
+        _log.warning(
+            "lease not renewed", lease=self.name, trouble=said, left=left, exc_info=unexpected
+        )
+        if left <= 0 and self._expires:
+            raise LeaseLost(f"{self.name} could not be renewed in time: {said}") from trouble
+        return min(self._lease / 10, left) if self._expires else self._lease / 10
 
 
 class Keeper(AbstractAsyncContextManager["Keeper"]):
@@ -89,6 +101,8 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         self._portal_context: AbstractContextManager[anyio.from_thread.BlockingPortal] | None = None
         self._portal: anyio.from_thread.BlockingPortal | None = None
         self._main: asyncio.AbstractEventLoop | None = None
+        #: Touched on the keeper's loop alone.
+        self._holding: set[Held] = set()
 
     async def __aenter__(self) -> Self:
         self._main = asyncio.get_running_loop()
@@ -102,8 +116,10 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # Shielded: what is kept never ends by itself, so the thread would be joined for ever.
         if self._portal is not None:
-            await self.run(self._portal.stop, cancel_remaining=True)
+            with anyio.CancelScope(shield=True):
+                await self.run(self._portal.stop, cancel_remaining=True)
         if self._portal_context is not None:
             self._portal_context.__exit__(None, None, None)
         self._portal = None
@@ -115,19 +131,40 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         *,
         lease: timedelta,
         lost: Callable[[RunnerError], None],
+        expires: bool = True,
     ) -> Held:
-        """Call ``beat`` often enough to keep ``lease``; ``lost`` is called on the main loop."""
+        """Call ``beat`` often enough to keep ``lease``; ``lost`` is called on the main loop.
+
+        What does not ``expire`` is lost only when the other side says so, however late: whoever
+        holds it makes sure of it again before it is used.
+        """
         main = self._loop()
 
         def tell(error: RunnerError) -> None:
             main.call_soon_threadsafe(lost, error)
 
         async def begin() -> Held:
-            return Held(name, beat, lease, tell)
+            held = Held(name, beat, lease, tell, expires=expires)
+            self._holding.add(held)
+            return held
 
         held = await self.run(begin)
-        self._running().start_task_soon(held.keep)
+        self._running().start_task_soon(self._keep, held)
         return held
+
+    async def renew_all(self) -> None:
+        """Renew everything once more, side by side: the daemon leaves, and its runs go on."""
+
+        async def renew(held: Held) -> None:
+            with suppress(LeaseLost):  # the next daemon will be told the same
+                await held.renew()
+
+        async def renew_side_by_side() -> None:
+            async with anyio.create_task_group() as group:
+                for held in self._holding:
+                    group.start_soon(renew, held)
+
+        await self.run(renew_side_by_side)
 
     async def release(self, held: Held) -> None:
         """Stop keeping; no renewal is under way when this returns."""
@@ -140,6 +177,12 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
             return await function(**arguments)
 
         return await asyncio.wrap_future(self._running().start_task_soon(call))
+
+    async def _keep(self, held: Held) -> None:
+        try:
+            await held.keep()
+        finally:
+            self._holding.discard(held)
 
     def _running(self) -> anyio.from_thread.BlockingPortal:
         if self._portal is None:

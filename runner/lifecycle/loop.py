@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -13,53 +11,35 @@ from anyio.abc import TaskGroup
 
 from runner import log
 from runner.errors import QueueUnavailable
-from runner.lifecycle.board import Entry
 from runner.lifecycle.handling import Handling
-from runner.lifecycle.intake import LEAST
 from runner.lifecycle.parts import Parts
-from runner.lifecycle.record import Record
-from runner.model import Allocation, Bytes, Cause, Needs, News, Report
-from runner.queues.base import Broker, Delivery, Queue
+from runner.lifecycle.pulling import LONGEST_TROUBLE_PAUSE, TROUBLE_PAUSE, Limit, Puller
+from runner.lifecycle.trust import Trust
+from runner.model import Cause, Deferred, News, Outcome, Refused, Report
+from runner.queues.base import Broker, Queue
 
 _log = log.get_logger(__name__)
 
-_NOTHING = Allocation(cores=0, memory=Bytes(0), disk=Bytes(0))
-#: Messages that are no StudioML request, after which a queue is left alone.
-_FOREIGN_LIMIT = 3
-_TROUBLE_PAUSE, _LONGEST_TROUBLE_PAUSE = 1.0, 60.0
-_HINT_SECONDS, _LONGEST_HINT_SECONDS = 30.0, 300.0
-
-
-@dataclass
-class Hint:
-    """What a queue's last message needed and did not get; it ages, for the next may be smaller."""
-
-    needs: Needs = LEAST
-    until: float = 0.0
-    seconds: float = _HINT_SECONDS
-
-    def note(self, needs: Needs | None) -> None:
-        """Remember what there was no room for, longer each time; forget when there was."""
-        if needs is None:
-            self.needs, self.seconds = LEAST, _HINT_SECONDS
-            return
-        self.needs, self.until = needs, time.monotonic() + self.seconds
-        self.seconds = min(2 * self.seconds, _LONGEST_HINT_SECONDS)
-
-    @property
-    def left(self) -> float:
-        """Seconds for which the hint still holds."""
-        return max(0.0, self.until - time.monotonic())
+_Name = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
     """When the daemon ends by itself; zero means never."""
 
+    #: Attempts that are begun, at most, and after whose end it drains.
     tasks: int = 0
     idle: timedelta = timedelta(0)
     #: How long a drain waits for runs to finish.
     grace: timedelta = timedelta(minutes=10)
+
+
+class _NoLimit:
+    async def acquire(self) -> None:
+        """Permit it."""
+
+    def release(self) -> None:
+        """Nothing is counted."""
 
 
 @dataclass(eq=False)
@@ -69,13 +49,16 @@ class Loop:
     parts: Parts
     brokers: Sequence[Broker]
     ends: Ends = Ends()
-    queues: dict[tuple[str, str], Queue] = field(default_factory=dict)
-    _pullers: dict[tuple[str, str], anyio.CancelScope] = field(default_factory=dict)
-    _set_aside: set[tuple[str, str]] = field(default_factory=set)
+    #: The operator named this very queue: it is never set aside.
+    is_named: Callable[[str], bool] = lambda _: False
+    #: By broker, project and name.
+    queues: dict[_Name, Queue] = field(default_factory=dict)
+    _pullers: dict[_Name, anyio.CancelScope] = field(default_factory=dict)
     _drain: anyio.Event = field(default_factory=anyio.Event)
     _stop: anyio.Event = field(default_factory=anyio.Event)
     _changed: anyio.Event = field(default_factory=anyio.Event)
-    _handled: int = 0
+    _limit: Limit = field(default_factory=_NoLimit)
+    _attempts: int = 0
     _busy: int = 0
 
     @property
@@ -88,13 +71,15 @@ class Loop:
         if self._drain.is_set():
             self._stop.set()
         self._drain.set()
+        self.parts.intake.close()
 
     async def run(self, adopted: Sequence[Handling] = ()) -> None:
         """Serve until drained. Cancelling leaves every run alone, for the next daemon."""
+        if self.ends.tasks > 0:
+            self._limit = anyio.Semaphore(max(0, self.ends.tasks - len(adopted)))
         async with anyio.create_task_group() as group:
             for handling in adopted:
-                self._begin()
-                group.start_soon(self._resume, handling)
+                self._start(group, handling.resume)
             group.start_soon(self.parts.intake.keep_looking)
             group.start_soon(self._end_by_itself)
             await self._receive_until_drained(group)
@@ -111,96 +96,67 @@ class Loop:
             group.cancel_scope.cancel()
 
     async def _follow(self, broker: Broker, group: TaskGroup, handlers: TaskGroup) -> None:
-        pause = _TROUBLE_PAUSE
+        pause = TROUBLE_PAUSE
         while True:
             try:
                 async for names in broker.discover():
-                    pause = _TROUBLE_PAUSE
+                    pause = TROUBLE_PAUSE
                     await self._adjust(broker, names, group, handlers)
             except QueueUnavailable as error:
-                _log.warning("no queues", broker=broker.name, trouble=str(error), pause=pause)
-                await anyio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_TROUBLE_PAUSE)
+                _log.warning("no queues", broker=broker.name, trouble=str(error), paused=pause)
+            await anyio.sleep(pause)
+            pause = min(2 * pause, LONGEST_TROUBLE_PAUSE)
 
     async def _adjust(
         self, broker: Broker, names: frozenset[str], group: TaskGroup, handlers: TaskGroup
     ) -> None:
-        known = {name for project, name in self._pullers if project == broker.project}
+        account = (broker.name, broker.project)
+        known = {name for kind, project, name in self._pullers if (kind, project) == account}
         for name in sorted(known - names):
-            self._pullers.pop((broker.project, name)).cancel()
-            self.queues.pop((broker.project, name), None)
+            self._pullers.pop((*account, name)).cancel()
+            self.queues.pop((*account, name), None)
         for name in sorted(names - known):
             queue = await broker.open(name)
-            scope = self._pullers[broker.project, name] = anyio.CancelScope()
-            self.queues[broker.project, name] = queue
+            scope = self._pullers[*account, name] = anyio.CancelScope()
+            self.queues[*account, name] = queue
             group.start_soon(self._pull, queue, scope, handlers)
         if names != known:
             await self._say(f"{broker.name} queues: {', '.join(sorted(names)) or 'none'}")
 
-    # ------------------------------------------------------------------ messages
-
     async def _pull(self, queue: Queue, scope: anyio.CancelScope, handlers: TaskGroup) -> None:
-        hint, foreign, pause = Hint(), [0], _TROUBLE_PAUSE
+        puller = Puller(
+            self.parts,
+            queue,
+            Trust(is_named=self.is_named(queue.name)),
+            self._limit,
+            lambda work: self._start(handlers, work),
+        )
         with scope:
-            while foreign[0] < _FOREIGN_LIMIT:
-                try:
-                    await self._take_one(queue, hint, foreign, handlers)
-                    pause = _TROUBLE_PAUSE
-                except QueueUnavailable as error:
-                    _log.warning("no message", queue=queue.name, trouble=str(error), pause=pause)
-                    await anyio.sleep(pause)
-                    pause = min(2 * pause, _LONGEST_TROUBLE_PAUSE)
-            await self._say(
-                f"queue {queue.name} is set aside: {_FOREIGN_LIMIT} messages in a row are no "
-                f"StudioML requests; name it in --queue-match to take it nevertheless"
-            )
+            await puller.pull()
 
-    async def _take_one(
-        self, queue: Queue, hint: Hint, foreign: list[int], handlers: TaskGroup
-    ) -> None:
-        await queue.ready()
-        slot = None
-        with anyio.move_on_after(hint.left):
-            slot = await self.parts.intake.slot(hint.needs)
-        if slot is None:
-            slot = await self.parts.intake.slot(LEAST)
-        delivery: Delivery | None = None
-        try:
-            # Another runner may have been faster: then the room is better used by other queues.
-            with anyio.move_on_after(queue.patience):
-                delivery = await queue.receive()
-        finally:
-            if delivery is None:
-                slot.give_back()
-        if delivery is None:
-            return
+    # ------------------------------------------------------------------ handlers
 
-        async def handle() -> None:
-            handling = Handling(self.parts, delivery, Entry(fresh_record(queue, delivery)))
-            await handling.perform(slot)
-            hint.note(handling.too_big_for_now)
-            foreign[0] = foreign[0] + 1 if handling.is_foreign else 0
-            self._ended()
-
-        self._begin()
-        handlers.start_soon(handle)
-
-    async def _resume(self, handling: Handling) -> None:
-        await handling.resume()
-        self._ended()
-
-    # ------------------------------------------------------------------ ends
-
-    def _begin(self) -> None:
+    def _start(self, handlers: TaskGroup, work: Callable[[], Awaitable[Outcome]]) -> None:
         self._busy += 1
         self._tell()
+        handlers.start_soon(self._see_to_its_end, work)
 
-    def _ended(self) -> None:
+    async def _see_to_its_end(self, work: Callable[[], Awaitable[Outcome]]) -> None:
+        outcome = await work()
         self._busy -= 1
-        self._handled += 1
-        if 0 < self.ends.tasks <= self._handled:
-            self._drain.set()
+        if isinstance(outcome, Deferred | Refused):
+            self._limit.release()
+        else:
+            self._attempts += 1
+            if 0 < self.ends.tasks <= self._attempts:
+                self._begin_to_drain()
         self._tell()
+
+    def _begin_to_drain(self) -> None:
+        if not self._drain.is_set():
+            self.drain()
+
+    # ------------------------------------------------------------------ ends
 
     def _tell(self) -> None:
         self._changed.set()
@@ -216,7 +172,7 @@ class Loop:
                 await changed.wait()
             if waited.cancelled_caught and not self._busy:
                 await self._say(f"nothing to run for {idle:.0f} s: the daemon ends")
-                self._drain.set()
+                self._begin_to_drain()
 
     async def _finish_within_grace(self) -> None:
         if self._busy:
@@ -240,19 +196,3 @@ class Loop:
 
     async def _say(self, text: str) -> None:
         await self.parts.report(Report(News.QUEUES_CHANGED, text))
-
-
-def fresh_record(queue: Queue, delivery: Delivery) -> Record:
-    """Return the record of an attempt of which only the message is known."""
-    return Record(
-        run=secrets.token_hex(8),
-        message=delivery.message,
-        broker=queue.broker,
-        project=queue.project,
-        token=delivery.token,
-        key="",
-        experiment_project="",
-        attempt=delivery.message.receive_count,
-        allocation=_NOTHING,
-        claimed_at=time.time(),
-    )

@@ -6,20 +6,22 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from runner import log
-from runner.errors import RunnerError
+from runner.errors import LeaseLost, RunnerError
 from runner.lifecycle.accession import accession_id
 from runner.lifecycle.artifacts import Artifacts
 from runner.lifecycle.attempt import Attempt
+from runner.lifecycle.beside import Beside
 from runner.lifecycle.board import Entry
 from runner.lifecycle.checkpoints import Checkpoints
 from runner.lifecycle.claim import Claim, Claims, Owner, claim_artifact
 from runner.lifecycle.client_status import ClientStatus
+from runner.lifecycle.homecoming import Homecoming
 from runner.lifecycle.limits import checkpoint_interval
 from runner.lifecycle.metadata import RedactedScraper, Scraper
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Preparation
 from runner.lifecycle.workspace import Workspace
-from runner.model import Artifact, Bytes, Location, News, Report, Request
+from runner.model import Artifact, Bytes, Cause, Location, News, Report, Request
 from runner.stores.base import Store
 
 _log = log.get_logger(__name__)
@@ -83,6 +85,15 @@ def _attempt(
     async def failed(error: RunnerError) -> None:
         _log.warning("checkpoint failed", key=record.key, trouble=str(error))
 
+    async def confirm() -> None:
+        if claim.is_fresh:
+            return
+        try:
+            await parts.keeper.run(claim.confirm)
+        except LeaseLost as error:
+            entry.stopper.stop(Cause.LEASE_LOST, str(error))
+            raise
+
     artifacts = Artifacts(request, workspace, store_for, default_budget=options.default_disk)
     checkpoints = Checkpoints(
         artifacts,
@@ -92,9 +103,15 @@ def _attempt(
         interval=_interval(parts, request),
         on_saved=saved,
         on_failed=failed,
+        confirm=confirm,
     )
-    preparation = Preparation(parts, request, entry, claim, workspace, artifacts)
-    return Attempt(parts, entry, workspace, preparation, checkpoints, status)
+    return Attempt(
+        parts,
+        entry,
+        Preparation(parts, request, entry, claim, workspace, artifacts),
+        Beside(parts, entry, workspace, checkpoints, status),
+        Homecoming(parts, entry, workspace, artifacts, checkpoints),
+    )
 
 
 def _interval(parts: Parts, request: Request) -> timedelta | None:

@@ -43,6 +43,16 @@ class Claim(ABC):
     async def still_ours(self) -> bool:
         """Ask the store. Raises StoreUnavailable."""
 
+    @property
+    def is_fresh(self) -> bool:
+        """The store said less than a lease ago that it is ours, so nobody took it over."""
+        return True
+
+    async def confirm(self) -> None:
+        """Make sure, before something is stored, unless fresh. Raises LeaseLost, Unavailable."""
+        if not self.is_fresh:
+            await self.beat()
+
 
 class Unclaimed(Claim):
     """Stands in where no record can be written: never conflicts, counts what the broker counts."""
@@ -78,13 +88,23 @@ class RecordedClaim(Claim):
         self._run = record.owner.run
         self._record = record
         self._version: str | None = version
+        self._confirmed = time.monotonic()
+        #: The end is being written: a quick beat must not get in its way again and again.
+        self._is_ending = False
+
+    @property
+    def is_fresh(self) -> bool:
+        """See ``Claim``."""
+        return time.monotonic() - self._confirmed < self._record.lease.total_seconds()
 
     async def beat(self) -> None:
         """See ``Claim``; does nothing once the claim was finished or released by us."""
-        await self._change(lambda record: replace(record, beat=record.beat + 1), durable=False)
+        if not self._is_ending:
+            await self._change(lambda record: replace(record, beat=record.beat + 1), durable=False)
 
     async def finish(self, outcome: Outcome, *, buried: bool = False) -> None:
         """See ``Claim``."""
+        self._is_ending = True
         await self._change(
             lambda record: replace(
                 record, state=State.ENDED, outcome=recorded(outcome), buried=buried
@@ -93,6 +113,7 @@ class RecordedClaim(Claim):
 
     async def release(self, cause: Cause, *, counted: bool) -> None:
         """See ``Claim``."""
+        self._is_ending = True
         await self._change(
             lambda record: replace(
                 record,
@@ -122,6 +143,7 @@ class RecordedClaim(Claim):
             if self._record.state is not State.RUNNING:
                 return
             wanted = replace(change(self._record), updated_at=time.time())
+            asked = time.monotonic()
             try:
                 info = await self._store.put_if(
                     self.location, wanted.encode(), self._version, durable=durable
@@ -129,7 +151,7 @@ class RecordedClaim(Claim):
             except Conflict:
                 await self._look()
             else:
-                self._record, self._version = wanted, info.version
+                self._record, self._version, self._confirmed = wanted, info.version, asked
                 return
         raise LeaseLost(f"the claim {self.location} changes faster than it can be written")
 

@@ -53,9 +53,10 @@ class Preparation:
         expired = [cause for cause, left in self._limits().items() if left <= timedelta(0)]
         if expired:
             raise Expired(expired[0])
+        warnings = (*self.request.warnings, *requirement_warnings(self.request))
         self.entry.stage = "fetching"
-        warnings = await self.artifacts.fetch(self.request.needs.disk)
-        self._announce((*self.request.warnings, *requirement_warnings(self.request), *warnings))
+        found = await self.artifacts.fetch(self.request.needs.disk)
+        self._announce((*warnings, *found))
         self._check_script()
         self.entry.stage = "building"
         environment = await stack.enter_async_context(
@@ -94,7 +95,8 @@ class Preparation:
                 request,
                 gpus=bool(record.allocation.gpus),
                 distributions=[
-                    str(path) for path in self.workspace.code.glob("dist/studioml-*.tar.gz")
+                    str(path.absolute())
+                    for path in self.workspace.code.glob("dist/studioml-*.tar.gz")
                 ],
             ),
             scope=record.project,

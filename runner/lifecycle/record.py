@@ -8,19 +8,23 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from runner import blocking
+from runner.errors import host_fault
 from runner.model import Allocation, Bytes, Cause, Message
 
 _FILE = "record.json"
+_LIMIT = blocking.Limit(2)
 
 
 class Phase(enum.StrEnum):
     """How far an attempt has come. Values are kept on disk."""
 
-    #: Claimed; artifacts and environment are being made ready. Nothing of it survives the daemon.
+    #: In hand; claim, artifacts and environment are sought. Nothing of it survives the daemon.
     PREPARING = "preparing"
     #: The supervisor owns a process, which outlives the daemon.
     RUNNING = "running"
@@ -77,17 +81,26 @@ class Records:
         return place
 
     def write(self, record: Record) -> None:
-        """Write whole or not at all. A killed daemon leaves the old record or the new one."""
-        place = self.place(record.run)
-        temporary = place / f".{_FILE}.new"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(_to_json(record), file)
-        temporary.rename(place / _FILE)
+        """Write whole or not at all. A killed daemon leaves the old record or the new one.
 
-    def remove(self, run: str) -> None:
-        """Forget a run and everything its supervisor wrote."""
-        shutil.rmtree(self.directory / run, ignore_errors=True)
+        Raises HostFault, OutOfDisk.
+        """
+        try:
+            place = self.place(record.run)
+            temporary = place / f".{_FILE}.new"
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(_to_json(record), file)
+            temporary.rename(place / _FILE)
+        except OSError as error:
+            raise host_fault(f"the run record {record.run} cannot be written", error) from error
+
+    async def remove(self, run: str) -> None:
+        """Forget a run, at once, and everything its supervisor wrote, which may be large."""
+        place = self.directory / run
+        with suppress(OSError):
+            (place / _FILE).unlink()
+        await blocking.call(lambda _: shutil.rmtree(place, ignore_errors=True), limit=_LIMIT)
 
     def read_all(self) -> Iterator[Record]:
         """Return every readable record; a directory without one was never a run and is removed."""

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
 
 from runner import log
-from runner.errors import RunnerError
-from runner.lifecycle import causes
+from runner.errors import LeaseLost, RunnerError, Unavailable
+from runner.lifecycle.announcing import announce
 from runner.lifecycle.board import Entry
 from runner.lifecycle.claim import Claim
-from runner.lifecycle.disposition import counts, dispose
-from runner.lifecycle.history import Ending
+from runner.lifecycle.disposition import NO_DELAY, RetryPolicy, counts, dispose
 from runner.lifecycle.keeper import Held
 from runner.lifecycle.making import status_for
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.workspace import Workspace
-from runner.model import (
-    Ack,
-    Bury,
-    Cause,
-    Disposition,
-    News,
-    Outcome,
-    Release,
-    Report,
-    Request,
-)
+from runner.model import Ack, Bury, Cause, Disposition, Outcome, Release, Request
 from runner.queues.base import Delivery
 
 _log = log.get_logger(__name__)
 
-#: Settling has this long, whatever happens around it; after that the lease decides.
+#: One try at a store or a broker has this long.
 _SECONDS = 30.0
-_SETTLED = {Ack: "acked", Release: "released", Bury: "buried"}
+#: A broker that does not answer is asked for this long; after that the lease decides.
+_BROKER_PATIENCE = 60.0
+_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,8 @@ class Settlement:
     """Settles one delivery: the claim record, then the broker; then reports and cleans up.
 
     Everything worth keeping is stored before. A crash between two steps repeats work and loses
-    nothing: the claim record tells the next daemon how far we came.
+    nothing: the claim record tells the next daemon how far we came. Being cancelled between two
+    tries is such a crash; a try that was begun is seen to its end.
     """
 
     parts: Parts
@@ -54,43 +45,52 @@ class Settlement:
     request: Request | None
     #: ``None`` when the experiment was never ours.
     claim: Claim | None
+    #: What an earlier daemon had decided when it was killed: the claim record has ended already.
+    decided: Disposition | None = None
 
     async def settle(self, outcome: Outcome, held: Sequence[Held]) -> None:
         """Settle exactly once; ``held`` are the promises that are kept until then."""
-        disposition = self._disposition(outcome)
-        with anyio.move_on_after(_SECONDS, shield=True) as scope:
+        disposition = await self._settle_claim(outcome, self.decided or self._disposition(outcome))
+        with anyio.CancelScope(shield=True):
             for promise in held:
                 await self.parts.keeper.release(promise)
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._tell_the_client, disposition)
-                group.start_soon(self._settle_claim, outcome, disposition)
-            await self._settle_delivery(disposition)
-        if scope.cancelled_caught:
-            _log.warning("settling took too long, the lease decides", key=self.entry.record.key)
-        self._remember(outcome, disposition)
-        await self._report(outcome, disposition)
+        await self._settle_delivery(disposition)
+        with anyio.CancelScope(shield=True):
+            await announce(self.parts, self.entry, outcome, disposition)
+            await self.parts.records.remove(self.entry.record.run)
         await self._clean_up()
 
+    @property
+    def _policy(self) -> RetryPolicy:
+        policy, request = self.parts.options.retry, self.request
+        return policy if request is None else policy.wished(request.retry_on, request.max_attempts)
+
     def _disposition(self, outcome: Outcome) -> Disposition:
-        policy, received = self.parts.options.retry, self.delivery.message.receive_count
-        if self.request is not None:
-            policy = policy.wished(self.request.retry_on, self.request.max_attempts)
+        received = self.delivery.message.receive_count
         before = self.claim.counted if self.claim else received - 1
         return dispose(
-            outcome, attempt=before + counts(outcome), policy=policy, receive_count=received
+            outcome, attempt=before + counts(outcome), policy=self._policy, receive_count=received
         )
 
-    async def _tell_the_client(self, disposition: Disposition) -> None:
-        if self.request is None or self.claim is None or isinstance(disposition, Release):
-            return
-        warning = await status_for(self.parts, self.request, self.entry).finished()
-        if warning:
-            _log.warning("client status", key=self.entry.record.key, trouble=warning)
+    # ------------------------------------------------------------------ the claim record
 
-    async def _settle_claim(self, outcome: Outcome, disposition: Disposition) -> None:
+    async def _settle_claim(self, outcome: Outcome, disposition: Disposition) -> Disposition:
+        """Write the end into the claim record; return what the broker is to be told after that."""
+        errors: list[RunnerError | None] = []
+        # A group, for the client's object lies beside the record and is as slow to write.
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._tell_the_client, outcome, disposition)
+            errors.append(await self._write_claim(outcome, disposition))
+        error = errors[0]
+        if error is None:
+            return disposition
+        _log.warning("claim record not written", key=self.entry.record.key, trouble=str(error))
+        return self._without_record(outcome, disposition, error)
+
+    async def _write_claim(self, outcome: Outcome, disposition: Disposition) -> RunnerError | None:
         claim = self.claim
-        if claim is None or outcome.cause is Cause.LEASE_LOST:
-            return
+        if claim is None:
+            return None
 
         async def write() -> None:
             if isinstance(disposition, Release):
@@ -98,10 +98,42 @@ class Settlement:
             else:
                 await claim.finish(outcome, buried=isinstance(disposition, Bury))
 
-        try:
+        async def step() -> None:
             await self.parts.keeper.run(write)
-        except RunnerError as error:
-            _log.warning("claim record not written", key=self.entry.record.key, trouble=str(error))
+
+        if outcome.cause is Cause.LEASE_LOST:
+            await self._once(step)  # only the message may be lost; else it says so, and rightly
+            return None
+        return await self._insist(step, self.parts.options.upload_patience.total_seconds())
+
+    def _without_record(
+        self, outcome: Outcome, disposition: Disposition, error: RunnerError
+    ) -> Disposition:
+        """An end that nobody can read has not happened: who gets the message next looks again."""
+        may_be_another = isinstance(error, Unavailable)
+        if not isinstance(disposition, Ack) or not may_be_another:
+            return disposition
+        if outcome.cause is Cause.CANCELLED:
+            return disposition
+        return Release(NO_DELAY if isinstance(error, LeaseLost) else self._policy.base_delay)
+
+    async def _tell_the_client(self, outcome: Outcome, disposition: Disposition) -> None:
+        is_ours = self.claim is not None or self.decided is not None
+        is_over = not isinstance(disposition, Release) and outcome.cause is not Cause.LEASE_LOST
+        request = self.request
+        if request is None or not is_ours or not is_over:
+            return
+        warnings: list[str] = []
+
+        async def tell() -> None:
+            warnings.append(await status_for(self.parts, request, self.entry).finished())
+
+        error = await self._once(tell)
+        trouble = str(error or "".join(warnings))
+        if trouble:
+            _log.warning("client status", key=self.entry.record.key, trouble=trouble)
+
+    # ------------------------------------------------------------------ the broker
 
     async def _settle_delivery(self, disposition: Disposition) -> None:
         async def tell() -> None:
@@ -113,59 +145,49 @@ class Settlement:
                 case Bury(reason):
                     await self.delivery.bury(self.parts.redactor.redact(reason))
 
-        try:
+        async def step() -> None:
             await self.parts.keeper.run(tell)
-        except RunnerError as error:
+
+        error = await self._insist(step, _BROKER_PATIENCE)
+        if error is not None:
             _log.warning("message not settled", key=self.entry.record.key, trouble=str(error))
 
-    def _remember(self, outcome: Outcome, disposition: Disposition) -> None:
-        record, now = self.entry.record, time.time()
-        self.parts.history.add(
-            Ending(
-                key=record.key,
-                queue=record.message.queue,
-                project=record.experiment_project,
-                attempt=record.attempt,
-                cause=outcome.cause.value,
-                exit_code=outcome.exit_code,
-                detail=self.parts.redactor.redact(outcome.detail),
-                settled=_SETTLED[type(disposition)],
-                ended=now,
-                seconds=now - record.claimed_at,
-            )
-        )
+    # ------------------------------------------------------------------ tries
 
-    async def _report(self, outcome: Outcome, disposition: Disposition) -> None:
-        record = self.entry.record
-        text = f"{record.key or record.message.id} ended: {outcome.cause.value}"
-        if outcome.detail:
-            text += f": {outcome.detail}"
-        if isinstance(disposition, Release):
-            text += f"; it comes back in {disposition.delay.total_seconds():.0f} s"
-        await self.parts.report(
-            Report(
-                News.ENDED,
-                text,
-                queue=record.message.queue,
-                key=record.key,
-                project=record.experiment_project,
-                attempt=record.attempt,
-                cause=outcome.cause,
-                facts={
-                    "settled": _SETTLED[type(disposition)],
-                    "seconds": f"{time.time() - record.claimed_at:.3f}",
-                    "exit_code": "" if outcome.exit_code is None else str(outcome.exit_code),
-                    "advice": causes.advice(outcome.cause),
-                },
-            )
-        )
+    async def _insist(
+        self, step: Callable[[], Awaitable[None]], patience: float
+    ) -> RunnerError | None:
+        """Try until it is done or refused; return what kept it from being done."""
+        give_up, pause = anyio.current_time() + patience, _PAUSE
+        while True:
+            error = await self._once(step)
+            if not isinstance(error, Unavailable) or isinstance(error, LeaseLost):
+                return error
+            is_late = anyio.current_time() + pause > give_up
+            if is_late or self.entry.stopper.is_lost or not await self.entry.stopper.pause(pause):
+                return error
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _once(self, step: Callable[[], Awaitable[None]]) -> RunnerError | None:
+        try:
+            with anyio.CancelScope(shield=True), anyio.fail_after(_SECONDS):
+                await step()
+        except TimeoutError:
+            return Unavailable(f"no answer within {_SECONDS:.0f} s")
+        except RunnerError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - it must cost neither what follows nor others
+            key = self.entry.record.key
+            _log.error("a defect of the runner while settling", key=key, exc_info=error)
+            return RunnerError(f"{type(error).__name__}: {error}")
+        return None
 
     async def _clean_up(self) -> None:
+        """Remove the workspace; when we are cancelled the next daemon does, it has no record."""
         record = self.entry.record
         if record.workspace is not None and not self.parts.options.keep_workspaces:
             try:
                 await Workspace(record.workspace).remove()
             except RunnerError as error:
                 _log.warning("workspace not removed", trouble=str(error))
-        self.parts.records.remove(record.run)
         self.parts.board.leave(record.run)

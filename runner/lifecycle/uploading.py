@@ -19,6 +19,7 @@ from runner.errors import (
     RunnerError,
     StoreUnavailable,
     Unavailable,
+    host_fault,
 )
 from runner.lifecycle.artifact_forms import (
     METADATA,
@@ -83,7 +84,7 @@ class _Pass:
         except RunnerError as error:
             self.failures[upload.note] = error
         except OSError as error:
-            self.failures[upload.note] = HostFault(str(error))
+            self.failures[upload.note] = host_fault("it cannot be read", error)
         else:
             if size is not None:
                 label = upload.artifact.label

@@ -7,13 +7,13 @@ import hashlib
 import itertools
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from runner import blocking
-from runner.errors import BadField, HostFault, Misconfigured
+from runner.errors import BadField, HostFault, Misconfigured, host_fault
 from runner.lifecycle.removal import remove_tree
 from runner.sandboxes.base import Identity
 
@@ -41,7 +41,8 @@ class Workspace:
     def create(cls, working_dir: Path, key: str, identity: Identity | None = None) -> Workspace:
         """Make the first free directory for this experiment key.
 
-        Raises Misconfigured when ``identity`` could not reach it, HostFault when the disk refuses.
+        Raises Misconfigured when ``identity`` could not reach it, HostFault or OutOfDisk when the
+        disk refuses.
         """
         experiments = working_dir / _EXPERIMENTS
         try:
@@ -49,9 +50,7 @@ class Workspace:
             workspace = cls(_first_free(experiments, key), identity)
             workspace._fill()
         except OSError as error:
-            raise HostFault(
-                f"no workspace can be made below {working_dir}: {error.strerror}"
-            ) from error
+            raise host_fault(f"no workspace can be made below {working_dir}", error) from error
         return workspace
 
     @classmethod
@@ -152,18 +151,21 @@ class Workspace:
             self.hand_over(own)
 
 
-async def sweep(working_dir: Path, keep: Collection[Path]) -> list[Path]:
-    """Remove the workspaces that a dead daemon left, but those in ``keep``; return the removed.
+def leftovers(working_dir: Path, keep: Collection[Path]) -> list[Path]:
+    """Return the workspaces that a dead daemon left, but those in ``keep``.
 
-    Only for who has the working directory to itself: see ``hold``. Raises HostFault at the end for
-    what could not be removed.
+    Only for who has the working directory to itself, see ``hold``, and before it makes its first.
     """
     kept = {path.name for path in keep}
-    removed, trouble = [], []
     experiments = working_dir / _EXPERIMENTS
-    for path in sorted(experiments.iterdir()) if experiments.is_dir() else ():
-        if path.name in kept:
-            continue
+    found = sorted(experiments.iterdir()) if experiments.is_dir() else ()
+    return [path for path in found if path.name not in kept]
+
+
+async def sweep(left: Iterable[Path]) -> list[Path]:
+    """Remove ``leftovers`` and return the removed. Raises HostFault at the end for what stays."""
+    removed, trouble = [], []
+    for path in left:
         try:
             await Workspace(path).remove()
         except HostFault as error:

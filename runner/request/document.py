@@ -15,7 +15,7 @@ MAX_BODY = 16 * 2**20
 def parse(body: bytes) -> dict[str, object]:
     """Decode one JSON object. Raises ValueError with a sentence."""
     if len(body) > MAX_BODY:
-        raise ValueError(f"it has {len(body):,} bytes; a request may have {MAX_BODY:,} at most")
+        raise ValueError(f"it is longer than the {MAX_BODY:,} bytes that a request may have")
     try:
         found = _decode(body)
     except RecursionError:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from runner.errors import ArtifactBad, ArtifactMissing, BadField, RunnerError, StoreUnavailable
 from runner.lifecycle.artifact_forms import metadata_location
+from runner.lifecycle.artifact_notes import Note, Notes
 from runner.lifecycle.artifacts import Artifacts
 from runner.lifecycle.fetching import _share
 from runner.lifecycle.workspace import Workspace
@@ -311,6 +312,21 @@ def test_shares_never_exceed_the_budget(sizes: list[int], slack: int) -> None:
 
     assert sum(shares) <= there + slack
     assert all(share >= size for share, size in zip(shares, sizes, strict=True))
+
+
+def test_a_lone_artifact_may_use_all() -> None:
+    """To the last byte, so that the error names the budget that was asked for."""
+    assert _share(7, 7, 1, 64_000_000) == 64_000_000
+
+
+def test_notes_outlive_a_disk_that_takes_none(tmp_path: Path) -> None:
+    """What is stored is stored: the note is known until the daemon is restarted."""
+    workspace = Workspace.create(tmp_path / "w", "key")
+    workspace.private.rmdir()
+    notes = Notes(workspace)
+    notes.keep("output", Note("seen"))
+    assert notes.of("output") == Note("seen")
+    assert Notes(workspace).of("output") == Note()
 
 
 def test_a_label_that_is_ours_is_refused_at_once(scene: Scene) -> None:

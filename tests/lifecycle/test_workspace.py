@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from runner.errors import BadField, HostFault, Misconfigured
 from runner.lifecycle.removal import remove_tree
-from runner.lifecycle.workspace import Workspace, hold, sweep, unreachable
+from runner.lifecycle.workspace import Workspace, hold, leftovers, sweep, unreachable
 from runner.sandboxes.base import Identity
 
 pytestmark = pytest.mark.anyio
@@ -241,10 +241,10 @@ async def test_a_sweep_removes_what_a_dead_daemon_left(tmp_path: Path) -> None:
     """All but the workspaces of runs that are still known."""
     kept, left = (Workspace.create(tmp_path, "key") for _ in range(2))
 
-    assert await sweep(tmp_path, {kept.root}) == [left.root]
+    assert await sweep(leftovers(tmp_path, {kept.root})) == [left.root]
     assert kept.root.is_dir()
     assert not left.root.exists()
-    assert await sweep(tmp_path / "never made", set()) == []
+    assert leftovers(tmp_path / "never made", set()) == []
 
 
 def test_one_daemon_has_a_working_directory_to_itself(tmp_path: Path) -> None:

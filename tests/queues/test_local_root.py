@@ -75,11 +75,15 @@ async def test_a_missing_root_is_made_for_its_user_alone(root: Path) -> None:
 
 
 async def test_a_root_that_is_a_file_is_one_clear_sentence(root: Path) -> None:
-    """Nothing starts, and the path is named."""
+    """The path is named, and as soon as the file is gone the root is made and used."""
     os.close(os.open(root, os.O_CREAT))
-    with pytest.raises(QueueUnavailable, match=f"below {root} cannot be used: File exists"):
-        async with local_broker(root):
-            pass
+    async with local_broker(root) as broker:
+        with pytest.raises(QueueUnavailable, match=f"below {root} cannot be used: File exists"):
+            async with aclosing(broker.discover()) as sets:  # type: ignore[type-var]
+                await anext(sets)
+        await anyio.to_thread.run_sync(root.unlink)
+        async with aclosing(broker.discover()) as sets:  # type: ignore[type-var]
+            assert await anext(sets) == frozenset()
 
 
 async def test_a_root_that_vanishes_has_no_queues_until_it_is_back(

@@ -49,8 +49,7 @@ class LocalBroker(Broker):
         self._flat_seen = False
 
     async def __aenter__(self) -> Self:
-        """Make the root. Raises QueueUnavailable."""
-        await self._caretaker.call(lambda: self._root.mkdir(0o700, parents=True, exist_ok=True))
+        """Touch nothing yet: a root that cannot be used now may be mended before it is needed."""
         await self._caretaker.__aenter__()
         return self
 
@@ -64,7 +63,7 @@ class LocalBroker(Broker):
         await self._caretaker.__aexit__(kind, error, trace)
 
     async def discover(self) -> AsyncIterator[frozenset[str]]:
-        """Yield the names of the queues to take from. Raises QueueUnavailable.
+        """Make the root and yield the names of the queues to take from. Raises QueueUnavailable.
 
         The queue of messages that lie directly in the root has no directory whose end would tell
         that it is over; once seen it stays.

@@ -193,6 +193,7 @@ class Caretaker:
             self.look_soon()
 
     def _prepare(self) -> None:
+        self.root.mkdir(0o700, parents=True, exist_ok=True)
         (self.root / names.STATE).mkdir(0o700, exist_ok=True)
         for places in Places.all(self.root):
             counts.sweep(places)

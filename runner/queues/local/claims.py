@@ -18,6 +18,9 @@ from runner.queues.local import beats, counts, delays, letters, names
 from runner.queues.local.beats import Holder
 from runner.queues.local.places import Places, free_name
 
+#: No broker carries as much. A longer file is nobody's request, and must not fill our memory.
+LONGEST_BODY = 32 << 20
+
 
 class NotAMessage(Exception):
     """What was claimed is no readable regular file."""
@@ -69,7 +72,10 @@ def take(places: Places, name: str, holder: Holder) -> Claim | None:
 
 
 def read(claim: Claim) -> tuple[bytes, Stamp]:
-    """Return the claimed message as far as it is written. Raises LeaseLost, NotAMessage."""
+    """Return the claimed message as far as it is written, or its first ``LONGEST_BODY`` bytes.
+
+    Raises LeaseLost, NotAMessage.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         handle = os.open(claim.path, flags)
@@ -82,7 +88,7 @@ def read(claim: Claim) -> tuple[bytes, Stamp]:
         if not stat.S_ISREG(status.st_mode):
             raise NotAMessage("it is no regular file")
         with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read(), Stamp(status.st_size, status.st_mtime_ns)
+            return file.read(LONGEST_BODY), Stamp(status.st_size, status.st_mtime_ns)
     finally:
         os.close(handle)
 

@@ -181,7 +181,8 @@ class LocalQueue(Queue, Inspectable):
             if len(found) == limit:
                 break
             try:
-                body = (lane.places.messages / entry.name).read_bytes()
+                with (lane.places.messages / entry.name).open("rb") as file:
+                    body = file.read(claims.LONGEST_BODY)
             except (FileNotFoundError, PermissionError):
                 continue
             times = counts.read(lane.places, entry.name)

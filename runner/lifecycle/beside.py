@@ -1,0 +1,105 @@
+"""What goes on beside a run until its end: checkpoints, its status, and listening for a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+
+from runner import log
+from runner.errors import HostFault, RunnerError
+from runner.lifecycle.board import Entry
+from runner.lifecycle.checkpoints import Checkpoints, append_note
+from runner.lifecycle.client_status import ClientStatus
+from runner.lifecycle.exits import Exit
+from runner.lifecycle.parts import Parts
+from runner.lifecycle.run import Run
+from runner.lifecycle.workspace import Workspace
+from runner.model import Cause, News, Report
+
+_log = log.get_logger(__name__)
+
+#: Before a stop that could not be written down is tried again.
+_STOP_AGAIN = 1.0
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Looks after one run. Nothing that it does can cost the run, whatever fails."""
+
+    parts: Parts
+    entry: Entry
+    workspace: Workspace
+    checkpoints: Checkpoints
+    status: ClientStatus
+
+    async def until_exit(self, run: Run) -> Exit:
+        """Wait for the end of the run, also for one that was asked for meanwhile."""
+        exits: list[Exit] = []
+        errors: list[Exception] = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._unharmed, self._show_as_running)
+            async with anyio.create_task_group() as watchers:
+                watchers.start_soon(self._unharmed, lambda: self._stop_when_asked(run))
+                watchers.start_soon(self._unharmed, self._stop_when_the_client_says)
+                watchers.start_soon(self._unharmed, self._keep_checkpoints)
+                try:
+                    exits.append(await run.wait())
+                except Exception as error:  # noqa: BLE001 - carried past the groups, design 5.1
+                    errors.append(error)
+                watchers.cancel_scope.cancel()
+        if errors:
+            raise errors[0]
+        return exits[0]
+
+    async def _unharmed(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except RunnerError as error:
+            _log.warning("trouble beside a run", key=self.entry.record.key, trouble=str(error))
+        except Exception as error:  # noqa: BLE001 - our bug must not cost the run
+            key = self.entry.record.key
+            _log.error("a defect of the runner beside a run", key=key, exc_info=error)
+
+    async def _show_as_running(self) -> None:
+        """The run does not wait for its own status to be shown."""
+        record = self.entry.record
+        await self.parts.report(
+            Report(
+                News.STARTED,
+                f"{record.key} is running",
+                queue=record.message.queue,
+                key=record.key,
+                project=record.experiment_project,
+                attempt=record.attempt,
+            )
+        )
+        warning = await self.status.started(record.started_at)
+        if warning:
+            append_note(self.workspace.log, f"studio-runner: {warning}\n")
+
+    async def _stop_when_asked(self, run: Run) -> None:
+        cause = await self.entry.stopper.wait()
+        self.entry.stage = "stopping"
+        self.entry.note(self.parts.records, stop=cause)
+        while True:
+            try:
+                await run.stop(cause)
+            except HostFault as error:
+                _log.warning("not stopped yet", key=self.entry.record.key, trouble=str(error))
+                await anyio.sleep(_STOP_AGAIN)
+            else:
+                return
+
+    async def _stop_when_the_client_says(self) -> None:
+        while True:
+            await anyio.sleep(self.status.poll_seconds)
+            if await self.status.is_stopped():
+                self.entry.stopper.stop(Cause.CANCELLED, "its status was set to stopped")
+                return
+
+    async def _keep_checkpoints(self) -> None:
+        # The run may take its grace to end; what is another runner's must not be touched then.
+        async with self.entry.stopper.cancels(only_loss=True):
+            await self.checkpoints.keep()

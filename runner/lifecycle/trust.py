@@ -1,0 +1,39 @@
+"""Whether a queue is ours to take from, judged by what its messages turn out to be."""
+
+from __future__ import annotations
+
+import anyio
+
+#: Messages in a row that are no StudioML requests, after which a queue is left alone.
+FOREIGN_LIMIT = 3
+
+
+class Trust:
+    """Counts the strangers in a row of one queue; never more than the limit are taken.
+
+    What was taken and is not judged yet may be a stranger too, so that it counts until then.
+    """
+
+    def __init__(self, *, is_named: bool = False) -> None:
+        """Trust a queue that the operator ``is_named`` for ever."""
+        self._is_named = is_named
+        self._foreign = 0
+        self._unknown = 0
+        self._judged = anyio.Event()
+
+    async def allows_another(self) -> bool:
+        """Wait until that is certain, and tell whether one more message may be taken."""
+        while self._foreign < FOREIGN_LIMIT <= self._foreign + self._unknown and not self._is_named:
+            await self._judged.wait()
+        return self._is_named or self._foreign < FOREIGN_LIMIT
+
+    def wait_for_one(self) -> None:
+        """One message more was taken; ``judge`` follows."""
+        self._unknown += 1
+
+    def judge(self, *, is_foreign: bool) -> None:
+        """Say what one of the taken messages was."""
+        self._unknown -= 1
+        self._foreign = self._foreign + 1 if is_foreign else 0
+        self._judged.set()
+        self._judged = anyio.Event()
