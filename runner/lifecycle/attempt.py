@@ -84,7 +84,7 @@ class Attempt:
             return await self.homecoming.bring(self._judge(exit_), ran=True)
         except Exception:
             # A defect of ours: what is settled now must not go on running behind it.
-            await processes.end(run.run_id)
+            await run.end()
             raise
         finally:
             # Whether the run is over or the daemon leaves: the next one can adopt it.

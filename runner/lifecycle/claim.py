@@ -155,18 +155,24 @@ class Claims:
             return _ended(record)
         return RecordedClaim(self._store, self._location, record, version)
 
-    async def left(self) -> Claim | None:
-        """Return the claim that this very attempt holds, if it took one; take none.
+    async def left(self) -> Claim | Ended | None:
+        """Return the claim that this very attempt holds, or ended; take none if it has none.
 
-        Raises StoreUnavailable, AccessDenied.
+        Raises StoreUnavailable.
         """
         if self._store is None or self._location is None:
             return None
-        found = await read_versioned(self._store, self._location)
-        record, version = found or (None, "")
-        if record is None or judge(record, self._owner.run, self._submitted) is not Verdict.OURS:
+        try:
+            found = await read_versioned(self._store, self._location)
+        except AccessDenied:
             return None
-        return RecordedClaim(self._store, self._location, record, version)
+        record, version = found or (None, "")
+        if record is None or record.owner.run != self._owner.run:
+            return None
+        if record.state is State.ENDED:
+            return _ended(record)
+        is_running = record.state is State.RUNNING
+        return RecordedClaim(self._store, self._location, record, version) if is_running else None
 
     async def reopen(self) -> Claim | Beating | Ended:
         """Claim an experiment whose message was taken out of the dead letters; nothing counts."""

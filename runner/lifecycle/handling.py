@@ -169,7 +169,7 @@ class Handling:
                 if barrier is not None:
                     return barrier
             elif self._holding.claim is None:
-                self._holding.claim = await self._left(request)
+                await self._find_claim(request)
         except RunnerError as error:
             _log.warning("claim not taken", key=self.entry.record.key, trouble=str(error))
         return Stopped(cause, None, stopper.detail)
@@ -182,9 +182,7 @@ class Handling:
             claims = await making.claims_for(self.parts, request, self.entry)
             taken = await self._adopted(claims)
             if isinstance(taken, Ended):
-                # We were killed between the record and the broker: only settling was left.
-                self._decided = Bury(taken.outcome.detail) if taken.buried else Ack()
-                return outcome_of(taken.outcome)
+                return self._ended_before(taken)
             self._check(taken)
             await self._holding.keep_claim(taken)
             attempt = await making.attempt_again(self.parts, request, self.entry, taken)
@@ -211,15 +209,26 @@ class Handling:
     async def _given_back(self) -> Outcome:
         await processes.end(self.entry.record.run)  # it may have been about to begin
         self.request = request = decode(self.delivery.message)
-        self._holding.claim = await self._left(request)
+        ended = await self._find_claim(request)
+        if ended is not None:
+            return self._ended_before(ended)
         received, fuse = self.delivery.message.receive_count, self.parts.options.retry.fuse
         if received >= fuse:
             return Failed(Cause.HOST_FAULT, None, "the daemon died each time it was made ready")
         return Stopped(Cause.DRAINED, None, "the daemon died while it was made ready")
 
-    async def _left(self, request: Request) -> Claim | None:
+    async def _find_claim(self, request: Request) -> Ended | None:
         claims = await making.claims_for(self.parts, request, self.entry)
-        return await self.parts.keeper.run(claims.left)
+        found = await self.parts.keeper.run(claims.left)
+        if isinstance(found, Ended):
+            return found
+        self._holding.claim = found
+        return None
+
+    def _ended_before(self, ended: Ended) -> Outcome:
+        """A daemon was killed between the record and the broker: only settling was left."""
+        self._decided = Bury(ended.outcome.detail) if ended.buried else Ack()
+        return outcome_of(ended.outcome)
 
     # ------------------------------------------------------------------ the end
 

@@ -121,6 +121,13 @@ class Run:
             records.write(os.fsencode(self.directory), records.STOP, json.dumps(wish).encode())
         self._supervisor.tell(signal.SIGTERM)
 
+    async def end(self) -> None:
+        """Kill all that belongs to the run, now and without a word; ``wait`` tells nothing then."""
+        supervisor = self._supervisor
+        await processes.end(self.run_id, supervisor.session() if supervisor else 0)
+        if supervisor is not None:
+            await supervisor.gone()
+
     def leave(self) -> None:
         """Let go of the run without ending it: another daemon may adopt it."""
         lock, self._lock = self._lock, -1

@@ -12,6 +12,7 @@ import tarfile
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -254,17 +255,23 @@ class Box:
         signs = ("Traceback", "a defect of the runner", "background work failed", "ended: internal")
         return [line for line in self.log().splitlines() if any(sign in line for sign in signs)]
 
-    def _end_leftovers(self) -> None:
-        """End what a killed daemon left running; tests look at that first."""
+    def processes(self) -> list[int]:
+        """Return the daemons, supervisors and experiments of this box that are alive."""
+        found = []
         for place in Path("/proc").iterdir():
             if not place.name.isdigit() or int(place.name) == os.getpid():
                 continue
-            try:
+            with suppress(OSError):
                 known = (place / "environ").read_bytes() + (place / "cmdline").read_bytes()
                 if str(self.root).encode() in known:
-                    os.kill(int(place.name), signal.SIGKILL)
-            except OSError:
-                continue
+                    found.append(int(place.name))
+        return found
+
+    def _end_leftovers(self) -> None:
+        """End what a killed daemon left running; tests look at that first."""
+        for pid in self.processes():
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def packed(files: Mapping[str, str]) -> bytes:

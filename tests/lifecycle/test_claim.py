@@ -360,6 +360,36 @@ async def test_something_else_in_the_records_place_is_replaced(
     assert (await here.take()).attempt == 1
 
 
+async def test_what_an_attempt_left_is_found_without_taking_anything(
+    here: Machine, there: Machine
+) -> None:
+    """A daemon that was killed before or after it took the claim, or after it ended it."""
+    assert await here.claims().left() is None
+    claim = await here.take()
+    assert await there.claims().left() is None
+    assert await here.claims("2").left() is None
+    found = await here.claims().left()
+    assert isinstance(found, Claim)
+    await claim.finish(Completed())
+    assert isinstance(await here.claims().left(), Ended)
+
+
+async def test_a_claim_is_confirmed_when_it_was_silent_for_a_lease(
+    here: Machine, there: Machine
+) -> None:
+    """Before something is stored; while it is fresh nobody else can have it, so nobody is asked."""
+    short = await here.claims(lease=timedelta(microseconds=1)).take()
+    assert isinstance(short, Claim)
+    assert not short.is_fresh
+    await short.confirm()
+    assert (await here.record()).beat == 1
+    await there.claims(lease=timedelta(0)).take()
+    there.clock.now += 1
+    assert isinstance(await there.claims(lease=timedelta(0)).take(), Claim)
+    with pytest.raises(LeaseLost):
+        await short.confirm()
+
+
 async def test_without_a_writable_place_it_is_best_effort(here: Machine, tmp_path: Path) -> None:
     """The broker's count stands in for the record, and nothing ever conflicts."""
     closed = Machine(tmp_path, "closed")

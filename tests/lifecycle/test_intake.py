@@ -170,3 +170,23 @@ async def test_low_disk_gives_no_slots() -> None:
         intake.look()
         await settle_down()
         assert got
+
+
+async def test_a_closed_intake_gives_no_reservation() -> None:
+    """Who waits for room with a message in hand is sent away, and nobody else waits any more."""
+    ledger = Cores(1)
+    intake = Intake(ledger)
+    slot = await intake.slot()
+    got: list[Allocation | None] = []
+    async with anyio.create_task_group() as group:
+
+        async def ask() -> None:
+            got.append(await intake.reserved(Needs(cores=1)))
+
+        group.start_soon(ask)
+        await settle_down()
+        intake.close()
+    assert got == [None]
+    assert await intake.reserved(Needs(cores=1)) is None
+    slot.give_back()
+    assert ledger.free.cores == 1

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import timedelta
 
 import anyio
+import anyio.to_thread
 import pytest
 
-from runner.errors import LeaseLost, QueueUnavailable, RunnerError
+from runner.errors import LeaseLost, QueueUnavailable, RunnerError, StoreUnavailable
 from runner.lifecycle.keeper import Keeper
+from runner.stores.base import AccessDenied
 
 pytestmark = pytest.mark.anyio
 
@@ -114,3 +117,61 @@ async def test_errors_of_a_call_reach_the_caller() -> None:
     async with Keeper() as keeper:
         with pytest.raises(QueueUnavailable, match="down"):
             await keeper.run(fail)
+
+
+async def test_what_fails_in_an_unforeseen_way_is_tried_again() -> None:
+    """A defect in a backend, or keys that were withdrawn, must not end the renewing in silence."""
+    beats = Beats(ValueError("a defect"), AccessDenied("withdrawn"), None)
+    async with Keeper() as keeper:
+        held = await keeper.hold("m", beats, lease=timedelta(seconds=2), lost=never)
+        await beats.seen(3)
+        await keeper.release(held)
+
+
+async def test_what_does_not_expire_is_lost_only_when_somebody_says_so() -> None:
+    """A store that is away for many leases takes nothing from us."""
+    beats = Beats(*[StoreUnavailable("away")] * 20, LeaseLost("taken over"))
+    told = anyio.Event()
+    async with Keeper() as keeper:
+        held = await keeper.hold(
+            "m", beats, lease=timedelta(seconds=0.05), lost=lambda _: told.set(), expires=False
+        )
+        with anyio.fail_after(10):
+            await told.wait()
+        await keeper.release(held)
+    assert len(beats.times) == 21
+
+
+async def test_a_renewal_that_hangs_does_not_delay_the_release() -> None:
+    """A dead connection must not keep a message from being settled."""
+    begun = threading.Event()
+
+    async def hang() -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    async with Keeper() as keeper:
+        held = await keeper.hold("m", hang, lease=timedelta(seconds=3), lost=never)
+        await anyio.to_thread.run_sync(begun.wait)
+        with anyio.fail_after(0.9):  # before the renewal gives up by itself
+            await keeper.release(held)
+
+
+async def test_a_daemon_that_leaves_renews_everything_a_last_time() -> None:
+    """One that hangs or is lost keeps the others from nothing."""
+    beats = [Beats(), Beats(LeaseLost("gone")), Beats(QueueUnavailable("away")), Beats()]
+    async with Keeper() as keeper:
+        for one in beats:
+            await keeper.hold("m", one, lease=timedelta(hours=1), lost=never)
+        await keeper.renew_all()
+    assert [len(one.times) for one in beats] == [1, 1, 1, 1]
+
+
+async def test_a_cancelled_daemon_leaves_no_thread() -> None:
+    """Its end does not wait for promises that nobody will ever release."""
+    with anyio.CancelScope() as scope:
+        async with Keeper() as keeper:
+            await keeper.hold("m", Beats(), lease=timedelta(hours=1), lost=never)
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert not [thread for thread in threading.enumerate() if thread.name == "keeper"]

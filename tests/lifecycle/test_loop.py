@@ -1,0 +1,263 @@
+"""The loop takes what there is room for, from every queue in turn, and ends in order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from runner.errors import QueueUnavailable
+from runner.lifecycle.intake import LEAST
+from runner.lifecycle.loop import Ends, Loop
+from runner.lifecycle.pulling import Hint
+from runner.model import Needs, News
+from tests.acceptance.box import Box
+from tests.lifecycle.machine import PATIENCE, TOTAL, Line, Machine, Switchboard, seen
+
+pytestmark = pytest.mark.anyio
+
+LONG = "import time; print('begun', flush=True); time.sleep(1000)"
+GO = """
+import pathlib, time
+print('begun', flush=True)
+while not pathlib.Path({go!r}).exists():
+    time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    """A daemon's parts, with room for two."""
+    async with Machine.open(Box(tmp_path)) as machine:
+        yield machine
+
+
+@pytest.fixture
+async def small(tmp_path: Path) -> AsyncIterator[Machine]:
+    """A daemon's parts, with room for one."""
+    async with Machine.open(Box(tmp_path), total=replace(TOTAL, cores=1)) as machine:
+        yield machine
+
+
+@asynccontextmanager
+async def looping(
+    machine: Machine, ends: Ends | None = None, broker: Switchboard | None = None
+) -> AsyncIterator[Loop]:
+    """Run a loop beside the block and wait for its end."""
+    loop = Loop(machine.parts, [broker or Switchboard(machine.queue)], ends or Ends())
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as group:
+            group.start_soon(loop.run)
+            yield loop
+
+
+def send(machine: Machine, script: str = "print('x')", queue: Line | None = None) -> str:
+    """Send an experiment and return its key."""
+    message = machine.box.message(script)
+    (queue or machine.queue).send(message)
+    return str(message["experiment"]["key"])
+
+
+def waits_for_go(machine: Machine) -> str:
+    """Return a script that ends when the test says so."""
+    return GO.format(go=str(machine.box.root / "go"))
+
+
+def go(machine: Machine) -> None:
+    """Say so."""
+    (machine.box.root / "go").touch()
+
+
+async def begun(machine: Machine, count: int = 1) -> None:
+    """Wait until so many scripts have begun."""
+    await seen(lambda: machine.box.live_output().count("begun") == count)
+
+
+async def test_a_drain_receives_nothing_more_and_lets_runs_end(machine: Machine) -> None:
+    """What runs is finished and stored; what is sent after that waits for another runner."""
+    send(machine, waits_for_go(machine))
+    async with looping(machine) as loop:
+        await begun(machine)
+        loop.drain()
+        send(machine)
+        go(machine)
+    assert machine.ends == ["completed"]
+    assert len(machine.queue.waiting) == 1
+    await machine.check_clean()
+
+
+async def test_an_idle_loop_drains_at_once(machine: Machine) -> None:
+    """A receive that is open holds neither message nor room afterwards."""
+    async with looping(machine) as loop:
+        await seen(lambda: "receive" in machine.points.passed)
+        loop.drain()
+    await machine.check_clean()
+
+
+async def test_a_second_drain_stops_what_runs(machine: Machine) -> None:
+    """The message is given back at once and not counted."""
+    send(machine, LONG)
+    async with looping(machine) as loop:
+        await begun(machine)
+        loop.drain()
+        loop.drain()
+    assert machine.ends == ["drained"]
+    assert machine.queue.settlements == ["release"]
+    await machine.check_clean()
+
+
+async def test_a_drain_ends_with_the_grace(machine: Machine) -> None:
+    """What has not finished by then is stopped."""
+    send(machine, LONG)
+    async with looping(machine, Ends(grace=timedelta(seconds=0.05))) as loop:
+        await begun(machine)
+        loop.drain()
+    assert machine.ends == ["drained"]
+    await machine.check_clean()
+
+
+async def test_a_drain_gives_back_what_has_no_room_yet(machine: Machine) -> None:
+    """A message in hand that waits for room would only start to be stopped."""
+    send(machine, waits_for_go(machine))
+    message = machine.box.message("print('big')")
+    message["experiment"]["resources_needed"]["cpus"] = 2
+    async with looping(machine) as loop:
+        await begun(machine)
+        machine.queue.send(message)
+        await seen(lambda: "waiting for room" in [e.stage for e in machine.parts.board])
+        loop.drain()
+        await seen(lambda: machine.queue.settlements)
+        go(machine)
+    assert machine.ends == ["no-room", "completed"]
+    await machine.check_clean()
+
+
+async def test_no_more_attempts_are_begun_than_the_limit(machine: Machine) -> None:
+    """With room for two and a limit of one, the second message is left alone."""
+    for _ in range(3):
+        send(machine)
+    async with looping(machine, Ends(tasks=1)):
+        pass
+    assert machine.ends == ["completed"]
+    assert len(machine.queue.waiting) == 2
+    await machine.check_clean()
+
+
+async def test_what_is_refused_is_no_attempt(machine: Machine) -> None:
+    """The limit counts what was tried, not what was looked at."""
+    machine.queue.send(b'{"experiment": {}}')
+    send(machine)
+    async with looping(machine, Ends(tasks=1)):
+        pass
+    assert sorted(machine.ends) == ["bad-request", "completed"]
+    await machine.check_clean()
+
+
+async def test_the_daemon_ends_when_it_has_been_idle(machine: Machine) -> None:
+    """Idle means that nothing runs: a long run does not end it, what comes after it does."""
+    send(machine, "import time; time.sleep(0.3)")
+    async with looping(machine, Ends(idle=timedelta(seconds=0.1))):
+        pass
+    assert machine.ends == ["completed"]
+    await machine.check_clean()
+
+
+async def test_a_queue_that_does_not_answer_is_tried_again(machine: Machine) -> None:
+    """Trouble with a broker only makes us wait, and costs no room."""
+    machine.points.raises("receive", QueueUnavailable("away"))
+    send(machine)
+    broker = Switchboard(machine.queue)
+    broker.trouble.append(QueueUnavailable("away"))
+    async with looping(machine, Ends(tasks=1), broker):
+        pass
+    assert machine.ends == ["completed"]
+    await machine.check_clean()
+
+
+async def test_three_strangers_set_a_queue_aside(machine: Machine) -> None:
+    """They are given back, said once, and the fourth message is not even taken."""
+    for _ in range(4):
+        machine.queue.send(b'{"what": "ever"}')
+    other = Line("local_other", machine.points)
+    async with looping(machine, broker=Switchboard(machine.queue, other)) as loop:
+        await seen(lambda: any("set aside" in report.text for report in machine.reports))
+        send(machine, queue=other)
+        await seen(lambda: "completed" in machine.ends)
+        loop.drain()
+    assert machine.ends == ["not-a-request"] * 3 + ["completed"]
+    assert machine.queue.settlements == ["release"] * 3
+    await machine.check_clean()
+
+
+async def test_a_queue_that_vanishes_costs_no_run(machine: Machine) -> None:
+    """What was taken from it is finished; it is followed again when it is back."""
+    broker = Switchboard(machine.queue)
+    send(machine, waits_for_go(machine))
+    async with looping(machine, broker=broker) as loop:
+        await begun(machine)
+        broker.change()
+        await seen(lambda: not loop.queues)
+        go(machine)
+        await seen(lambda: machine.ends == ["completed"])
+        broker.change(machine.queue)
+        send(machine)
+        await seen(lambda: machine.ends == ["completed"] * 2)
+        loop.drain()
+    await machine.check_clean()
+
+
+async def test_two_queues_share_one_core_in_turn(small: Machine) -> None:
+    """A long queue does not keep a short one waiting."""
+    other = Line("local_other", small.points)
+    for _ in range(4):
+        send(small)
+        send(small, queue=other)
+    async with looping(small, Ends(tasks=8), Switchboard(small.queue, other)):
+        pass
+    queues = [one.queue for one in small.reports if one.news is News.ENDED]
+    assert all(queues[i] != queues[i + 1] for i in range(7))
+    await small.check_clean()
+
+
+async def test_cancelling_the_loop_settles_nothing(machine: Machine) -> None:
+    """The daemon leaves; the run is the next one's."""
+    send(machine, waits_for_go(machine))
+    loop = Loop(machine.parts, [Switchboard(machine.queue)])
+    async with anyio.create_task_group() as group:
+        group.start_soon(loop.run)
+        await begun(machine)
+        group.cancel_scope.cancel()
+    assert machine.queue.settlements == []
+    async with Machine.open(machine.box, points=machine.points, queue=machine.queue) as second:
+        adopted = await second.adopted()
+        assert second.ledger.free.cores == 1
+        loop = Loop(second.parts, [Switchboard(second.queue)], Ends(tasks=1))
+        async with anyio.create_task_group() as group:
+            group.start_soon(loop.run, adopted)
+            go(machine)
+        assert second.ends == ["completed"]
+        await second.check_clean()
+
+
+def test_a_hint_ages_longer_each_time() -> None:
+    """What a queue's last message needed is believed for 30 s, then a minute, to 5 minutes."""
+    now = [0.0]
+    hint = Hint(clock=lambda: now[0])
+    lengths = []
+    for _ in range(6):
+        hint.note(Needs(cores=9))
+        lengths.append(hint.left)
+        now[0] += hint.left + 1
+    assert lengths == [30, 60, 120, 240, 300, 300]
+    assert hint.left == 0
+    assert hint.needs == Needs(cores=9)
+    hint.note(Needs(cores=9))
+    hint.note(None)
+    assert (hint.needs, hint.left) == (LEAST, 0)
+    hint.note(Needs(cores=9))
+    assert hint.left == 30

@@ -1,0 +1,75 @@
+"""The run record is whole or absent, and gone at once when the run is settled."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from runner.errors import HostFault
+from runner.lifecycle.board import Entry
+from runner.lifecycle.record import Phase, Record, Records
+from runner.model import Allocation, Bytes, Cause, Message
+
+pytestmark = pytest.mark.anyio
+
+RECORD = Record(
+    run="r1",
+    message=Message("m", b"\xff body", "local_q", 3),
+    broker="local",
+    project="/queues",
+    token="t",
+    key="k",
+    experiment_project="p",
+    attempt=2,
+    allocation=Allocation(1, Bytes(2), Bytes(3), ("GPU-1",)),
+    phase=Phase.RUNNING,
+    workspace=Path("/work/x"),
+    environment="e",
+    claimed_at=1.5,
+    started_at=2.5,
+    stop=Cause.CANCELLED,
+)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Bytes of the message included; only the daemon may read it."""
+    records = Records(tmp_path / "runs")
+    records.write(RECORD)
+    assert list(records.read_all()) == [RECORD]
+    file = records.place("r1") / "record.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("left", [b"", b"{", b"[]", b'{"run": "r2"}'])
+def test_what_is_no_record_is_removed(tmp_path: Path, left: bytes) -> None:
+    """A power cut leaves such; no run can be known by it."""
+    records = Records(tmp_path / "runs")
+    records.write(RECORD)
+    (records.place("r2") / "record.json").write_bytes(left)
+    (records.directory / "stray").write_text("no directory")
+    assert list(records.read_all()) == [RECORD]
+    assert not (records.directory / "r2").exists()
+
+
+async def test_a_removed_record_is_gone_with_its_directory(tmp_path: Path) -> None:
+    """Also with what the supervisor left beside it."""
+    records = Records(tmp_path / "runs")
+    records.write(RECORD)
+    (records.place("r1") / "tail.0").write_bytes(b"x")
+    await records.remove("r1")
+    await records.remove("r1")
+    assert list(records.directory.iterdir()) == []
+
+
+def test_a_disk_that_takes_no_record_is_a_host_fault(tmp_path: Path) -> None:
+    """It fails the attempt before its run, and ends no run that is under way."""
+    records = Records(tmp_path / "runs")
+    (records.directory / "r1").write_text("in the way")
+    with pytest.raises(HostFault, match="run record r1"):
+        records.write(RECORD)
+    entry = Entry(RECORD)
+    entry.note(records, phase=Phase.FINISHING)
+    assert entry.record.phase is Phase.FINISHING
