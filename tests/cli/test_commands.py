@@ -190,7 +190,7 @@ async def test_commands_ask_the_daemon(desk: Desk) -> None:
 def test_a_reader_that_has_seen_enough_is_no_traceback(desk: Desk) -> None:
     """``studio-runner config | head -1`` ends without a word."""
     assert Path.cwd().is_relative_to(desk.root)
-    command = f"{sys.executable} -m runner config | head -1"
-    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False)
+    command = ["/bin/sh", "-c", '"$0" -m runner config | head -1', sys.executable]
+    done = subprocess.run(command, capture_output=True, check=False)
     assert done.stdout == b"option\tvalue\torigin\n"
     assert done.stderr == b""
