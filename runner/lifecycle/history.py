@@ -35,6 +35,8 @@ class History:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._endings = list(read(file))
+        #: Of the file, which daemons before us may have left long.
+        self._lines, self._is_cut = _look(file)
 
     @property
     def endings(self) -> Sequence[Ending]:
@@ -45,11 +47,12 @@ class History:
         """Remember an ending. What cannot be written is still shown while the daemon lives."""
         self._endings.append(ending)
         try:
-            if len(self._endings) > 5 * _KEPT:
+            if self._lines >= 5 * _KEPT:
                 self._shorten()
             else:
                 with self._file.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(ending)) + "\n")
+                    file.write("\n" * self._is_cut + json.dumps(asdict(ending)) + "\n")
+                self._lines, self._is_cut = self._lines + 1, False
         except OSError:
             # A full disk must not turn a finished experiment into a failed one.
             return
@@ -60,6 +63,16 @@ class History:
         lines = (json.dumps(asdict(ending)) + "\n" for ending in self._endings)
         temporary.write_text("".join(lines), encoding="utf-8")
         temporary.rename(self._file)
+        self._lines, self._is_cut = len(self._endings), False
+
+
+def _look(file: Path) -> tuple[int, bool]:
+    """Count the lines, and tell whether a full disk cut the last one short."""
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return 0, False
+    return data.count(b"\n"), bool(data) and not data.endswith(b"\n")
 
 
 def read(file: Path) -> Sequence[Ending]:

@@ -148,7 +148,8 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
             self._holding.add(held)
             return held
 
-        held = await self.run(begin)
+        with anyio.CancelScope(shield=True):
+            held = await self.run(begin)
         self._running().start_task_soon(self._keep, held)
         return held
 
@@ -171,12 +172,25 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         await self.run(held.let_go)
 
     async def run(self, function: Callable[..., Awaitable[T]], **arguments: object) -> T:
-        """Run a coroutine function on the keeper's loop and wait for its result."""
+        """Run a coroutine function on the keeper's loop and wait for its result.
+
+        When we are cancelled, so is it, and its end is waited for: what it did has been done when
+        we go on, and nothing comes behind our back.
+        """
+        main, ended = self._loop(), anyio.Event()
 
         async def call() -> T:
-            return await function(**arguments)
+            try:
+                return await function(**arguments)
+            finally:
+                main.call_soon_threadsafe(ended.set)
 
-        return await asyncio.wrap_future(self._running().start_task_soon(call))
+        try:
+            return await asyncio.wrap_future(self._running().start_task_soon(call))
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await ended.wait()
+            raise
 
     async def _keep(self, held: Held) -> None:
         try:

@@ -175,3 +175,25 @@ async def test_a_cancelled_daemon_leaves_no_thread() -> None:
             scope.cancel()
             await anyio.sleep_forever()
     assert not [thread for thread in threading.enumerate() if thread.name == "keeper"]
+
+
+async def test_a_cancelled_call_has_ended_when_its_caller_goes_on() -> None:
+    """A claim that was being written is there, or not, before anybody looks whether it is."""
+    begun, steps = threading.Event(), list[str]()
+
+    async def write() -> None:
+        try:
+            begun.set()
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(time.sleep, 0.1)
+                steps.append("written")
+
+    async with Keeper() as keeper:
+        async with anyio.create_task_group() as group:
+            group.start_soon(keeper.run, write)
+            await anyio.to_thread.run_sync(begun.wait)
+            group.cancel_scope.cancel()
+        steps.append("gone on")
+    assert steps == ["written", "gone on"]
