@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.box import Box
+from tests.acceptance.box import Box, until
 
 pytestmark = [pytest.mark.service("studioml"), pytest.mark.service("pypi")]
 
@@ -61,8 +61,8 @@ def test_what_the_client_submits_runs_as_it_was_written(box: Box) -> None:
     )
     assert box.outcome(key, patience=300)["cause"] == "completed"
     assert "['--alpha=1', 'two words'] numpy hello\n" in box.output(key)
-    status = json.loads((box.root / "store" / "meta" / "experiments" / key).read_text())
-    assert status["status"] == "finished"
+    status = box.root / "store" / "meta" / "experiments" / key
+    until(lambda: json.loads(status.read_text())["status"] == "finished" or None, "finished")
 
 
 def _submit(project: Path, home: Path, *words: str) -> None:
