@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -200,16 +201,22 @@ class Interpreters:
         self._memory = memory
         self._identity = identity
         self._downloads = downloads
+        self._looking = threading.Lock()
 
     def find(self) -> list[Interpreter]:
-        """Look at the machine as it is now; blocks."""
+        """Look at the machine as it is now; blocks, also for another look that is under way."""
+        with self._looking:
+            return self._find()
+
+    def _find(self) -> list[Interpreter]:
         known = self._recall()
         stamps = {
             self._stamp(path): path for path in candidates(os.environ, Path.home(), self._downloads)
         }
         unknown = [stamp for stamp in stamps if stamp not in known]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            told = pool.map(self._ask, (stamps[stamp] for stamp in unknown))
+            found = pool.map(self.ask, (stamps[stamp] for stamp in unknown))
+            told = (describe(one) if one else None for one in found)
             known |= dict(zip(unknown, told, strict=True))
         answers = {stamp: known[stamp] for stamp in stamps}
         if unknown:
@@ -218,7 +225,7 @@ class Interpreters:
 
     def ask(self, path: Path) -> Interpreter | None:
         """Return what ``path`` says of itself; None when it is no interpreter that runs."""
-        answer = self._ask(path.resolve())
+        answer = self._answer(path.resolve())
         return _interpreter(answer) if answer else None
 
     def _stamp(self, path: Path) -> str:
@@ -226,7 +233,7 @@ class Interpreters:
         user = self._identity.uid if self._identity else os.getuid()
         return f"{path} {found.st_size} {found.st_mtime_ns} {user}"
 
-    def _ask(self, path: Path) -> dict[str, str] | None:
+    def _answer(self, path: Path) -> dict[str, str] | None:
         user = (
             {"user": self._identity.uid, "group": self._identity.gid, "extra_groups": ()}
             if self._identity

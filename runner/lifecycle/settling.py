@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
+import anyio.lowlevel
 
 from runner import log
 from runner.errors import LeaseLost, RunnerError, Unavailable
@@ -75,13 +76,14 @@ class Settlement:
     # ------------------------------------------------------------------ the claim record
 
     async def _settle_claim(self, outcome: Outcome, disposition: Disposition) -> Disposition:
-        """Write the end into the claim record; return what the broker is to be told after that."""
-        errors: list[RunnerError | None] = []
-        # A group, for the client's object lies beside the record and is as slow to write.
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._tell_the_client, outcome, disposition)
-            errors.append(await self._write_claim(outcome, disposition))
-        error = errors[0]
+        """Tell the client, then end the claim record; return what the broker is to be told.
+
+        In this order: whoever reads in the record that all is over finds it so.
+        """
+        await self._tell_the_client(outcome, disposition)
+        error = await self._write_claim(outcome, disposition)
+        # A daemon that is to leave leaves here: the next one reads in the record what to do.
+        await anyio.lowlevel.checkpoint()
         if error is None:
             return disposition
         _log.warning("claim record not written", key=self.entry.record.key, trouble=str(error))

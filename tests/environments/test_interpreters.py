@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,28 @@ def test_every_interpreter_is_asked_once(tmp_path: Path) -> None:
     assert {one.libc for one in Interpreters(memory, None, tmp_path).find()} == {"remembered"}
     memory.write_text("not JSON")
     assert first.find() == found
+
+
+class Counted(Interpreters):
+    """Notes whom it asks."""
+
+    def __init__(self, memory: Path, downloads: Path) -> None:
+        super().__init__(memory, None, downloads)
+        self.asked: list[Path] = []
+
+    def ask(self, path: Path) -> Interpreter | None:
+        """Note, and ask."""
+        self.asked.append(path)
+        return super().ask(path)
+
+
+def test_many_look_at_the_same_time(tmp_path: Path) -> None:
+    """First experiments start side by side; each interpreter is asked once all the same."""
+    interpreters = Counted(tmp_path / "memory.json", tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: interpreters.find(), range(8)))
+    assert all(one == found[0] for one in found)
+    assert len(interpreters.asked) == len(set(interpreters.asked)) > 0
 
 
 def test_what_does_not_run_is_no_interpreter(tmp_path: Path) -> None:
