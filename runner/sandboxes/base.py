@@ -21,6 +21,19 @@ __all__ = ["Command", "Identity", "Launch", "Sandbox"]
 
 
 @dataclass(frozen=True, slots=True)
+class Overlay:
+    """A shared directory that one run sees as its own: what it changes goes elsewhere."""
+
+    #: Where the run sees it; an empty directory of the run's workspace.
+    target: Path
+    #: What it begins with, never changed.
+    lower: Path
+    #: Two empty directories on one file system: for the changes, and for the kernel.
+    upper: Path
+    work: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """What is to be run, before a sandbox is put around it."""
 
@@ -32,6 +45,12 @@ class Command:
     writable: tuple[Path, ...] = ()
     #: Directories it may read but never change.
     readonly: tuple[Path, ...] = ()
+    #: Only for a sandbox that ``overlays``.
+    overlays: tuple[Overlay, ...] = ()
+    #: Directories it must not see into, hidden after the overlays were made from them.
+    hidden: tuple[Path, ...] = ()
+    #: Files on which the supervisor holds a shared lock as long as the run lives.
+    leases: tuple[Path, ...] = ()
     #: ``None``: the daemon's own user.
     identity: Identity | None = None
 

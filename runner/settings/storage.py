@@ -42,6 +42,32 @@ class StorageOptions:
     s3_key: Path | None = option(
         kinds.OPTIONAL_PATH, "", "key of the client certificate for S3", idle=True
     )
+    s3_http_hosts: tuple[str, ...] = option(
+        kinds.TEXT,
+        "",
+        "S3 hosts (patterns such as *.lan) that are spoken to in clear text; loopback always is",
+        repeatable=True,
+        idle=True,
+    )
+    allow_own_credentials: bool = option(
+        kinds.FLAG,
+        "false",
+        "use the runner's own AWS keys or Google identity for artifacts that bring no credentials",
+        idle=True,
+    )
+    google_store_credentials: Path | None = option(
+        kinds.OPTIONAL_PATH,
+        "",
+        "key file for gs:// artifacts of messages that no Pub/Sub queue brought",
+        idle=True,
+    )
+    http_private_hosts: tuple[str, ...] = option(
+        kinds.TEXT,
+        "",
+        "hosts (patterns) that http(s):// artifacts may name although their address is private",
+        repeatable=True,
+        idle=True,
+    )
     cache_dir: Path | None = option(
         kinds.OPTIONAL_PATH, "", "directory of the artifact cache; empty means none", idle=True
     )

@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Self, TypeVar
 
@@ -40,32 +40,65 @@ class Conflict(RunnerError):
 
 
 @dataclass(frozen=True, slots=True)
+class Checksum:
+    """What a store knows about the bytes of an object, to be compared with what arrives."""
+
+    #: ``md5``, ``crc32c``, ``sha256``, or ``md5-parts``: S3's ETag of what came in parts.
+    algorithm: str
+    #: In hexadecimal; for ``md5-parts`` followed by ``-`` and the number of parts.
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """What a store tells of an object without its bytes."""
 
     size: Bytes
     #: Changes whenever the content does (an ETag, a generation, inode and mtime).
     version: str
+    #: ``None`` where the store gives none. Never part of the comparison: a store may tell more
+    #: after a write than later.
+    checksum: Checksum | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """What the operator says about stores."""
+    """What the operator says about stores; each field is the option of the same name."""
 
     #: ``--local-store-root``: directories that ``file://`` objects may lie in.
     local_roots: tuple[Path, ...] = ()
-    #: ``--allow-file-artifacts``: also for messages that no local queue brought.
+    #: Also for messages that no local queue brought.
     allow_file_artifacts: bool = False
+    #: S3 keys in ``config.env`` of the message, for artifacts without credentials of their own.
+    allow_env_secrets: bool = False
+    #: The runner's own AWS keys or ambient Google identity, where the message brings none.
+    allow_own_credentials: bool = False
+    #: PEM file of the authorities, client certificate and its key.
+    s3_ca: Path | None = None
+    s3_cert: Path | None = None
+    s3_key: Path | None = None
+    #: Patterns of hosts (``*.lan``) that are spoken to in clear text although not loopback.
+    s3_http_hosts: tuple[str, ...] = ()
+    #: Key file for ``gs://`` artifacts of messages that no Pub/Sub queue brought.
+    google_store_credentials: Path | None = None
+    #: Patterns of hosts that ``http(s)://`` artifacts may name although their address is
+    #: loopback, link-local or private.
+    http_private_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """What one store is opened for. Equal accounts share a store."""
 
-    scheme: str
-    host: str = ""
-    #: ``None``: anonymous, or not the backend's concern.
+    #: Registry name: ``file``, ``s3`` (Amazon), ``minio`` (any other S3), ``gs``, ``http``.
+    backend: str
+    #: ``https://host:port``; empty where the backend knows it.
+    endpoint: str = ""
+    region: str = ""
+    #: ``None``: the message brings none; all empty: anonymous access is asked for.
     credentials: Credentials | None = None
+    #: A Google service account's key file.
+    key_file: Path | None = None
 
 
 class Store(AbstractAsyncContextManager["Store"], ABC):

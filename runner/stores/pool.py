@@ -68,7 +68,7 @@ class StorePool(AbstractAsyncContextManager["StorePool"]):
         async with self._lock:
             store = self._open.get(account)
             if store is None:
-                backend: type[Store] = self._backends.load(account.scheme)
+                backend: type[Store] = self._backends.load(account.backend)
                 store = await self._stack.enter_async_context(
                     backend.for_account(account, self._options)
                 )
@@ -80,4 +80,4 @@ def _account(wanted: Artifact | Location, location: Location, request: Request) 
     if location.scheme == "file":  # the file system asks the daemon's user, not the message
         return Account("file")
     own = wanted.credentials if isinstance(wanted, Artifact) else None
-    return Account(location.scheme, location.host, own or request.storage.credentials)
+    return Account(location.scheme, location.host, credentials=own or request.storage.credentials)

@@ -131,4 +131,7 @@ async def test_credentials_come_from_the_artifact_then_from_its_request(
         await pool.store_for(artifact("none", None), request, queue_broker="sqs")
         await pool.store_for(artifact("none", None).location, request, queue_broker="sqs")
         opened = [account for _, account in events]
-    assert opened == [Account("far", "own", ALICE), Account("far", "none", BOB)]
+    assert opened == [
+        Account("far", "own", credentials=ALICE),
+        Account("far", "none", credentials=BOB),
+    ]

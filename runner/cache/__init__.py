@@ -1,0 +1,1 @@
+"""Unpacked artifacts that several experiments use, kept below a bound."""

@@ -1,0 +1,76 @@
+"""The seam to the artifact cache: what an immutable artifact holds, fetched once, shared by all.
+
+Promises held by ``tests/contracts/cache.py`` for every backend:
+
+* What is kept is exactly what the store has: the length and checksum were compared before.
+* One fetch however many ask at the same time, in this process and in others on the machine.
+* The bytes on disk never exceed the bound, also not while something is being fetched.
+* What is leased, or locked by a living supervisor, is never removed.
+* A process killed at any instant leaves nothing that could be taken for a whole entry.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.model import Bytes, Location
+from runner.stores.base import ObjectInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is wanted, as its store described it to the experiment's own credentials just now."""
+
+    location: Location
+    info: ObjectInfo
+    #: An archive whose members are wanted; else one file named as its key ends.
+    unpack: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What a fetch put into the directory it was given."""
+
+    bytes: Bytes
+    members: int
+
+
+Fill = Callable[[Path, Callable[[int], None]], Awaitable[Filled]]
+"""Fetches into an empty directory; calls the function with the number of bytes about to be
+written, before they are. That function raises NoRoom, which the fill lets through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The content of an artifact; valid while its lease is held. Not to be changed by anybody."""
+
+    key: str
+    #: A directory whose entries are the artifact's. Owned by the user experiments run as.
+    root: Path
+    bytes: Bytes
+    members: int
+    #: It was there already.
+    reused: bool
+    #: A shared ``flock`` on this file keeps the entry, too: for the supervisor of a run.
+    lock: Path
+
+
+class NoRoom(Exception):
+    """The cache cannot hold the object now: no failure, it is fetched without the cache."""
+
+
+class Cache(AbstractAsyncContextManager["Cache"], ABC):
+    """Kept artifacts below one directory."""
+
+    @abstractmethod
+    def lease(self, source: Source, fill: Fill) -> AbstractAsyncContextManager[Kept | None]:
+        """Have the artifact kept until the block ends; ``None`` when it cannot be kept.
+
+        Nothing is wrong then: it is larger than the bound or all else is in use, or the directory
+        is full, gone or read-only (logged once). What ``fill`` raises comes out, to everybody who
+        waits for the same; but one waiter's being cancelled is no other's concern.
+        """

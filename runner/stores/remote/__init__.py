@@ -1,0 +1,1 @@
+"""Object stores over a network: one engine for transfers, one small client for each SDK."""
