@@ -17,6 +17,8 @@ COMMANDS: Mapping[str, str] = {
     "status": "what the daemon on this machine runs, has room for, and has finished",
     "logs": "the output of an experiment, live with -f",
     "cancel": "stop an experiment",
+    "drain": "let the daemon on this machine finish what it runs, and end",
+    "detach": "end the daemon, and leave what runs to the next one",
     "queue": "look into local queues and their dead letters",
     "config": "every option's value, and where it came from",
     "demo": "train a few small models through a daemon of its own, and show the results",

@@ -27,7 +27,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         Console().print(drawn(title, columns, rows))
         return
     for row in (columns, *rows):
-        print("\t".join(map(_cell, row)))
+        print("\t".join(map(line, row)))
 
 
 def drawn(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Any:
@@ -39,7 +39,7 @@ def drawn(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     for column in columns:
         found.add_column(column, overflow="fold")
     for row in rows:
-        found.add_row(*(Text(_cell(value)) for value in row))
+        found.add_row(*(Text(line(value)) for value in row))
     return found
 
 
@@ -86,7 +86,7 @@ def written(span: timedelta) -> str:
     return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
 
 
-def _cell(value: object) -> str:
-    """Keep a cell on its line: what a message says must not draw rows of its own."""
+def line(value: object) -> str:
+    """Keep a text on its line: what a message says must not draw rows of its own."""
     text = "" if value is None else str(value)
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -90,9 +90,13 @@ class Desk:
         entry.stopper.stop(Cause.CANCELLED, "cancelled by the operator")
         yield {"cancelled": True, "reason": ""}
 
-    async def drain(self, _: Item) -> AsyncIterator[Item]:
-        """Receive nothing more; a second call stops what runs."""
-        self._loop.drain()
+    async def drain(self, arguments: Item) -> AsyncIterator[Item]:
+        """Receive nothing more, and stop what runs where ``now`` is; asking twice is no more.
+
+        A person may repeat a command that seems to do nothing, and must not lose runs by it.
+        """
+        while not self._loop.is_draining or (arguments.get("now") and not self._loop.is_stopping):
+            self._loop.drain()
         yield {"draining": True, "running": len(self._parts.board)}
 
     async def detach(self, _: Item) -> AsyncIterator[Item]:

@@ -66,6 +66,11 @@ class Loop:
         """No message is received any more."""
         return self._drain.is_set()
 
+    @property
+    def is_stopping(self) -> bool:
+        """What runs is being ended and given back."""
+        return self._stop.is_set()
+
     def drain(self) -> None:
         """Receive nothing more; end when what runs has finished. The second call stops it."""
         if self._drain.is_set():

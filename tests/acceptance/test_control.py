@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, suppress
@@ -160,16 +161,17 @@ async def test_cancel_ends_an_experiment_for_good(
     assert key in again["reason"]
 
 
-async def test_drain_waits_for_what_runs_and_a_second_one_does_not(
+async def test_drain_waits_for_what_runs_unless_it_is_to_be_now(
     box: Box, daemon: subprocess.Popen[bytes]
 ) -> None:
-    """The first lets runs end, the second gives them back at once and uncounted."""
+    """Runs are let end, however often it is asked; ``now`` gives them back, uncounted."""
     key = box.submit(script(box))
     await until_it_runs(box)
     assert await one(box, "drain") == {"draining": True, "running": 1}
+    assert await one(box, "drain") == {"draining": True, "running": 1}
     assert (await one(box, "status"))["daemon"]["draining"] is True
     assert daemon.poll() is None
-    await one(box, "drain")
+    await one(box, "drain", now=True)
     assert daemon.wait(PATIENCE) == 0
     record = box.claim(key)
     assert record is not None
@@ -177,6 +179,41 @@ async def test_drain_waits_for_what_runs_and_a_second_one_does_not(
     assert len(box.waiting()) == 1
     with pytest.raises(NoDaemon):
         await one(box, "status")
+
+
+async def command(box: Box, *words: str) -> tuple[int, str]:
+    """Run a command of the client against the daemon; return its status and what it said."""
+    whole = [sys.executable, "-m", "runner", *words, "--state-dir", str(box.state)]
+    with anyio.fail_after(PATIENCE):
+        done = await anyio.run_process(
+            whole, env=box.environ(), check=False, stderr=subprocess.STDOUT
+        )
+    return done.returncode, done.stdout.decode()
+
+
+async def test_drain_and_detach_are_commands(box: Box, daemon: subprocess.Popen[bytes]) -> None:
+    """They say what becomes of the runs; ``drain --wait`` returns when the daemon has ended."""
+    key = box.submit(script(box))
+    await until_it_runs(box)
+    assert await command(box, "detach") == (
+        0,
+        "detached: the daemon ends and leaves 1 run to the next one\n",
+    )
+    assert daemon.wait(PATIENCE) == 0
+    status, text = await command(box, "drain")
+    assert (status, "no daemon listens" in text) == (1, True)
+    second = box.start()
+    until(lambda: (box.state / "control.sock").exists() or None, "the socket", box.log)
+    status, text = await command(box, "drain")
+    assert (status, "waits for 1 run\n" in text) == (0, True)
+    whole = [sys.executable, "-m", "runner", "drain", "--wait", "--state-dir", str(box.state)]
+    async with await anyio.open_process(whole, env=box.environ()) as waiting:
+        assert waiting.stderr is not None
+        assert await waiting.stderr.receive() == f"draining: waiting for 1 run: {key}\n".encode()
+        go(box)
+        assert await waiting.wait() == 0
+    assert second.wait(PATIENCE) == 0
+    assert box.outcome(key)["cause"] == "completed"
 
 
 async def test_detach_leaves_runs_to_the_next_daemon(
