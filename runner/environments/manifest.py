@@ -17,12 +17,11 @@ from pathlib import Path
 from runner.model import Bytes
 
 NAME = "manifest.json"
-_VERSION = 1
+_VERSION = 2
 _COMPILED = "__pycache__"
 _BLOCK = 512
-#: Name, ctime, inode.
-_Facts = tuple[str, int, int]
-_Folder = tuple[str, list[_Facts]]
+#: Between two files: no name has it.
+_END = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def survey(root: Path) -> Survey:
     """Walk over ``root``; blocks."""
     walk = _Walk(str(root))
     files, size = walk.run()
-    for folder, _ in walk.compiled:
+    for folder in walk.compiling:
         more, bytes_ = _Walk(f"{root}{folder}/{_COMPILED}").run()
         files, size = files + more, size + bytes_
     return Survey(files, Bytes(size), _digest(walk.sources), _digest(walk.compiled))
@@ -103,48 +102,49 @@ def is_unchanged(root: Path, manifest: Manifest) -> bool:
 class _Walk:
     """One pass over a directory; compiled files are left to the time stamps of their directories.
 
-    This is the one loop of the room that every start of an experiment waits for.
+    This is the one loop of the room that every start of an experiment waits for. It makes texts
+    alone: thousands of tuples would wake the garbage collector, which looks at all that lives.
     """
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self.sources: list[_Folder] = []
-        self.compiled: list[_Folder] = []
+        #: A text for each directory, with its name and the facts of its files.
+        self.sources: list[str] = []
+        self.compiled: list[str] = []
+        #: Directories that hold a directory of compiled files.
+        self.compiling: list[str] = []
 
     def run(self) -> tuple[int, int]:
         """Return the number of files seen and the bytes they take."""
         files, blocks, folders = 0, 0, [""]
         while folders:
             folder = folders.pop()
-            sources, compiled = [], []
+            facts = []
             # names below an open directory are looked up twice as fast as whole paths
             descriptor = os.open(self.root + folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 with os.scandir(descriptor) as entries:
                     for entry in entries:
-                        found = entry.stat(follow_symlinks=False)
+                        found, name = entry.stat(follow_symlinks=False), entry.name
                         blocks += found.st_blocks
-                        facts = (entry.name, found.st_ctime_ns, found.st_ino)
                         if not stat.S_ISDIR(found.st_mode):
-                            sources.append(facts)
-                        elif entry.name == _COMPILED:
-                            compiled.append(facts)
+                            facts.append(f"{name}\0{found.st_ctime_ns}\0{found.st_ino}")
+                        elif name == _COMPILED:
+                            self.compiling.append(folder)
+                            self.compiled.append(f"{folder}\0{found.st_ctime_ns}\0{found.st_ino}")
                         else:
-                            folders.append(f"{folder}/{entry.name}")
+                            folders.append(f"{folder}/{name}")
             finally:
                 os.close(descriptor)
-            files += len(sources)
-            self._note(folder, sources, compiled)
+            files += len(facts)
+            if not folder:
+                facts = [fact for fact in facts if not fact.startswith(NAME)]
+            facts.sort()
+            self.sources.append(f"{folder}\0{_END.join(facts)}")
         return files, blocks * _BLOCK
 
-    def _note(self, folder: str, sources: list[_Facts], compiled: list[_Facts]) -> None:
-        if not folder:
-            sources = [facts for facts in sources if not facts[0].startswith(NAME)]
-        self.sources.append((folder, sorted(sources)))
-        if compiled:
-            self.compiled.append((folder, compiled))
 
-
-def _digest(folders: list[_Folder]) -> str:
-    folders.sort()
-    return hashlib.blake2b(repr(folders).encode(), digest_size=16).hexdigest()
+def _digest(texts: list[str]) -> str:
+    texts.sort()
+    whole = "\0\0".join(texts).encode(errors="surrogateescape")
+    return hashlib.blake2b(whole, digest_size=16).hexdigest()
