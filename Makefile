@@ -10,7 +10,9 @@ PYTEST_ARGS ?=
 LOCK := "$(BIN)/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
-.PHONY: help setup demo test check format lint types arch fix bench lock clean
+SERVICES := .make/services
+
+.PHONY: help setup demo test check format lint types arch fix bench services lock clean
 
 help: ## Show this list
 	@echo 'studio-runner: make VERB'
@@ -48,10 +50,17 @@ bench: setup ## Run every benchmark, one after another
 		echo "== $$script"; PYTHONPATH=. "$(BIN)/python" "$$script" || exit 1; \
 	done
 
+services: setup ## Install the servers that the tests can talk to (S3, GCS, SQS) into .make/services
+	@echo "Installing test servers into $(SERVICES)"
+	@"$(BIN)/uv" venv --quiet --allow-existing "$(SERVICES)"
+	@"$(BIN)/uv" pip sync --quiet --python "$(SERVICES)/bin/python" --require-hashes \
+		requirements/services.txt
+
 lock: setup ## Resolve the newest versions that pyproject.toml allows into requirements/*.txt
 	@$(LOCK) --upgrade pyproject.toml --output-file requirements/runtime.txt
-	@$(LOCK) --upgrade pyproject.toml --group dev --constraints requirements/runtime.txt \
-		--output-file requirements/dev.txt
+	@$(LOCK) --upgrade pyproject.toml --all-extras --group dev \
+		--constraints requirements/runtime.txt --output-file requirements/dev.txt
+	@$(LOCK) --upgrade requirements/services.in --output-file requirements/services.txt
 	@echo uv | $(LOCK) --upgrade - --constraints requirements/runtime.txt \
 		--output-file requirements/installer.txt
 
