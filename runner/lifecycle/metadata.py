@@ -34,7 +34,8 @@ class Scraper:
         self._lines = Lines()
         self._document = Document()
         self._is_empty = True
-        self._seen = 0.0
+        #: When the bytes that are being read came, as the document writes it.
+        self._seen = ""
         #: Entries and characters since the log was last cut.
         self._new_entries = self._new_characters = 0
         #: The entry that says how many were left out; the first one while there is one.
@@ -48,13 +49,13 @@ class Scraper:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the output; lines are stamped with the time of this call."""
-        self._seen = self._clock()
+        self._seen = _stamp(self._clock())
         for line in self._lines.feed(data):
             self._read(line)
 
     def close(self) -> None:
         """Take a last line that has no end."""
-        self._seen = self._clock()
+        self._seen = _stamp(self._clock())
         for line in self._lines.close():
             self._read(line)
 
@@ -89,7 +90,7 @@ class Scraper:
         text = line.text
         if line.dropped:
             text += f" … ({line.dropped} bytes left out)"
-        log.append({"ts": _stamp(self._seen), "msg": text})
+        log.append({"ts": self._seen, "msg": text})
         self._is_empty = False
         self._new_entries += 1
         self._new_characters += len(text)

@@ -39,9 +39,17 @@ class Lines:
         """Take the next bytes and yield the lines that they complete; to be used up at once."""
         first, *others = data.split(b"\n")
         self._keep(first)
+        if not others:
+            return
+        yield self._take()
+        last = others.pop()
         for piece in others:
-            yield self._take()
-            self._keep(piece)
+            if len(piece) <= MAX_PLAIN:  # nearly every line there is: whole, and nothing to cut
+                yield Line(piece.decode("utf-8", "replace").strip(), 0)
+            else:
+                self._keep(piece)
+                yield self._take()
+        self._keep(last)
 
     def close(self) -> Iterator[Line]:
         """Yield what has no line end yet."""
