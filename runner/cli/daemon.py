@@ -11,6 +11,8 @@ from runner.lifecycle import history
 from runner.settings import Settings
 
 Item = dict[str, Any]
+#: What ended lately, in the state directory.
+HISTORY = "recent.jsonl"
 _SOCKET = "control.sock"
 _RECORDS = "runs/*/record.json"
 
@@ -30,7 +32,7 @@ async def ask_once(settings: Settings, verb: str, **arguments: Any) -> Item:
 
 def state_on_disk(settings: Settings) -> Item:
     """Return what a daemon that is no more has left, in the form of the verb ``status``."""
-    recent = history.read(settings.state_dir / "recent.jsonl")
+    recent = history.read(settings.state_dir / HISTORY)
     return {
         "daemon": None,
         "running": [_record(path) for path in sorted(settings.state_dir.glob(_RECORDS))],

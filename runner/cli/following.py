@@ -12,8 +12,10 @@ from typing import TextIO
 import anyio
 
 from runner.cli import show
+from runner.cli.daemon import HISTORY
 from runner.cli.shop import LocalShop
 from runner.control.client import NoDaemon, Refusal, ask
+from runner.lifecycle import history
 from runner.lifecycle.claim_record import ClaimRecord, State
 from runner.model import Cause
 from runner.queues.base import DeadLetter, Inspectable
@@ -133,6 +135,8 @@ class Watch:
                 look_for_letters = anyio.current_time() + _LOOK_FOR_LETTERS_EVERY
                 if letter := await self._letter():
                     return Ending("buried", None, letter.reason, 0)
+                if ended := self._ended_here():
+                    return ended
             if self.output is not None:
                 await self._stream(self.output)
             await anyio.sleep(_LOOK_EVERY)
@@ -146,6 +150,14 @@ class Watch:
     async def _letter(self) -> DeadLetter | None:
         letters: Sequence[DeadLetter] = await self.queue.dead() if self.queue else ()
         return next((one for one in letters if one.message.id == self.message_id), None)
+
+    def _ended_here(self) -> Ending | None:
+        """Return an end that left no record: of a message refused before anything was claimed."""
+        for one in reversed(history.read(self.control.with_name(HISTORY))):
+            if one.key == self.key and one.settled != "released":
+                is_older = self.submitted is not None and one.ended < self.submitted
+                return None if is_older else Ending(one.cause, one.exit_code, one.detail, 0)
+        return None
 
     async def _stream(self, output: Output) -> None:
         """Print what the daemon on this machine has, until it has no more."""

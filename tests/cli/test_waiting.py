@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from runner.archives.pack import pack_single
 from runner.cli.following import Ending, Output
 from runner.lifecycle.claim_record import ClaimRecord, Owner, RecordedOutcome, State
+from runner.lifecycle.history import Ending as Lately
+from runner.lifecycle.history import History
 from tests.cli.conftest import Desk
 
 
@@ -84,6 +87,22 @@ def test_wait_prints_json_for_scripts(desk: Desk) -> None:
     facts = json.loads(out)
     assert status == 7
     assert (facts["cause"], facts["exit_code"], facts["attempt"]) == ("exit", 7, 2)
+
+
+def test_what_ended_without_a_record_ends_the_waiting(desk: Desk) -> None:
+    """A message refused before anything was claimed is known to the daemon's history alone."""
+    assert desk.run("submit", "--key", "k1", "train.py")[0] == 0
+    history = History(desk.root / "state" / "recent.jsonl")
+    (desk.root / "state").mkdir(exist_ok=True)
+    [message] = desk.messages()
+    submitted = message["experiment"]["time_added"]
+    ending = Lately("k1", "local_default", "", 1, "bad-request", None, "no", "buried", 1.0, 0.1)
+    history.add(replace(ending, detail="of an earlier submission"))
+    history.add(replace(ending, key="k2", ended=submitted + 1))
+    history.add(replace(ending, settled="released", ended=submitted + 1))
+    history.add(replace(ending, ended=submitted + 1))
+    status, _, err = desk.run("logs", "-f", "k1")
+    assert (status, "k1: bad-request: no" in err) == (0, True)
 
 
 def test_a_buried_message_ends_the_waiting(desk: Desk) -> None:
