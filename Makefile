@@ -7,6 +7,8 @@ SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+# A file's tests stay together: they share daemons and servers.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 LOCK := "$(BIN)/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
@@ -25,7 +27,7 @@ demo: setup ## Run real experiments through the real daemon and show a table
 	@"$(BIN)/studio-runner" demo
 
 test: setup ## Run the tests (one room: make test PYTEST_ARGS=tests/queues)
-	@"$(BIN)/python" -m pytest $(PYTEST_ARGS)
+	@"$(BIN)/python" -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 check: format lint types arch test ## Everything CI asks for: format, lint, types, architecture, tests
 
