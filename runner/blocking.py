@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar, cast
 
 import anyio
@@ -26,15 +27,49 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._calls: list[Callable[[], object]] = []
 
     def set(self) -> None:
         """Ask the function to end at its next check."""
-        self._event.set()
+        with self._lock:
+            self._event.set()
+            calls = tuple(self._calls)
+        for call_it in calls:
+            call_it()
+
+    @property
+    def is_set(self) -> bool:
+        """Tell whether the stop was asked for."""
+        return self._event.is_set()
 
     def check(self, *_: object) -> None:
         """Raise ``Interrupted`` when the stop was asked for; takes whatever a callback gets."""
         if self._event.is_set():
             raise Interrupted
+
+    def pause(self, seconds: float) -> None:
+        """Sleep; ``Interrupted`` as soon as the stop is asked for."""
+        if self._event.wait(seconds):
+            raise Interrupted
+
+    @contextlib.contextmanager
+    def calling(self, end: Callable[[], object]) -> Iterator[None]:
+        """Have ``end`` called when the stop is asked for inside the block, or was before.
+
+        It ends a wait that no check is made in, a read from a socket. It runs in the stopper's
+        thread, returns at once and raises nothing; it may come just after the block was left.
+        """
+        with self._lock:
+            self._calls.append(end)
+            was_set = self._event.is_set()
+        if was_set:
+            end()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls.remove(end)
 
 
 class Limit:

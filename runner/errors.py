@@ -11,7 +11,8 @@ RunnerError
 │   └── LeaseLost               the broker or the clock says that the message is no longer ours
 ├── ExperimentFailed        the experiment must change: log and results go home, it is settled
 │   ├── ArtifactMissing         an immutable artifact is not where the request says
-│   ├── ArtifactBad             no archive, truncated, escapes its directory, larger than its budget
+│   ├── ArtifactBad             no archive, truncated, corrupt, escapes its directory
+│   │   └── TooLarge                it holds more than the experiment's disk need allows
 │   ├── PythonMissing           the requested interpreter is not on this machine
 │   └── RequirementsFailed      the installer could not install the requirements
 ├── HostFault               this machine failed: another attempt, perhaps elsewhere, may succeed
@@ -50,8 +51,9 @@ class BadField(RequestError):
         if len(shown) > 120:  # noqa: PLR2004 - a log line must stay readable
             length = len(value) if isinstance(value, str) else len(shown)
             shown = f"{shown[:100]}… ({length} characters)"
-        self.path = path
-        super().__init__(f"{path} is {shown}: {remedy}")
+        # A path may hold a name that the sender made up: it must not draw lines of its own.
+        self.path = path if path.isprintable() else repr(path)[1:-1]
+        super().__init__(f"{self.path} is {shown}: {remedy}")
 
 
 class Unsupported(RequestError):
@@ -84,6 +86,10 @@ class ArtifactMissing(ExperimentFailed):
 
 class ArtifactBad(ExperimentFailed):
     """An artifact could not be unpacked."""
+
+
+class TooLarge(ArtifactBad):
+    """An artifact holds more than the experiment's disk need allows."""
 
 
 class PythonMissing(ExperimentFailed):

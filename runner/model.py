@@ -9,7 +9,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import NewType
 
-from runner.redaction import Secret
+from runner.redaction import MASK, Secret
 
 Bytes = NewType("Bytes", int)
 """A size in bytes."""
@@ -120,16 +120,39 @@ class Location:
     scheme: str
     #: ``host[:port]``; empty for ``file``.
     host: str
-    #: Empty for ``file``.
+    #: Empty for ``file``, ``http`` and ``https``.
     bucket: str
-    #: For ``file`` the absolute path of the object, else its key.
+    #: For ``file`` the absolute path of the object, for the web path and query, else its key.
     key: str
 
     def __str__(self) -> str:
-        """Write the address as clients do."""
+        """Write the address as clients do, without a query: a signature in one is a secret."""
         if self.scheme == "file":
             return f"file://{self.key}"
-        return f"{self.scheme}://" + "/".join(p for p in (self.host, self.bucket, self.key) if p)
+        parts = (self.host, self.bucket, self.path)
+        query = f"?{MASK}" if self.path != self.key else ""
+        return f"{self.scheme}://" + "/".join(part for part in parts if part) + query
+
+    def __repr__(self) -> str:
+        return f"Location({str(self)!r})"
+
+    @property
+    def path(self) -> str:
+        """The key without the query that an address of the web may have."""
+        return self.key.partition("?")[0] if self.scheme in {"http", "https"} else self.key
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some of the bytes of an object, one after the other."""
+
+    start: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """Where the next byte lies."""
+        return self.start + self.length
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,24 @@ import hypothesis
 import pytest
 
 from tests.leaks import leak_check
+from tests.servers.fake_gcs import gcs_bucket, gcs_server
+from tests.servers.moto import moto_bucket, moto_server
+from tests.servers.seaweed import alice_bucket, public_bucket, seaweed_bucket, seaweed_server
 from tests.services import pytest_runtest_setup
 
-__all__ = ["anyio_backend", "leak_check", "pytest_runtest_setup"]
+__all__ = [
+    "alice_bucket",
+    "anyio_backend",
+    "gcs_bucket",
+    "gcs_server",
+    "leak_check",
+    "moto_bucket",
+    "moto_server",
+    "public_bucket",
+    "pytest_runtest_setup",
+    "seaweed_bucket",
+    "seaweed_server",
+]
 
 # Examples are not timed: a busy machine is no counterexample. CI tries the same ones every time.
 hypothesis.settings.register_profile(

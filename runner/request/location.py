@@ -17,6 +17,7 @@ IMAGE_SCHEMES = ("docker", "dockerhub", "library", "oras", "shub")
 IMAGE_LABEL = "_singularity"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_GOOGLE = frozenset({"storage.googleapis.com", "www.googleapis.com"})
 _HOST = re.compile(r"[\w.\-\[\]:%]{1,255}", re.ASCII)
 
 
@@ -84,8 +85,8 @@ def _bucket(
     rest = address[len(scheme) + 1 :].lstrip("/")
     if rest == f"{bucket}/{key}":  # no host at all: the store's own
         rest = ""
-    if scheme == "gs" and rest and not bucket:  # gs:// addresses have no host
-        rest = "/" + rest
+    if scheme == "gs":
+        rest = _without_google(rest, bucket, key)
     host, _, tail = rest.partition("/")
     first, _, last = tail.lstrip("/").partition("/")
     bucket = bucket or first or storage.bucket
@@ -101,17 +102,33 @@ def _bucket(
     return Location(scheme, host.lower(), bucket, _key(artifact.at("key"), key))
 
 
+def _without_google(rest: str, bucket: str, key: str) -> str:
+    """Take Google's own host away: ``gs://`` addresses have none, and some write it all the same.
+
+    Another host stays where bucket and key follow it, so that the store can refuse it.
+    """
+    first, _, tail = rest.partition("/")
+    if first.lower() in _GOOGLE:
+        return "/" + tail
+    has_host = bool(bucket and key) and tail.lstrip("/") == f"{bucket}/{key}"
+    return rest if has_host or not rest else "/" + rest
+
+
 def _web(path: str, address: str) -> Location:
     remedy = "write an address such as https://host/data.tar, without user and password"
+    shown = address.partition("?")[0].rpartition("@")[2]  # no password and no signature
     try:
         split: SplitResult = urlsplit(address)
-        host = split.netloc
+        host, _ = split.netloc, split.port
     except ValueError:
-        raise BadField(path, address, remedy) from None
+        raise BadField(path, shown, remedy) from None
     if _HOST.fullmatch(host) is None:
         raise BadField(path, f"{split.scheme}://…", remedy)
     key = relative(path, split.path.lstrip("/"), FILE_PATH_BYTES)
-    query = visible(path, split.query)  # a signed one is longer than any name
+    try:
+        query = visible(path, split.query)  # a signed one is longer than any name
+    except BadField:
+        raise BadField(path, f"{shown}?…", "its query has control characters") from None
     return Location(split.scheme, host.lower(), "", f"{key}?{query}" if query else key)
 
 

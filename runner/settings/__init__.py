@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from runner.settings.caching import CacheOptions
 from runner.settings.installing import EnvironmentOptions
 from runner.settings.machine import MachineOptions
 from runner.settings.option import Option, declared
@@ -27,6 +28,7 @@ __all__ = ["OPTIONS", "Option", "Origin", "Settings", "Source"]
 @dataclass(frozen=True, kw_only=True)
 class Settings(
     NewsOptions,
+    CacheOptions,
     ServiceOptions,
     RetryOptions,
     RunOptions,

@@ -1,4 +1,4 @@
-"""Options about object stores and the artifact cache."""
+"""Options about object stores."""
 
 # ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from runner.model import Bytes
 from runner.settings import kinds
 from runner.settings.option import option
 
@@ -31,49 +30,40 @@ class StorageOptions:
         kinds.FLAG, "false", "honour file:// artifacts of messages that no local queue brought"
     )
     allow_env_secrets: bool = option(
-        kinds.FLAG, "false", "take S3 credentials from config.env of the message", idle=True
+        kinds.FLAG,
+        "true",
+        "take S3 keys from config.env of a message, for artifacts that bring none",
     )
     s3_ca: Path | None = option(
-        kinds.OPTIONAL_PATH, "", "PEM file of the authorities trusted for S3", idle=True
+        kinds.OPTIONAL_PATH,
+        "",
+        "PEM file of the authorities trusted for S3, in place of the system's",
     )
     s3_cert: Path | None = option(
-        kinds.OPTIONAL_PATH, "", "client certificate for S3, together with --s3-key", idle=True
+        kinds.OPTIONAL_PATH, "", "client certificate for S3, together with --s3-key"
     )
     s3_key: Path | None = option(
-        kinds.OPTIONAL_PATH, "", "key of the client certificate for S3", idle=True
+        kinds.OPTIONAL_PATH, "", "key of the client certificate for S3, without a passphrase"
     )
     s3_http_hosts: tuple[str, ...] = option(
         kinds.TEXT,
         "",
         "S3 hosts (patterns such as *.lan) that are spoken to in clear text; loopback always is",
         repeatable=True,
-        idle=True,
     )
     allow_own_credentials: bool = option(
         kinds.FLAG,
         "false",
         "use the runner's own AWS keys or Google identity for artifacts that bring no credentials",
-        idle=True,
     )
     google_store_credentials: Path | None = option(
         kinds.OPTIONAL_PATH,
         "",
         "key file for gs:// artifacts of messages that no Pub/Sub queue brought",
-        idle=True,
     )
     http_private_hosts: tuple[str, ...] = option(
         kinds.TEXT,
         "",
         "hosts (patterns) that http(s):// artifacts may name although their address is private",
         repeatable=True,
-        idle=True,
-    )
-    cache_dir: Path | None = option(
-        kinds.OPTIONAL_PATH, "", "directory of the artifact cache; empty means none", idle=True
-    )
-    cache_size: Bytes = option(
-        kinds.SIZE, "10gib", "the artifact cache is kept below this size", idle=True
-    )
-    cache_create: bool = option(
-        kinds.FLAG, "false", "make the artifact cache at start, remove it at the end", idle=True
     )

@@ -15,14 +15,14 @@ Promises held by ``tests/contracts/stores.py`` for every backend:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Self, TypeVar
 
 from runner.errors import RunnerError
-from runner.model import Bytes, Credentials, Location
+from runner.model import Bytes, Credentials, Location, Span
 
 T = TypeVar("T")
 
@@ -69,8 +69,9 @@ class StoreOptions:
     local_roots: tuple[Path, ...] = ()
     #: Also for messages that no local queue brought.
     allow_file_artifacts: bool = False
-    #: S3 keys in ``config.env`` of the message, for artifacts without credentials of their own.
-    allow_env_secrets: bool = False
+    #: S3 keys in ``config.env`` of the message, for artifacts without credentials of their own:
+    #: what the sender wrote, and the experiment sees anyway.
+    allow_env_secrets: bool = True
     #: The runner's own AWS keys or ambient Google identity, where the message brings none.
     allow_own_credentials: bool = False
     #: PEM file of the authorities, client certificate and its key.
@@ -109,6 +110,10 @@ class Store(AbstractAsyncContextManager["Store"], ABC):
     allows is AccessDenied with the option that would allow it.
     """
 
+    #: ``Account.endpoint``, where it says more than locations do: nothing that one endpoint told
+    #: is taken for what another one would (``cache.base.Source``). Set by the pool.
+    endpoint: str = ""
+
     @classmethod
     @abstractmethod
     def for_account(cls, account: Account, options: StoreOptions) -> Self:
@@ -125,6 +130,26 @@ class Store(AbstractAsyncContextManager["Store"], ABC):
     @abstractmethod
     async def write(self, location: Location, produce: Callable[[BinaryIO], None]) -> ObjectInfo:
         """Store what ``produce`` writes, visible all at once when it has returned."""
+
+    @property
+    def smallest_kept(self) -> Bytes | None:
+        """The shortest range that ``patch`` can keep; ``None``: it can keep none."""
+        return None
+
+    async def patch(
+        self,
+        location: Location,
+        version: str,
+        kept: Sequence[Span],
+        produce: Callable[[BinaryIO], None],
+    ) -> ObjectInfo:
+        """Replace an object by ranges of it and, behind them, what ``produce`` writes.
+
+        The ranges are neither read nor sent. Raises Conflict when the object has not ``version``
+        any more, or the store will not do it: then write the whole.
+        """
+        del version, kept, produce
+        raise Conflict(f"{location}: no range of it can be kept")
 
     @abstractmethod
     async def put_if(

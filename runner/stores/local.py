@@ -62,7 +62,7 @@ class LocalStore(Store):
     """Files inside ``roots``; none means that every ``file://`` location is AccessDenied.
 
     Conditional writes are exact between all processes of this machine, and across NFS as far as
-    its locks are. A client that rewrites a file in place is noticed by its time and size.
+    its locks are. A client that rewrites a file in place is noticed by its times and size.
     """
 
     def __init__(self, roots: tuple[Path, ...]) -> None:
@@ -195,5 +195,7 @@ def _current(parent: int, spot: Spot) -> os.stat_result | None:
 
 
 def _info(state: os.stat_result) -> ObjectInfo:
-    version = f"{state.st_mtime_ns:x}-{state.st_ino:x}-{state.st_size:x}"
+    # The time of the last change of any kind as well: no writer can set it back.
+    stamps = (state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_size)
+    version = "-".join(f"{stamp:x}" for stamp in stamps)
     return ObjectInfo(Bytes(state.st_size), version)

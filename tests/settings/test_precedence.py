@@ -59,7 +59,8 @@ def test_every_option_has_both_variables() -> None:
     """Each option is taken from its bare variable, and the prefixed one wins over it."""
     for option in OPTIONS.values():
         text = option.default if isinstance(option.default, str) and option.default else "/x"
-        text = {"run_as": "0", "retry_on": "exit", "expose_env": "HOME"}.get(option.field, text)
+        given = {"run_as": "0", "retry_on": "exit", "expose_env": "HOME", "cache_size": "1gb"}
+        text = given.get(option.field, text)
         prefixed, bare = variables(option.name)
         assert Settings.load([], {bare: text}).origins[option.field].name == bare
         both = Settings.load([], {bare: "\0", prefixed: text})

@@ -11,7 +11,7 @@ import pytest
 from runner.registry import Registry
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ["queues", "stores", "environments", "sandboxes", "resources", "reporters"]
+ROOMS = ["queues", "stores", "cache", "environments", "sandboxes", "resources", "reporters"]
 
 
 def registered() -> list[tuple[str, str, str]]:

@@ -1,0 +1,1 @@
+"""Web servers, for reading alone."""

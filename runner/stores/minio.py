@@ -1,0 +1,330 @@
+"""Objects of any S3 host that is not Amazon's (MinIO, SeaweedFS, Ceph), through the minio SDK."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from minio import Minio
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
+
+from runner.errors import RunnerError, StoreUnavailable
+from runner.model import Credentials, Location, Span
+from runner.stores.base import AccessDenied, Account, Conflict, NotFound, ObjectInfo, StoreOptions
+from runner.stores.minio_copies import copy_headers, signed
+from runner.stores.remote import wires
+from runner.stores.remote.client import Body, Client, Data
+from runner.stores.remote.patching import PatchingStore
+from runner.stores.remote.s3_answers import described, error_of, text_of
+
+#: Of a signature: far more than a request takes to arrive, and than clocks should differ.
+_VALID = timedelta(hours=1)
+_OK = frozenset({200, 204, 206})
+_PARTIAL, _NO_SUCH_THING = 206, 501
+#: What hosts without regions expect.
+_REGION = "us-east-1"
+
+
+class MinioStore(PatchingStore):
+    """The objects of one account."""
+
+    def make_client(self, account: Account, options: StoreOptions) -> Client:
+        """Make the client with the message's keys; without any it is anonymous."""
+        return MinioClient(account, options, account.credentials or Credentials())
+
+    def make_public_client(self, account: Account, options: StoreOptions) -> Client | None:
+        """Make a client without keys, unless the first one has none."""
+        if account.credentials is None or not account.credentials.access_key:
+            return None
+        return MinioClient(account, options, Credentials())
+
+
+class MinioClient(Client):
+    """Requests signed by the SDK, sent by our own pool.
+
+    The SDK signs URLs through its public ``get_presigned_url``, for any method and any query. Its
+    own calls would not do: those for parts and for conditions are private to it.
+    """
+
+    def __init__(self, account: Account, options: StoreOptions, keys: Credentials) -> None:
+        url = urlsplit(account.endpoint)
+        if url.path not in {"", "/"}:
+            raise AccessDenied(f"{account.endpoint} is no S3 endpoint: it has a path")
+        is_secure = url.scheme == "https"
+        context = wires.tls(options.s3_ca, options.s3_cert, options.s3_key) if is_secure else None
+        self._keys = keys
+        self._region = account.region or keys.region or _REGION
+        try:
+            self._pool = wires.pool(account.endpoint, ssl_context=context)
+            self._plain = Minio(
+                url.netloc, secure=is_secure, region=self._region, http_client=self._pool
+            )
+            self._signer = Minio(
+                url.netloc,
+                access_key=keys.access_key or None,
+                secret_key=keys.secret_key.reveal(),
+                session_token=keys.session_token.reveal() or None,
+                secure=is_secure,
+                region=self._region,
+                http_client=self._pool,
+            )
+        except ValueError as error:
+            raise AccessDenied(f"{account.endpoint} is no S3 endpoint: {error}") from error
+
+    def head(self, location: Location) -> ObjectInfo:
+        """Describe an object."""
+        try:
+            answer = self._send("HEAD", location)
+        except (NotFound, AccessDenied):
+            # HEAD brings no reason: the bucket may be missing, or a token have expired.
+            self._send("GET", location, headers={"Range": "bytes=0-0"})
+            raise
+        return _info(answer, int(answer.headers.get("content-length", 0)))
+
+    def get(
+        self, location: Location, *, start: int, length: int | None, version: str | None
+    ) -> Body:
+        """Open a range."""
+        headers = {}
+        if start or length is not None:
+            end = "" if length is None else start + length - 1
+            headers["Range"] = f"bytes={start}-{end}"
+        if version is not None:
+            headers["If-Match"] = f'"{version}"'
+        answer = self._open("GET", location, headers=headers)
+        if answer.status == 416 and version is None and not start:  # noqa: PLR2004 - no such range
+            _finished(answer, location)
+            return _Empty(self.head(location))
+        if answer.status not in _OK:
+            raise _error(location, answer)
+        return _Answer(location, answer, start)
+
+    def put(
+        self, location: Location, body: Data, *, only_if: str | None = None, absent: bool = False
+    ) -> ObjectInfo:
+        """Store a whole object."""
+        headers = _digest(body)
+        if only_if is not None:
+            headers["If-Match"] = f'"{only_if}"'
+        if absent:
+            headers["If-None-Match"] = "*"
+        answer = self._open("PUT", location, body=body, headers=headers)
+        _finished(answer, location)
+        if only_if is not None and text_of(answer.data, "Code") == "NoSuchKey":
+            raise Conflict(f"{location} does not exist any more")
+        return _info(_checked(answer, location), len(body))
+
+    def delete(self, location: Location) -> None:
+        """Remove an object."""
+        answer = self._open("DELETE", location)
+        _finished(answer, location)
+        if text_of(answer.data, "Code") != "NoSuchKey":
+            _checked(answer, location)
+
+    def begin(self, location: Location) -> str:
+        """Begin an upload in parts."""
+        answer = self._send("POST", location, query={"uploads": ""})
+        upload = text_of(answer.data, "UploadId")
+        if not upload:
+            raise StoreUnavailable(f"{location}: the answer names no upload")
+        return upload
+
+    def put_part(
+        self, location: Location, upload: str, number: int, body: Data, *, start: int, last: bool
+    ) -> str:
+        """Store a part."""
+        del start, last  # its number says where it belongs
+        query = {"uploadId": upload, "partNumber": str(number)}
+        answer = self._send("PUT", location, query=query, body=body, headers=_digest(body))
+        return answer.headers.get("etag", "").strip('"')
+
+    def copy_part(
+        self, location: Location, upload: str, number: int, span: Span, *, version: str
+    ) -> str:
+        """Store a part of what is stored."""
+        query = {"uploadId": upload, "partNumber": str(number)}
+        url = self._address(self._plain, "PUT", location, query)
+        headers = copy_headers(location, span, version)
+        answer = self._sent(
+            "PUT", url, location, signed("PUT", url, headers, self._keys, self._region)
+        )
+        _finished(answer, location)
+        if answer.status == _NO_SUCH_THING:
+            raise Conflict(f"{location}: this store copies no parts")
+        tag = text_of(_checked(answer, location).data, "ETag").strip('"')
+        if not tag:  # it failed after the status was sent
+            raise _error(location, answer)
+        return tag
+
+    def complete(
+        self, location: Location, upload: str, tags: Sequence[str], *, size: int
+    ) -> ObjectInfo:
+        """Make the object of its parts."""
+        parts = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>&quot;{tag}&quot;</ETag></Part>"
+            for number, tag in enumerate(tags, 1)
+        )
+        answer = self._send(
+            "POST",
+            location,
+            query={"uploadId": upload},
+            body=f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode(),
+            headers={"Content-Type": "application/xml"},
+        )
+        if text_of(answer.data, "Code"):  # it failed after the status was sent
+            raise _error(location, answer)
+        etag = text_of(answer.data, "ETag")
+        return described(etag, size, answer.headers) if etag else self.head(location)
+
+    def abort(self, location: Location, upload: str) -> bool:
+        """Forget an upload, and look whether a part came after that."""
+        try:
+            self._send("DELETE", location, query={"uploadId": upload})
+            self._send("GET", location, query={"uploadId": upload})
+        except NotFound:
+            return True
+        return False
+
+    def first_part(self, location: Location, version: str) -> int | None:
+        """Ask for the description of part 1."""
+        headers = {"If-Match": f'"{version}"'}
+        answer = self._send("HEAD", location, query={"partNumber": "1"}, headers=headers)
+        return int(answer.headers["content-length"]) if answer.status == _PARTIAL else None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+    def _send(
+        self,
+        method: str,
+        location: Location,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Data | None = None,
+    ) -> BaseHTTPResponse:
+        """Return an answer that is no error, with its body read."""
+        answer = self._open(method, location, query=query, headers=headers, body=body)
+        _finished(answer, location)
+        return _checked(answer, location)
+
+    def _open(
+        self,
+        method: str,
+        location: Location,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Data | None = None,
+    ) -> BaseHTTPResponse:
+        """Return any answer, its body not yet read."""
+        url = self._address(self._signer, method, location, query or {})
+        return self._sent(method, url, location, headers, body)
+
+    @staticmethod
+    def _address(signer: Minio, method: str, location: Location, query: Mapping[str, str]) -> str:
+        """Return what to ask; it carries the signature of a signer that has keys."""
+        try:
+            return signer.get_presigned_url(
+                method,
+                location.bucket,
+                location.key,
+                expires=_VALID,
+                extra_query_params=dict(query),
+            )
+        except ValueError as error:  # a name that no bucket or object can have
+            raise NotFound(f"{location} cannot exist: {error}") from error
+
+    def _sent(
+        self,
+        method: str,
+        url: str,
+        location: Location,
+        headers: Mapping[str, str] | None = None,
+        body: Data | None = None,
+    ) -> BaseHTTPResponse:
+        try:
+            return self._pool.urlopen(
+                method, url, body=body, headers=headers, preload_content=False, redirect=False
+            )
+        except HTTPError as error:
+            raise wires.unavailable(str(location), error) from error
+
+
+def _finished(answer: BaseHTTPResponse, location: Location) -> None:
+    """Read the body, for ``data``; the connection goes back."""
+    try:
+        answer.read(cache_content=True)
+    except HTTPError as error:
+        raise wires.unavailable(str(location), error) from error
+
+
+def _checked(answer: BaseHTTPResponse, location: Location) -> BaseHTTPResponse:
+    if answer.status not in _OK:
+        raise _error(location, answer)
+    return answer
+
+
+def _error(location: Location, answer: BaseHTTPResponse) -> RunnerError:
+    _finished(answer, location)
+    said = answer.data or b""
+    return error_of(
+        location,
+        answer.status,
+        text_of(said, "Code"),
+        text_of(said, "Message"),
+        answer.headers.get("retry-after"),
+    )
+
+
+def _digest(body: Data) -> dict[str, str]:
+    digest = hashlib.md5(body, usedforsecurity=False).digest()
+    return {"Content-MD5": base64.b64encode(digest).decode()}
+
+
+def _info(answer: BaseHTTPResponse, size: int) -> ObjectInfo:
+    return described(answer.headers.get("etag", ""), size, answer.headers)
+
+
+class _Answer:
+    """The body of an object."""
+
+    def __init__(self, location: Location, answer: BaseHTTPResponse, start: int) -> None:
+        self._location = location
+        self._answer = wires.Answer(answer)
+        length = int(answer.headers.get("content-length", 0))
+        total = answer.headers.get("content-range", "").rpartition("/")[2]
+        #: All of the object, and where in it the body ends.
+        self.info = _info(answer, int(total) if total.isdecimal() else start + length)
+        self.end = start + length
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill what is there."""
+        try:
+            return self._answer.readinto(buffer)
+        except HTTPError as error:
+            raise wires.unavailable(str(self._location), error) from error
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._answer.close()
+
+
+class _Empty:
+    """The body of an object of no bytes."""
+
+    def __init__(self, info: ObjectInfo) -> None:
+        self.info = info
+        self.end = 0
+
+    def readinto(self, _: memoryview, /) -> int:
+        """Tell that this is the end."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,89 @@
+"""What S3 hosts answer: errors by their code, with the remedy, and objects by their headers."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Mapping
+
+from runner.errors import RunnerError, StoreUnavailable
+from runner.model import Bytes, Location
+from runner.stores.base import AccessDenied, Checksum, Conflict, NotFound, ObjectInfo
+from runner.stores.remote.client import Busy
+
+_Kind = Callable[[str], RunnerError]
+
+_KEYS = "check the artifact's credentials, or those of config.storage"
+_REGION = "the region is wrong: name the right one in config.storage"
+
+#: Codes whose status does not say all, and what to add for the one who reads.
+_BY_CODE: Mapping[str, tuple[_Kind, str]] = {
+    "NoSuchKey": (NotFound, "there is no such object"),
+    "NoSuchUpload": (NotFound, "there is no such upload"),
+    "NoSuchBucket": (NotFound, "there is no such bucket"),
+    "PreconditionFailed": (Conflict, "it is of another version"),
+    "AccessDenied": (AccessDenied, "these credentials have no right to it"),
+    "InvalidAccessKeyId": (AccessDenied, f"the access key is not known there; {_KEYS}"),
+    "SignatureDoesNotMatch": (AccessDenied, f"the secret key is wrong; {_KEYS}"),
+    "ExpiredToken": (AccessDenied, "the session token has expired: submit with a new one"),
+    "InvalidToken": (AccessDenied, f"the session token is wrong; {_KEYS}"),
+    "InvalidTokenId": (AccessDenied, f"the session token is wrong; {_KEYS}"),
+    "RequestTimeTooSkewed": (AccessDenied, "the clocks of the runner and of the store differ"),
+    "AuthorizationHeaderMalformed": (AccessDenied, _REGION),
+    "AuthorizationQueryParametersError": (AccessDenied, _REGION),
+    "PermanentRedirect": (AccessDenied, _REGION),
+    "BadDigest": (StoreUnavailable, "the body was damaged on its way"),
+    "IncompleteBody": (StoreUnavailable, "the body was cut on its way"),
+    "RequestTimeout": (StoreUnavailable, "the body took too long"),
+    "ConditionalRequestConflict": (StoreUnavailable, "another writer is at it"),
+    "OperationAborted": (StoreUnavailable, "another writer is at it"),
+}
+_BY_STATUS: Mapping[int, _Kind] = {
+    404: NotFound,
+    408: StoreUnavailable,
+    409: StoreUnavailable,
+    412: Conflict,
+    416: Conflict,  # a range beyond what the object has now
+    429: StoreUnavailable,
+}
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_MD5_PARTS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]{0,4}")
+
+
+def error_of(
+    location: Location, status: int, code: str, message: str, retry_after: str | None
+) -> RunnerError:
+    """Return what an answer means; ``code`` and ``message`` are empty where it has no body."""
+    kind, remedy = _BY_CODE.get(code, (None, ""))
+    if kind is None:
+        by_class = StoreUnavailable if status >= 500 else AccessDenied  # noqa: PLR2004 - HTTP's
+        kind = _BY_STATUS.get(status, by_class)
+    said = ": ".join(part for part in (code, message) if part)
+    detail = f"{location}: {remedy or 'the store answers'} ({status}{' ' if said else ''}{said})"
+    if kind is StoreUnavailable and retry_after and retry_after.isdecimal():
+        return Busy(detail, float(retry_after))
+    return kind(detail)
+
+
+def text_of(document: bytes, element: str) -> str:
+    """Return the text of the first such element of an answer, empty without one."""
+    found = re.search(rf"<{element}>([^<]*)</{element}>", document.decode(errors="replace"))
+    return html.unescape(found[1]) if found else ""
+
+
+def described(etag: str, size: int, headers: Mapping[str, str]) -> ObjectInfo:
+    """Describe an object; its ETag is a digest unless it is encrypted with a key of its own."""
+    etag = etag.strip('"')
+    checksum = None
+    if _is_plain(headers):
+        if _MD5.fullmatch(etag):
+            checksum = Checksum("md5", etag)
+        elif _MD5_PARTS.fullmatch(etag):
+            checksum = Checksum("md5-parts", etag)
+    return ObjectInfo(Bytes(size), etag, checksum)
+
+
+def _is_plain(headers: Mapping[str, str]) -> bool:
+    encryption = headers.get("x-amz-server-side-encryption", "")
+    customer = headers.get("x-amz-server-side-encryption-customer-algorithm", "")
+    return encryption in {"", "AES256"} and not customer
