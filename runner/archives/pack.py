@@ -7,14 +7,16 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from runner.archives.compression import Compression, compressed
+from runner.archives.layout import Placed
 from runner.archives.links import portable_target
 from runner.archives.members import ZERO, shown
+from runner.archives.stamps import seen
 from runner.archives.stopping import Check, check_of
 from runner.archives.walk import Entry, walk
 from runner.errors import HostFault
@@ -40,6 +42,20 @@ class Packed:
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Placing:
+    """Where members come to lie in a plain archive, and where its packing begins."""
+
+    #: ``look`` at the directory before it is packed.
+    trusted: Mapping[str, str]
+    #: Members of the beginning that is there already, which are not packed again.
+    without: Collection[str] = ()
+    #: The bytes of that beginning.
+    begin: int = 0
+    #: What was packed, in order.
+    members: list[Placed] = field(default_factory=list)
+
+
 def pack_directory(
     directory: Path,
     stream: BinaryIO,
@@ -47,6 +63,7 @@ def pack_directory(
     compression: Compression = Compression.NONE,
     check: Check | None = None,
     keep: Callable[[str], bool] = lambda _: True,
+    placing: Placing | None = None,
 ) -> Packed:
     """Pack what is in ``directory`` and ``keep`` says yes to (relative names, parents first).
 
@@ -57,17 +74,19 @@ def pack_directory(
     directory (absolute ones into it are made relative), devices, pipes and sockets.
 
     A file that shrinks meanwhile is filled up with zeros, one that grows is cut off at the size
-    it had: the archive is whole in any case, and ``Packed.changed`` names them.
+    it had: the archive is whole in any case, and ``Packed.changed`` names them. With ``placing``,
+    which is for archives without compression, their places are noted as not to be relied on.
     Raises OSError when ``directory`` itself cannot be read, HostFault when a file gives an error.
     """
     packed = Packed()
     check = check_of(stream, check)
     with compressed(stream, compression) as plain:
-        writer = _Writer(plain, packed, check)
+        writer = _Writer(plain, packed, check, placing)
         kept = walk(directory, lambda *why: packed.left_out.append(why), lambda name, _: keep(name))
         for entry in kept:
             check()
-            writer.add(entry, directory.absolute())
+            if placing is None or entry.name not in placing.without:
+                writer.add(entry, directory.absolute())
         writer.end()
     return packed
 
@@ -100,18 +119,30 @@ def pack_single(
 class _Writer:
     """Writes headers, content and padding; nobody else counts the bytes."""
 
-    def __init__(self, stream: BinaryIO, packed: Packed, check: Check) -> None:
+    def __init__(
+        self, stream: BinaryIO, packed: Packed, check: Check, placing: Placing | None = None
+    ) -> None:
         self._stream = stream
         self._packed = packed
         self._check = check
-        self._written = 0
+        self._placing = placing
+        self._written = placing.begin if placing else 0
 
     def add(self, entry: Entry, root: Path) -> None:
+        start, last = self._written, self._add(entry, root)
+        if self._placing is not None and self._written > start:
+            states = (entry.state, last)
+            wanted = self._placing.trusted.get(entry.name, "")
+            proven = wanted if all(seen(state) == wanted for state in states) else ""
+            self._placing.members.append(Placed(entry.name, proven, self._written - start))
+
+    def _add(self, entry: Entry, root: Path) -> os.stat_result:
+        """Write what there is to write of an entry; return its state afterwards."""
         mode = entry.state.st_mode
         try:
             if stat.S_ISREG(mode):
-                self.add_file(entry.name, entry.open())
-            elif stat.S_ISLNK(mode):
+                return self.add_file(entry.name, entry.open())
+            if stat.S_ISLNK(mode):
                 self._add_link(entry, root)
             elif stat.S_ISDIR(mode):
                 self._header(entry.name, entry.state, tarfile.DIRTYPE)
@@ -122,20 +153,22 @@ class _Writer:
                 self._leave_out(entry.name, f"it cannot be read: {error.strerror}")
             elif error.errno not in _REPLACED:
                 raise HostFault(f"{shown(entry.name)} could not be packed: {error}") from error
+        return entry.state
 
-    def add_file(self, name: str, descriptor: int) -> None:
-        """Pack an open file and close it."""
+    def add_file(self, name: str, descriptor: int) -> os.stat_result:
+        """Pack an open file and close it; return its state afterwards."""
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             os.close(descriptor)
             self._leave_out(name, "it is no file, directory or link")
-            return
+            return before
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             self._header(name, before, tarfile.REGTYPE, size=before.st_size)
             self._copy(file, before.st_size)
             after = os.fstat(descriptor)
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             self._packed.changed.append(name)
+        return after
 
     def _copy(self, file: io.FileIO, size: int) -> None:
         left = size

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+from runner.archives.footprint import Spending, Take
 from runner.archives.members import Kind, Member, shown
 from runner.archives.names import is_winding, leaves, split, stays_inside
 from runner.archives.stopping import Check
-from runner.errors import ArtifactBad, HostFault, OutOfDisk
+from runner.errors import ArtifactBad, HostFault, OutOfDisk, TooLarge
 from runner.model import Bytes
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -54,8 +55,17 @@ class Tree:
     member never leads a later one elsewhere.
     """
 
-    def __init__(self, root: Path, *, budget: Bytes, max_members: int, check: Check) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        budget: Bytes,
+        max_members: int,
+        check: Check,
+        take: Take | None = None,
+    ) -> None:
         self._root = root
+        self._spending = Spending(take)
         self._budget = budget
         self._max_members = max_members
         self._check = check
@@ -88,6 +98,8 @@ class Tree:
             if member.kind is not Kind.DIRECTORY:
                 raise ArtifactBad(f"{shown(member.name)} in the archive is no possible file name")
             return
+        if member.kind is not Kind.DIRECTORY:
+            self._spending.inode()
         with writing(member.name):
             if member.kind is Kind.DIRECTORY:
                 self._add_directory(parts, member)
@@ -121,12 +133,15 @@ class Tree:
             raise self._too_large()
         parent = self._cleared(parts)
         descriptor = os.open(parts[-1], _FILE, 0o600, dir_fd=parent)
+        size = 0
         with os.fdopen(descriptor, "wb") as file:
             while member.content and (piece := member.content.read(_PIECE)):
                 self._check()
                 self.bytes = Bytes(self.bytes + len(piece))
                 if self.bytes > self._budget:
                     raise self._too_large()
+                self._spending.content(size, size + len(piece))
+                size += len(piece)
                 file.write(piece)
             file.flush()
             # Owners can always read: the upload does, too.
@@ -189,17 +204,19 @@ class Tree:
         return self._way[-1][1]
 
     def _make(self, name: str, here: int) -> None:
+        self._spending.inode()
         try:
             os.mkdir(name, 0o755, dir_fd=here)
         except FileExistsError:
+            self._spending.no_inode()
             return
         # A member's name alone can ask for a hundred directories.
         self._made += 1
         if self._made > self._max_members:
             raise ArtifactBad(f"the archive has more than {self._max_members} directories")
 
-    def _too_large(self) -> ArtifactBad:
-        return ArtifactBad(
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
             f"the archive unpacks to more than the {self._budget} bytes that the experiment's "
             "disk need allows"
         )

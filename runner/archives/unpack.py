@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from runner.archives.compression import Container, Recognised, recognise
+from runner.archives.footprint import Spending, Take
 from runner.archives.members import Kind, Member
 from runner.archives.stopping import Check, check_of
 from runner.archives.tar import tar_members
 from runner.archives.tree import Tree, writing
 from runner.archives.zip import zip_members
-from runner.errors import ArtifactBad, BadField
+from runner.errors import BadField, TooLarge
 from runner.model import Bytes
 
 #: A million inodes; the largest data sets of single files have more and come as archives inside.
@@ -42,22 +43,26 @@ def unpack(
     budget: Bytes,
     max_members: int = MAX_MEMBERS,
     check: Check | None = None,
+    take: Take | None = None,
 ) -> Unpacked:
     """Unpack a tar (plain, gzip, bzip2, xz) or zip archive into the empty directory ``into``.
 
     All or nothing: after an error, or an interruption, ``into`` is empty again. Ownership is not
     restored; modes lose set-user-id, set-group-id and sticky, and the owner keeps access.
 
+    ``take`` is called with what is about to be used of the disk, as ``footprint`` counts it, every
+    few kilobytes: it must be cheap. What it raises comes out.
+
     Raises ArtifactBad (no archive, truncated, corrupt, leaves the directory, has devices, more
-    than ``budget`` bytes or ``max_members``), OutOfDisk and HostFault.
+    than ``max_members``), TooLarge beyond ``budget`` bytes, OutOfDisk and HostFault.
     """
     check = check_of(stream, check)
     if any(into.iterdir()):
         raise ValueError(f"{into} is not empty")
     try:
         with (
-            _members(recognise(stream), into, budget, check) as members,
-            Tree(into, budget=budget, max_members=max_members, check=check) as tree,
+            _members(recognise(stream), into, budget, check, take) as members,
+            Tree(into, budget=budget, max_members=max_members, check=check, take=take) as tree,
         ):
             single = False
             for member in members:
@@ -70,15 +75,24 @@ def unpack(
     return Unpacked(tree.bytes, tree.members, single)
 
 
-def place_file(stream: BinaryIO, path: Path, *, budget: Bytes, check: Check | None = None) -> Bytes:
+def place_file(
+    stream: BinaryIO,
+    path: Path,
+    *,
+    budget: Bytes,
+    check: Check | None = None,
+    take: Take | None = None,
+) -> Bytes:
     """Store an artifact that is not to be unpacked as the file ``path``, whole or not at all.
 
-    Raises ArtifactBad beyond ``budget`` bytes, OutOfDisk and HostFault.
+    ``take`` as in ``unpack``. Raises TooLarge beyond ``budget`` bytes, OutOfDisk and HostFault.
     """
     check = check_of(stream, check)
+    spending = Spending(take)
+    spending.inode()
     with writing(path.name), tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
         try:
-            size = _copy(stream, cast("BinaryIO", part), budget, check)
+            size = _copy(stream, cast("BinaryIO", part), budget, check, spending)
             part.flush()
             os.fchmod(part.fileno(), 0o644)
             Path(part.name).rename(path)
@@ -117,7 +131,7 @@ def empty(directory: Path) -> None:
 
 @contextlib.contextmanager
 def _members(
-    found: Recognised, into: Path, budget: Bytes, check: Check
+    found: Recognised, into: Path, budget: Bytes, check: Check, take: Take | None
 ) -> Iterator[Iterator[Member]]:
     if found.container is Container.TAR:
         yield tar_members(found.stream, budget, found.looks_like)
@@ -125,20 +139,23 @@ def _members(
     # Nameless, and on the disk whose budget it uses.
     with tempfile.TemporaryFile(dir=into.parent) as spool:
         with writing("the zip archive"):
-            _copy(found.stream, cast("BinaryIO", spool), budget, check)
+            _copy(found.stream, cast("BinaryIO", spool), budget, check, Spending(take))
             spool.seek(0)
         yield zip_members(cast("BinaryIO", spool))
 
 
-def _copy(stream: BinaryIO, file: BinaryIO, budget: Bytes, check: Check) -> Bytes:
+def _copy(
+    stream: BinaryIO, file: BinaryIO, budget: Bytes, check: Check, spending: Spending
+) -> Bytes:
     size = 0
     while piece := stream.read(_PIECE):
         check()
         size += len(piece)
         if size > budget:
-            raise ArtifactBad(
+            raise TooLarge(
                 f"the object is larger than the {budget} bytes that the experiment's disk need "
                 "allows"
             )
+        spending.content(size - len(piece), size)
         file.write(piece)
     return Bytes(size)
