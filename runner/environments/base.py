@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.model import NOTHING
+from runner.model import NOTHING, Bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class Environment:
     #: Wall-clock seconds that preparing took; milliseconds for one that was already there.
     seconds: float
     reused: bool
+    #: A shared ``flock`` on this file keeps it, too: for the supervisor of a run.
+    lock: Path | None = field(default=None, kw_only=True)
 
 
 class Environments(AbstractAsyncContextManager["Environments"], ABC):
@@ -75,6 +77,9 @@ class Environments(AbstractAsyncContextManager["Environments"], ABC):
     @abstractmethod
     async def attach(self, environment: Environment, into: Path) -> Attachment:
         """Make the environment usable from the new directory ``into``."""
+
+    async def give_way(self, wanted: Bytes) -> None:
+        """Remove about ``wanted`` bytes of what nobody uses, what is least missed first."""
 
     async def compile_later(self, environment: Environment) -> None:
         """Do what makes later starts faster, beside the first run; nothing where nothing helps."""

@@ -72,10 +72,14 @@ class EnvironmentCache:
         """Return where the environment lies or will lie."""
         return self._built / key
 
+    def lock(self, key: str) -> Path:
+        """Return the file on which a shared lock keeps the environment."""
+        return self._locks / key
+
     @contextlib.asynccontextmanager
     async def leased(self, key: str) -> AsyncIterator[None]:
         """Keep the environment from being evicted; it need not exist yet."""
-        descriptor = await self._take(self._locks / key, fcntl.LOCK_SH)
+        descriptor = await self._take(self.lock(key), fcntl.LOCK_SH)
         try:
             yield
         finally:
@@ -123,11 +127,12 @@ class EnvironmentCache:
         """Return what there is."""
         return list(self._entries())
 
-    async def evict(self) -> list[str]:
+    async def evict(self, limit: Bytes | None = None) -> list[str]:
         """Remove environments that nobody uses until the rest fits; return their keys."""
         held: set[str] = set()
         gone: list[str] = []
-        while going := victims(self.entries(), self._limit, frozenset(held)):
+        bound = self._limit if limit is None else limit
+        while going := victims(self.entries(), bound, frozenset(held)):
             key = going[0].key
             if await self.drop(key):
                 gone.append(key)

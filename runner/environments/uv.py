@@ -35,6 +35,8 @@ from runner.model import NOTHING, Bytes, Identity
 
 T = TypeVar("T")
 
+#: Downloads so small are not worth forgetting.
+_A_FEW = Bytes(10 << 20)
 #: Seconds that making room may keep a finished run from being reported.
 _MAKING_ROOM = 30.0
 
@@ -158,6 +160,7 @@ class UvEnvironments(Environments):
                     time.monotonic() - begun,
                     reused,
                     plan,
+                    lock=self._cache.lock(plan.key),
                 )
         finally:
             with anyio.move_on_after(_MAKING_ROOM, shield=True):
@@ -194,10 +197,19 @@ class UvEnvironments(Environments):
 
         Then keeps uv's own cache within its bound. Does nothing where all was done before.
         """
-        async with self._cache.leased(environment.key), self._cache.building(environment.key):
-            await bytecode.compile_packages(environment.root, self._threads)
-        if self._uv_cache_limit is not None:
-            await self._open_parts.places.trim(self._uv_cache_limit)
+        with disk_errors():
+            async with self._cache.leased(environment.key), self._cache.building(environment.key):
+                await bytecode.compile_packages(environment.root, self._threads)
+            if self._uv_cache_limit is not None:
+                await self._open_parts.places.trim(self._uv_cache_limit)
+
+    async def give_way(self, wanted: Bytes) -> None:
+        """Forget the installer's downloads; if there were none, environments, oldest first."""
+        with disk_errors():
+            if await self._open_parts.places.trim(_A_FEW):
+                return
+            kept = sum(entry.bytes for entry in self._cache.entries())
+            await self._cache.evict(Bytes(max(0, kept - wanted)))
 
     @property
     def _open_parts(self) -> Parts:

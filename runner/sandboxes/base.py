@@ -5,6 +5,9 @@ Promises held by ``tests/contracts/sandboxes.py`` for every backend:
 * Nothing passes a shell: ``argv`` and ``env`` arrive in the process byte for byte.
 * ``Command.readonly`` directories cannot be changed by the run where the backend says that it
   ``protects``; a backend that cannot says so before the run starts.
+* ``Command.overlays`` are the run's to change while their ``lower`` stays as it is, and nothing in
+  ``Command.hidden`` can be seen, where the backend says that it ``overlays``.
+* ``Command.leases`` are held until the last process of the run has ended.
 * The exit code of the command is the exit code of the launch.
 """
 
@@ -65,6 +68,13 @@ class Launch:
     identity: Identity | None = None
     #: The supervisor puts these read-only binds into a mount namespace of the run's own.
     readonly_binds: tuple[Path, ...] = ()
+    #: Made there before the binds; then ``hidden`` is covered.
+    overlays: tuple[Overlay, ...] = ()
+    hidden: tuple[Path, ...] = ()
+    #: Mounting takes a user namespace of the run's own, too.
+    user_namespace: bool = False
+    #: Files on which the supervisor holds a shared lock.
+    leases: tuple[Path, ...] = ()
     #: ``False`` only for a command that must itself be setuid, as some container starters are.
     no_new_privileges: bool = True
 
@@ -76,6 +86,17 @@ class Sandbox(ABC):
     name: str
     #: ``Command.readonly`` cannot be changed by the run, not even as root.
     protects: bool = False
+    #: ``Command.overlays`` can be had, and ``Command.hidden``. Tried by ``try_overlays``.
+    overlays: bool = False
+
+    def try_overlays(self, *, lower: Path, upper: Path) -> bool:
+        """Find out whether runs can have overlays of what lies in ``lower``, changed in ``upper``.
+
+        The answer is kept in ``overlays``. Both directories exist; nothing stays in either. Blocks
+        for the time of starting a process.
+        """
+        del lower, upper
+        return self.overlays
 
     @abstractmethod
     def launch(self, command: Command) -> Launch:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import runner.supervisor
@@ -14,33 +16,59 @@ from runner.sandboxes.base import Command, Launch, Sandbox
 class PlainSandbox(Sandbox):
     """Runs the command as it is, as its own user where one is named.
 
-    It hides nothing: the experiment sees the file system, the network and the processes that its
-    user may see. What it is kept from is what file permissions keep it from, and, where mounts can
-    be made (``protects``), writing to ``Command.readonly``.
+    The experiment sees the file system, the network and the processes that its user may see. What
+    it is kept from is what file permissions keep it from; and, where mounts can be made, writing to
+    ``Command.readonly`` and its overlays' lower directories (``protects``, ``overlays``), and
+    looking into ``Command.hidden``. An ordinary user's mounts take a user namespace, in which other
+    users' files look like nobody's; it is made only for who has overlays or something to hide.
     """
 
     name = "plain"
 
     def __init__(self) -> None:
-        self.protects = _binds_work()
+        self.protects = os.geteuid() == 0 and _probe()
+
+    def try_overlays(self, *, lower: Path, upper: Path) -> bool:
+        """See ``Sandbox``: mount one, in a process of its own."""
+        scratch = Path(tempfile.mkdtemp(prefix=".overlay-", dir=upper))
+        try:
+            self.overlays = _probe(lower, scratch)
+        finally:
+            _remove(scratch)
+        return self.overlays
 
     def launch(self, command: Command) -> Launch:
-        """Pass the command through, with its read-only directories where they can be had."""
+        """Pass the command through, with the mounts that can be had."""
+        if command.overlays and not self.overlays:
+            raise ValueError("overlays are asked for that this sandbox does not have")
+        has_mounts = self.protects or (self.overlays and bool(command.overlays or command.hidden))
         return Launch(
             argv=command.argv,
             cwd=command.cwd,
             env=command.env,
             identity=command.identity,
-            readonly_binds=command.readonly if self.protects else (),
+            readonly_binds=command.readonly if has_mounts else (),
+            overlays=command.overlays,
+            hidden=command.hidden if has_mounts else (),
+            user_namespace=has_mounts and os.geteuid() != 0,
+            leases=command.leases,
         )
 
 
-def _binds_work() -> bool:
+def _probe(*arguments: Path) -> bool:
     """Try it: being root is not enough in a container, and being told so is too late in a run."""
-    if os.geteuid() != 0:
-        return False
     script = Path(runner.supervisor.__file__).with_name("probe.py")
     tried = subprocess.run(
-        [sys.executable, "-I", "-S", str(script)], check=False, capture_output=True
+        [sys.executable, "-I", "-S", str(script), *map(str, arguments)],
+        check=False,
+        capture_output=True,
     )
     return tried.returncode == 0
+
+
+def _remove(scratch: Path) -> None:
+    # The kernel's own directories there forbid everything, also to their owner.
+    for folder, names, _ in os.walk(scratch):
+        for name in names:
+            Path(folder, name).chmod(0o700)
+    shutil.rmtree(scratch)

@@ -29,6 +29,10 @@ class Launch:
         orphan_timeout: float,
         identity: tuple[int, int] | None = None,
         readonly_binds: list[bytes] | None = None,
+        overlays: list[tuple[bytes, bytes, bytes, bytes]] | None = None,
+        hidden: list[bytes] | None = None,
+        leases: list[bytes] | None = None,
+        user_namespace: bool = False,
         no_new_privileges: bool = True,
     ) -> None:
         self.run_id = run_id
@@ -42,6 +46,11 @@ class Launch:
         self.orphan_timeout = orphan_timeout
         self.identity = identity
         self.readonly_binds = readonly_binds or []
+        #: Target, lower, upper and work directory of each.
+        self.overlays = overlays or []
+        self.hidden = hidden or []
+        self.leases = leases or []
+        self.user_namespace = user_namespace
         self.no_new_privileges = no_new_privileges
 
     def save(self, directory: bytes) -> None:

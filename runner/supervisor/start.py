@@ -28,6 +28,15 @@ _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
 #: Steps that can fail: the reason for the record, and how its sentence begins.
 _STEPS = {
     "files": (START_FAILED, "the input and output of the process cannot be set up"),
+    "namespace": (
+        SANDBOX_UNAVAILABLE,
+        "the run cannot have mounts of its own (it takes CAP_SYS_ADMIN or user namespaces)",
+    ),
+    "overlays": (
+        SANDBOX_UNAVAILABLE,
+        "kept artifacts cannot be attached by overlay (start the daemon anew: it tries first)",
+    ),
+    "hidden": (SANDBOX_UNAVAILABLE, "directories cannot be hidden from the run"),
     "mounts": (
         SANDBOX_UNAVAILABLE,
         "directories cannot be made read-only for the run (it takes root and CAP_SYS_ADMIN)",
@@ -91,7 +100,7 @@ def _acts(launch: Launch, output: int, parent: int) -> list[tuple[str, Callable[
     return [
         ("files", lambda: _streams(output)),
         ("files", _fresh_process),
-        ("mounts", lambda: _mounts(launch.readonly_binds)),
+        *_mounts(launch),
         ("user", lambda: _become(launch.identity)),
         ("privileges", lambda: _privileges(parent, forbid=launch.no_new_privileges)),
         ("cwd", lambda: os.chdir(launch.cwd)),
@@ -134,11 +143,32 @@ def _offer_to_oom_killer() -> None:
         pass  # some containers mount /proc read-only; it is a preference, not a promise
 
 
-def _mounts(readonly: list[bytes]) -> None:
-    if readonly:
-        syscalls.leave_mount_namespace()
-        for path in readonly:
-            syscalls.bind_readonly(path)
+def _mounts(launch: Launch) -> list[tuple[str, Callable[[], None]]]:
+    if not (launch.overlays or launch.hidden or launch.readonly_binds):
+        return []
+    return [
+        ("namespace", lambda: _own_mounts(in_user_namespace=launch.user_namespace)),
+        ("overlays", lambda: _overlays(launch)),
+        # Only now: what is hidden may hold what was laid over.
+        ("hidden", lambda: _each(syscalls.hide, launch.hidden)),
+        ("mounts", lambda: _each(syscalls.bind_readonly, launch.readonly_binds)),
+    ]
+
+
+def _own_mounts(*, in_user_namespace: bool) -> None:
+    if in_user_namespace:
+        syscalls.leave_user_namespace()
+    syscalls.leave_mount_namespace()
+
+
+def _overlays(launch: Launch) -> None:
+    for target, lower, upper, work in launch.overlays:
+        syscalls.mount_overlay(target, lower, upper, work, privileged=not launch.user_namespace)
+
+
+def _each(act: Callable[[bytes], None], paths: list[bytes]) -> None:
+    for path in paths:
+        act(path)
 
 
 def _become(identity: tuple[int, int] | None) -> None:

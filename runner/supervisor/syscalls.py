@@ -1,19 +1,25 @@
 """The system calls that an experiment's start needs and the standard library does not offer."""
 
 import ctypes
+import errno
 import os
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _CLONE_NEWNS = 0x00020000
+_CLONE_NEWUSER = 0x10000000
 _MS_RDONLY = 0x1
+_MS_NOSUID = 0x2
+_MS_NODEV = 0x4
+_MS_NOEXEC = 0x8
 _MS_REMOUNT = 0x20
 _MS_BIND = 0x1000
 _MS_REC = 0x4000
 _MS_SLAVE = 0x80000
-#: Flags of the file system below that a remount must repeat: nosuid, nodev, noexec, noatime.
-_KEPT = 0x2 | 0x4 | 0x8 | 0x400
+#: Flags of the file system below that a remount must repeat; it keeps those about times by itself.
+_KEPT = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+_OVERLAY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -29,8 +35,14 @@ def _prctl(option: int, value: int) -> None:
     _checked(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero))
 
 
-def _mount(source: bytes | None, target: bytes, flags: int) -> None:
-    _checked(_libc.mount(source, target, None, ctypes.c_ulong(flags), None), target)
+def _mount(
+    source: bytes | None,
+    target: bytes,
+    flags: int,
+    kind: bytes | None = None,
+    data: bytes | None = None,
+) -> None:
+    _checked(_libc.mount(source, target, kind, ctypes.c_ulong(flags), data), target)
 
 
 def become_subreaper() -> None:
@@ -48,6 +60,24 @@ def forbid_new_privileges() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
+def leave_user_namespace() -> None:
+    """Become able to mount, in mounts of our own, without being root.
+
+    Our user and group stay what they are, all others look like nobody. The abilities end with the
+    next exec, the mounts do not; and our creator may still signal us and look into us.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    _checked(_libc.unshare(ctypes.c_int(_CLONE_NEWUSER)))
+    _write("/proc/self/setgroups", b"deny")
+    _write("/proc/self/uid_map", b"%d %d 1" % (uid, uid))
+    _write("/proc/self/gid_map", b"%d %d 1" % (gid, gid))
+
+
+def _write(path: str, text: bytes) -> None:
+    with open(path, "wb", 0) as file:
+        file.write(text)
+
+
 def leave_mount_namespace() -> None:
     """Get mounts of our own: ours stay here, the machine's later ones (autofs) still arrive."""
     _checked(_libc.unshare(ctypes.c_int(_CLONE_NEWNS)))
@@ -59,3 +89,40 @@ def bind_readonly(path: bytes) -> None:
     _mount(path, path, _MS_BIND)
     kept = os.statvfs(path).f_flag & _KEPT
     _mount(None, path, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept)
+
+
+def mount_overlay(
+    target: bytes, lower: bytes, upper: bytes, work: bytes, *, privileged: bool
+) -> None:
+    """Show ``lower`` at ``target``, in this mount namespace; what is changed goes to ``upper``.
+
+    ``volatile``: else the end of every run would write the whole disk's buffers out, and nothing
+    of ``upper`` outlives the run. Without ``redirect_dir``, which takes root, renaming a directory
+    of ``lower`` is refused as if it lay on another disk (EXDEV), for which programs copy instead.
+    """
+    # By descriptor: options have no room for long paths, and commas and colons have a meaning.
+    places = [os.open(path, _OVERLAY) for path in (lower, upper, work)]
+    try:
+        data = b"lowerdir=/proc/self/fd/%d,upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d" % (
+            *places,
+        )
+        more = b",volatile,redirect_dir=on" if privileged else b",volatile,userxattr"
+        try:
+            _mount(b"overlay", target, _MS_NOSUID | _MS_NODEV, b"overlay", data + more)
+        except OSError as error:
+            if error.errno != errno.EINVAL or not privileged:
+                raise
+            # Kernels before 5.10 know no such option.
+            _mount(b"overlay", target, _MS_NOSUID | _MS_NODEV, b"overlay", data)
+    finally:
+        for place in places:
+            os.close(place)
+
+
+def hide(path: bytes) -> None:
+    """Put an empty directory over ``path``, in this mount namespace, if there is such a path."""
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    try:
+        _mount(b"none", path, flags, b"tmpfs", b"mode=000,nr_inodes=1")
+    except FileNotFoundError:
+        pass

@@ -7,7 +7,7 @@ import os
 import select
 import time
 
-from runner.supervisor import evidence, processes, records, syscalls
+from runner.supervisor import evidence, leases, processes, records, syscalls
 from runner.supervisor.countdown import KILL, TERM, TERMINATED, Countdown
 from runner.supervisor.launch import Launch
 from runner.supervisor.output import Output, is_disk_full
@@ -36,21 +36,24 @@ def supervise(directory: bytes) -> None:
     launch = Launch.take(directory)
     launch.env[processes.MARK] = os.fsencode(launch.run_id)
     before = evidence.begin()
+    doing = "what the run shares with others cannot be kept for it"
     try:
+        leases.hold(launch.leases)
+        doing = "the run's files cannot be written"
         # A full disk must keep nobody from ending the run, nor us from saying how it ended.
         for name in (records.STOP, records.EXIT):
             records.reserve(directory, name)
         output = Output(launch.output, directory, launch.output_limit)
     except OSError as error:
-        ending = _not_begun(error)
+        ending = _not_begun(doing, error)
     else:
         ending = Watch(directory, launch, output, wake).run()
     report = records.flat_json({**ending, **evidence.end(before)})
     records.write(directory, records.EXIT, report, durable=True)
 
 
-def _not_begun(error: OSError) -> dict[str, records.Value]:
-    text = f"the run's files cannot be written: {error}"
+def _not_begun(doing: str, error: OSError) -> dict[str, records.Value]:
+    text = f"{doing}: {error}"
     return {"reason": START_FAILED, "detail": text, "disk_full": is_disk_full(error)}
 
 

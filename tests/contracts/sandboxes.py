@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runner.lifecycle.run import Exit, Run
-from runner.sandboxes.base import Command, Sandbox
+from runner.sandboxes.base import Command, Overlay, Sandbox
 from tests.lifecycle.runs import ENV, Runs, ended, runs_below
 
 NASTY = ("", " ", "'\"\\", "a\nb", "; rm -rf /", "$(id)", "`id`", "%SLACK_HOOK%", "ü", "\udcff")
@@ -109,3 +110,126 @@ class SandboxContract:
         shared.mkdir()
         (shared / "file").write_text("before\n")
         return shared
+
+    async def test_an_overlay_is_the_runs_own(self, sandbox: Sandbox, runs: Runs) -> None:
+        """What a run does to its overlay it finds there again, and the lower directory never."""
+        overlay = self.overlay(sandbox, runs)
+        before = look(overlay.lower)
+        command = self.command(
+            runs, "/bin/sh", "-c", DAMAGE, cwd=overlay.target, overlays=(overlay,)
+        )
+        assert (await self.run(sandbox, runs, command)).code == 0, runs.said()
+        assert runs.said() == b"before\nafter\nnew\nfile folder sub\n"
+        assert look(overlay.lower) == before
+        assert list(overlay.target.iterdir()) == []
+
+    async def test_overlays_have_any_name(self, sandbox: Sandbox, runs: Runs) -> None:
+        """No character of a path is taken for an option of the mount."""
+        overlay = self.overlay(sandbox, runs, name="a,b:c\\d e=f,lowerdir=ü\n")
+        command = self.command(runs, "/bin/cat", "file", cwd=overlay.target, overlays=(overlay,))
+        assert (await self.run(sandbox, runs, command)).code == 0, runs.said()
+        assert runs.said() == b"before\n"
+
+    async def test_what_is_hidden_cannot_be_seen(self, sandbox: Sandbox, runs: Runs) -> None:
+        """Not by its absolute path either, although an overlay was made from it."""
+        overlay = self.overlay(sandbox, runs)
+        before = look(overlay.lower)
+        script = f"echo x >> {overlay.lower}/file; echo x > {overlay.lower}/more; cat file"
+        command = self.command(
+            runs,
+            "/bin/sh",
+            "-c",
+            f"{{ {script}; }} 2> /dev/null",
+            cwd=overlay.target,
+            overlays=(overlay,),
+            hidden=(overlay.lower.parent, runs.root / "gone"),
+        )
+        assert (await self.run(sandbox, runs, command)).code == 0, runs.said()
+        assert runs.said() == b"before\n"
+        assert look(overlay.lower) == before
+
+    async def test_leases_are_held_as_long_as_the_run_lives(
+        self, sandbox: Sandbox, runs: Runs
+    ) -> None:
+        """Until its last process has ended nobody gets the file for himself."""
+        lock, go = runs.root / "lock", runs.root / "go"
+        lock.touch()
+        os.mkfifo(go)
+        command = self.command(
+            runs, "/bin/sh", "-c", f"echo begun; read line < {go}", leases=(lock,)
+        )
+        run = await Run.start(replace(runs.spec(command.argv), launch=sandbox.launch(command)))
+        await runs.says(b"begun")
+        assert not is_free(lock)
+        run.leave()
+        assert not is_free(lock)
+        adopted = await Run.adopt(run.directory)
+        go.write_text("on\n")
+        await ended(adopted)
+        assert is_free(lock)
+        await adopted.forget()
+
+    async def test_a_lease_that_came_to_nothing_ends_the_run(
+        self, sandbox: Sandbox, runs: Runs
+    ) -> None:
+        """What was removed before the supervisor could keep it is told; nothing is started."""
+        command = self.command(runs, "/bin/echo", "ran", leases=(runs.root / "gone",))
+        exit_ = await self.run(sandbox, runs, command)
+        assert (exit_.reason, exit_.code) == ("start-failed", None)
+        assert "gone" in exit_.detail
+        assert runs.said() == b""
+
+    def overlay(self, sandbox: Sandbox, runs: Runs, name: str = "kept") -> Overlay:
+        """Make a small tree and the directories for an overlay of it."""
+        lower = runs.root / name / "tree"
+        (lower / "folder" / "sub").mkdir(parents=True)
+        (lower / "file").write_text("before\n")
+        (lower / "folder" / "inner").write_text("inner\n")
+        (lower / "folder" / "link").symlink_to("inner")
+        own = tuple(runs.root / f"{name}-{part}" for part in ("target", "upper", "work"))
+        for path in own:
+            path.mkdir()
+        if not sandbox.try_overlays(lower=lower, upper=runs.root):
+            pytest.skip(f"{sandbox.name} has no overlays on this machine, and says so")
+        target, upper, work = own
+        return Overlay(target, lower, upper, work)
+
+
+#: Everything that a script can do to a tree; at the end it shows what it made of it.
+DAMAGE = """
+cat file
+echo after > file
+chmod 777 file folder
+rm folder/inner
+mv folder/sub sub
+: > folder/inner
+truncate -s 100 folder/inner
+ln folder/inner folder/second
+touch -d 2001-01-01 folder file
+rm -r folder
+mkdir folder
+echo new > folder/new
+cat file folder/new
+echo *
+"""
+
+
+def look(root: Path) -> dict[str, object]:
+    """Return all that is to be known of a tree: names, modes, times, owners, content."""
+    found: dict[str, object] = {}
+    for path in (root, *root.rglob("*")):
+        state = path.lstat()
+        content = path.read_bytes() if path.is_file() else b""
+        facts = (state.st_mode, state.st_mtime_ns, state.st_ctime_ns, state.st_uid, state.st_gid)
+        found[str(path.relative_to(root))] = (*facts, state.st_nlink, content)
+    return found
+
+
+def is_free(lock: Path) -> bool:
+    """Tell whether nobody holds a lock on the file."""
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

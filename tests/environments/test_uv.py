@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -242,6 +243,22 @@ async def test_a_pinned_environment_is_never_evicted(opener: Opener) -> None:
         assert held.root.exists()
 
 
+async def test_a_locked_environment_is_never_evicted(opener: Opener) -> None:
+    """The supervisor of a run whose daemon is dead keeps it by a lock alone."""
+    async with opener(limit=Bytes(1)) as environments:
+        async with environments.lease(spec("colours==1.0")) as used:
+            assert used.lock is not None
+            descriptor = os.open(used.lock, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        try:
+            await built(environments, spec("colours==2.0"))
+            assert used.root.exists()
+        finally:
+            os.close(descriptor)
+        await built(environments, spec("colours==2.0"))
+        assert not used.root.exists()
+
+
 async def test_a_cancelled_build_leaves_nothing(
     opener: Opener, shelf: Path, tmp_path: Path
 ) -> None:
@@ -289,6 +306,25 @@ async def test_the_installers_cache_is_emptied_above_its_limit(
         assert list((own / "wheels").iterdir()) == []
         attachment = await environments.attach(environment, tmp_path / "run")
         assert run(attachment, "import colours", tmp_path) == ""
+
+
+async def test_a_full_disk_takes_downloads_first_then_unused_environments(
+    opener: Opener, tmp_path: Path
+) -> None:
+    """What is leased stays, and no more goes than is missing."""
+    own = tmp_path / "uv"
+    async with opener(uv_cache=own) as environments:
+        old = await built(environments, spec("colours==1.0"))
+        new = await built(environments, spec("colours==2.0"))
+        (own / "wheels" / "large").write_bytes(bytes(12 << 20))
+        await environments.give_way(Bytes(1))
+        assert list((own / "wheels").iterdir()) == []
+        assert old.root.exists()
+        async with environments.lease(spec("colours==1.0")):
+            await environments.give_way(Bytes(1))
+            assert (old.root.exists(), new.root.exists()) == (True, False)
+            await environments.give_way(Bytes(1 << 40))
+            assert old.root.exists()
 
 
 async def test_no_file_is_tied_to_the_installers_cache(opener: Opener) -> None:

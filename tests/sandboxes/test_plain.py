@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.sandboxes import SANDBOXES
-from runner.sandboxes.base import Command, Identity, Launch, Sandbox
+from runner.sandboxes.base import Command, Identity, Launch, Overlay, Sandbox
 from runner.sandboxes.plain import PlainSandbox
 from tests.contracts.sandboxes import SandboxContract
 
@@ -54,8 +54,33 @@ def test_without_the_right_to_mount_nothing_is_bound() -> None:
     """What cannot be had is not asked for: the run starts, and ``protects`` tells the truth."""
     sandbox = PlainSandbox()
     sandbox.protects = False
-    launch = sandbox.launch(Command(("a",), Path("/"), {}, readonly=(Path("/shared"),)))
-    assert launch.readonly_binds == ()
+    command = Command(("a",), Path("/"), {}, readonly=(Path("/shared"),), hidden=(Path("/c"),))
+    launch = sandbox.launch(command)
+    assert (launch.readonly_binds, launch.hidden, launch.user_namespace) == ((), (), False)
+
+
+def test_an_overlay_that_cannot_be_had_is_never_left_out_silently() -> None:
+    """A run without its workspace would fail in a way that nobody understands."""
+    here = Path("/")
+    command = Command(("a",), here, {}, overlays=(Overlay(here, here, here, here),))
+    with pytest.raises(ValueError, match="overlays"):
+        PlainSandbox().launch(command)
+
+
+def test_trying_overlays_leaves_nothing(tmp_path: Path) -> None:
+    """Whatever the answer is, both directories are as before."""
+    lower, upper = tmp_path / "lower", tmp_path / "upper"
+    lower.mkdir()
+    upper.mkdir()
+    (lower / "file").touch()
+    sandbox = PlainSandbox()
+    assert sandbox.try_overlays(lower=lower, upper=upper) == sandbox.overlays
+    assert {path.name for path in tmp_path.rglob("*")} == {"lower", "upper", "file"}
+
+
+def test_overlays_of_what_is_not_there_cannot_be_had(tmp_path: Path) -> None:
+    """The answer is no, and no error."""
+    assert not PlainSandbox().try_overlays(lower=tmp_path / "gone", upper=tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
