@@ -7,17 +7,19 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import cast
 
 import anyio
 from anyio.abc import TaskGroup
 
 from runner import __version__, log
-from runner.app import machine, places
+from runner.app import cache, machine, places
 from runner.app.environments import environments
 from runner.app.leaving import begin_to_leave, leave
 from runner.app.places import Places
 from runner.app.sources import brokers, named
+from runner.app.stores import store_options
 from runner.control.server import ControlServer
 from runner.errors import Misconfigured
 from runner.lifecycle.board import Board
@@ -32,6 +34,7 @@ from runner.lifecycle.parts import Options, Parts, StoreFor
 from runner.lifecycle.record import Records
 from runner.lifecycle.recovery import recover
 from runner.lifecycle.variables import base_variables
+from runner.lifecycle.yielding import Keeps, keep_room, on_the_disk_of
 from runner.model import Artifact, Bytes, Location, News, Report, Request
 from runner.queues.base import Broker
 from runner.redaction import Redactor, Secret
@@ -40,7 +43,7 @@ from runner.reporters.base import Reporter
 from runner.sandboxes import SANDBOXES
 from runner.sandboxes.base import Sandbox
 from runner.settings import Settings
-from runner.stores.base import Store, StoreOptions
+from runner.stores.base import Store
 from runner.stores.pool import StorePool
 
 _log = log.get_logger(__name__)
@@ -112,25 +115,33 @@ async def _parts(
     background: TaskGroup,
 ) -> Parts:
     reporters: Sequence[Reporter] = [REPORTERS.load("log")()]
-    ledger, disk_is_low = await machine.opened(stack, settings, places_.records)
+    ledger, host = await machine.opened(stack, settings, places_.records)
+    sandbox = cast("Sandbox", SANDBOXES.load(settings.sandbox)())
+    kept = await cache.opened(stack, settings, places_, sandbox)
+    builder = await stack.enter_async_context(environments(settings, places_))
+    keeps: list[tuple[Keeps, Path]] = [] if kept is None else [(kept, kept.root)]
+    near = on_the_disk_of(settings.working_dir, [*keeps, (builder, places_.environments)])
+    background.start_soon(keep_room, host.disk_shortage, near)
     return Parts(
         owner=places_.owner,
         host=socket.gethostname(),
         working_dir=settings.working_dir,
         keeper=await stack.enter_async_context(Keeper()),
-        intake=Intake(ledger, disk_is_low=disk_is_low),
+        intake=Intake(ledger, disk_is_low=host.disk_is_low),
         records=Records(places_.records),
         history=History(places_.recent),
         board=Board(),
         observations=Observations(),
-        environments=await stack.enter_async_context(environments(settings, places_)),
-        sandbox=cast("Sandbox", SANDBOXES.load(settings.sandbox)()),
+        environments=builder,
+        sandbox=sandbox,
         store_for=await _stores(stack, settings),
         report=_to_all(reporters),
         redactor=redactor,
         options=_options(settings, places_),
         background=_in_background(background),
         identity=places_.identity,
+        cache=kept,
+        hidden=() if kept is None else (kept.root,),
     )
 
 
@@ -167,9 +178,7 @@ def _ends(settings: Settings) -> Ends:
 
 
 async def _stores(stack: AsyncExitStack, settings: Settings) -> StoreFor:
-    pool = await stack.enter_async_context(
-        StorePool(StoreOptions(settings.local_store_root, settings.allow_file_artifacts))
-    )
+    pool = await stack.enter_async_context(StorePool(store_options(settings)))
 
     async def store_for(wanted: Artifact | Location, request: Request, broker: str) -> Store:
         return await pool.store_for(wanted, request, queue_broker=broker)

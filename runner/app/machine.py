@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +24,8 @@ _log = log.get_logger(__name__)
 
 async def opened(
     stack: AsyncExitStack, settings: Settings, records: Path
-) -> tuple[Ledger, Callable[[], str]]:
-    """Return the ledger and what says that the disk is low. Raises Misconfigured.
+) -> tuple[Ledger, HostProbe]:
+    """Return the ledger, and what goes on measuring the disk. Raises Misconfigured.
 
     The locks on the machine and its cards are held until ``stack`` ends.
     """
@@ -35,7 +34,10 @@ async def opened(
     # What adopted runs hold looks used to the probe, and is given again when they end.
     held = tuple(record.allocation for record in Records(records).read_all())
     host: HostProbe = PROBES.load("host")(
-        settings.working_dir, floor=settings.min_free_disk.of, held=held
+        settings.working_dir,
+        floor=settings.min_free_disk.of,
+        held=held,
+        state_dir=settings.state_dir,
     )
     inventory = await _inventory(settings)
     gpus: tuple[Gpu, ...] = ()
@@ -55,7 +57,7 @@ async def opened(
     )
     for warning in capped.warnings:
         _log.warning(warning)
-    return Ledger(capped.capacity, choose_gpus), host.disk_is_low
+    return Ledger(capped.capacity, choose_gpus), host
 
 
 def _lock_dir(settings: Settings) -> Path:

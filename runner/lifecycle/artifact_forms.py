@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from runner.archives.compression import compression_for
-from runner.archives.pack import Packed, pack_directory, pack_single
+from runner.archives.compression import Compression, compression_for
+from runner.archives.pack import Packed, Placing, pack_directory, pack_single
 from runner.errors import ArtifactBad
 from runner.lifecycle.artifact_notes import Note
 from runner.lifecycle.regular import open_regular
+from runner.lifecycle.storing import Pack
 from runner.model import Artifact, Bytes, Location, StoreConfig
 
 OUTPUT, RETVAL, METADATA, IMAGE = "output", "retval", "_metadata", "_singularity"
+WORKSPACE = "workspace"
 
 #: The client expects one file under these labels, whoever wrote it.
 _ONE_FILE = frozenset({OUTPUT, RETVAL, "_metrics"})
 _CHUNK = 1 << 20
 
-Produce = Callable[[BinaryIO], Packed]
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How an object is written."""
+
+    pack: Pack
+    #: The directory that becomes a plain archive, of which parts may be stored already.
+    directory: Path | None = None
 
 
-def production(artifact: Artifact, directory: Path, note: Note) -> Produce:
-    """Return what writes the artifact's object. Raises ArtifactBad.
+def form_of(artifact: Artifact, directory: Path, note: Note) -> Form:
+    """Choose how the artifact's object is written. Raises ArtifactBad.
 
     The single member ``./name`` is for what the client takes for one file; anything else would
     become a file in its hands where it wants a directory.
@@ -41,14 +49,18 @@ def production(artifact: Artifact, directory: Path, note: Note) -> Produce:
         return plain(only)
     compression = compression_for(artifact.location.key)
     if only is not None and (artifact.label in _ONE_FILE or note.single):
-        return lambda stream: pack_single(only, stream, compression=compression)
-    return lambda stream: pack_directory(directory, stream, compression=compression)
+        return Form(lambda stream, _: pack_single(only, stream, compression=compression))
+
+    def pack(stream: BinaryIO, placing: Placing | None) -> Packed:
+        return pack_directory(directory, stream, compression=compression, placing=placing)
+
+    return Form(pack, directory if compression is Compression.NONE else None)
 
 
-def plain(path: Path) -> Produce:
-    """Return what writes a file as it is."""
+def plain(path: Path) -> Form:
+    """Write a file as it is."""
 
-    def produce(stream: BinaryIO) -> Packed:
+    def pack(stream: BinaryIO, _: Placing | None) -> Packed:
         size = 0
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
             while data := file.read(_CHUNK):
@@ -56,7 +68,7 @@ def plain(path: Path) -> Produce:
                 size += len(data)
         return Packed(Bytes(size), 1)
 
-    return produce
+    return Form(pack)
 
 
 def metadata_location(artifact: Artifact, storage: StoreConfig, name: str) -> Location:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
 
 from runner.errors import host_fault
 from runner.lifecycle.artifact_forms import IMAGE, METADATA, OUTPUT
 from runner.lifecycle.artifact_notes import Notes
 from runner.lifecycle.fetching import Fetcher
+from runner.lifecycle.lending import Lending
+from runner.lifecycle.storing import Stored
 from runner.lifecycle.uploading import Uploader
 from runner.lifecycle.workspace import Workspace
 from runner.model import Artifact, Bytes, Request
+from runner.sandboxes.base import Overlay
 from runner.stores.base import Store
 
 __all__ = ["METADATA", "Artifacts"]
@@ -19,7 +23,7 @@ __all__ = ["METADATA", "Artifacts"]
 _DEFAULT_BUDGET = Bytes(100 << 30)
 
 
-def _ignore(label: str, size: Bytes) -> None:
+def _ignore(label: str, stored: Stored) -> None:
     """Tell nobody."""
 
 
@@ -34,8 +38,12 @@ class Artifacts:
         *,
         default_budget: Bytes = _DEFAULT_BUDGET,
         at_once: int = 4,
+        lending: Lending | None = None,
     ) -> None:
-        """Raises BadField for a label that cannot be a directory of the workspace."""
+        """``lending``: what changes by nobody comes through the cache.
+
+        Raises BadField for a label that cannot be a directory of the workspace.
+        """
         notes = Notes(workspace)
         self._workspace = workspace
         self._default_budget = default_budget
@@ -45,7 +53,8 @@ class Artifacts:
         }
         for label in self._artifacts:
             workspace.directory(label)
-        self._fetcher = Fetcher(workspace, notes, store_for, at_once=at_once)
+        self._lending = lending
+        self._fetcher = Fetcher(workspace, notes, store_for, at_once=at_once, lending=lending)
         self._uploader = Uploader(request, workspace, notes, store_for, at_once=at_once)
 
     @property
@@ -57,6 +66,25 @@ class Artifacts:
     def warnings(self) -> tuple[str, ...]:
         """Sentences about what the objects stored last had to leave out (outward links, pipes)."""
         return tuple(self._uploader.warnings.values())
+
+    @property
+    def overlays(self) -> tuple[Overlay, ...]:
+        """What was not put into the workspace: the run is to see it there all the same."""
+        return self._lending.overlays if self._lending else ()
+
+    @property
+    def locks(self) -> tuple[Path, ...]:
+        """Files whose lock keeps what ``overlays`` show."""
+        return self._lending.locks if self._lending else ()
+
+    def seen(self, label: str) -> Path:
+        """Return where we find what the run will find in an artifact's directory."""
+        return self._lending.seen(label) if self._lending else self._workspace.directory(label)
+
+    async def give_back(self) -> None:
+        """Let the cache remove what was fetched through it: no run needs it, or one has a lock."""
+        if self._lending is not None:
+            await self._lending.give_back()
 
     async def fetch(self, budget: Bytes) -> tuple[str, ...]:
         """Fetch all, at most ``budget`` bytes together (0: not stated), and make every directory.
@@ -88,8 +116,8 @@ class Artifacts:
         labels: Collection[str] | None = None,
         *,
         final: bool,
-        on_stored: Callable[[str, Bytes], None] = _ignore,
-    ) -> dict[str, Bytes]:
+        on_stored: Callable[[str, Stored], None] = _ignore,
+    ) -> dict[str, Stored]:
         """Store what changed of the mutable artifacts (of ``labels``); return what, with sizes.
 
         ``retval`` only when ``final``, after all others are there; so never for a run that was

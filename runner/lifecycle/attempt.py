@@ -10,9 +10,10 @@ import signal
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 
 from runner import log
-from runner.errors import RunnerError
+from runner.errors import LeaseLost, RunnerError, Unavailable
 from runner.lifecycle import causes, processes
 from runner.lifecycle.beside import Beside
 from runner.lifecycle.board import Entry
@@ -23,7 +24,7 @@ from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Expired, Preparation
 from runner.lifecycle.record import Phase
 from runner.lifecycle.run import Run
-from runner.model import Cause, Completed, Failed, Outcome, Stopped
+from runner.model import Cause, Completed, Deferred, Failed, Outcome, Stopped
 
 _log = log.get_logger(__name__)
 
@@ -50,6 +51,11 @@ class Attempt:
                 if self.entry.stopper.cause is not None:
                     return await self.homecoming.bring(self._stopped(), ran=False)
                 run = await Run.start(spec)
+            except LeaseLost as error:
+                return await self.homecoming.bring(_failed(error), ran=False)
+            except Unavailable as error:
+                # Not the experiment's doing, and nothing of it has begun: it costs no attempt.
+                return Deferred(timedelta(0), str(error), causes.cause_of(Evidence(error=error)))
             except RunnerError as error:
                 return await self.homecoming.bring(_failed(error), ran=False)
             self.entry.note(self.parts.records, phase=Phase.RUNNING, started_at=time.time())

@@ -9,8 +9,10 @@ from typing import Any
 
 from runner import log
 from runner.errors import HostFault
+from runner.lifecycle.progress import Progress
 from runner.lifecycle.record import Record, Records
 from runner.lifecycle.stopper import Stopper
+from runner.request.units import format_size
 
 _log = log.get_logger(__name__)
 
@@ -25,6 +27,21 @@ class Entry:
     stage: str = "fetching"
     #: The captured output, once there is a workspace.
     output: Path | None = None
+    #: How far its artifacts have come.
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def fetched(self) -> tuple[int, int] | None:
+        """Bytes that are here and bytes in all, while a fetch takes long."""
+        return self.progress.now if self.stage == "fetching" else None
+
+    @property
+    def phase(self) -> str:
+        """The stage for people: ``fetching 1.2 GB of 4.0 GB``."""
+        if self.fetched is None:
+            return self.stage
+        done, total = self.fetched
+        return f"{self.stage} {format_size(done)} of {format_size(total)}"
 
     def note(self, records: Records, **changes: Any) -> None:
         """Change the record of a run under way; a disk that takes no record must not end it."""

@@ -16,8 +16,8 @@ from runner import blocking
 from runner.errors import HostFault, RunnerError, host_fault
 from runner.lifecycle.artifacts import METADATA, Artifacts
 from runner.lifecycle.regular import open_regular
+from runner.lifecycle.storing import Stored
 from runner.lifecycle.workspace import Workspace
-from runner.model import Bytes
 
 #: Scraping is Python at work: more than one thread at a time would only slow the event loop.
 _LIMIT = blocking.Limit(1)
@@ -56,7 +56,7 @@ class Checkpoints:
         *,
         accession: str,
         interval: timedelta | None,
-        on_saved: Callable[[Mapping[str, Bytes]], Awaitable[None]] = _nobody,
+        on_saved: Callable[[Mapping[str, Stored]], Awaitable[None]] = _nobody,
         on_failed: Callable[[RunnerError], Awaitable[None]] = _nobody,
         confirm: Callable[[], Awaitable[None]] = _always,
     ) -> None:
@@ -86,7 +86,7 @@ class Checkpoints:
             except RunnerError as error:
                 await self._on_failed(error)
 
-    async def last(self, *, result: bool = True) -> Mapping[str, Bytes]:
+    async def last(self, *, result: bool = True) -> Mapping[str, Stored]:
         """Save what the experiment left, ``retval`` at the very end.
 
         Without ``result`` there is none, as after a run that was stopped half way: what it left of
@@ -95,7 +95,7 @@ class Checkpoints:
         """
         return await self._save(ended=True, result=result)
 
-    async def _save(self, *, ended: bool, result: bool) -> Mapping[str, Bytes]:
+    async def _save(self, *, ended: bool, result: bool) -> Mapping[str, Stored]:
         if self._artifacts.has_metadata:
             try:
                 await blocking.call(lambda stop: self._scrape(stop, ended=ended), limit=_LIMIT)

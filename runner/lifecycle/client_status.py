@@ -6,9 +6,10 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from runner.errors import RunnerError
-from runner.model import Location, Request
+from runner.model import Location, Request, StoreConfig
 from runner.stores.base import Conflict, NotFound, Store
 
 _MAX_BODY = 16 << 20
@@ -18,11 +19,26 @@ _TRIES = 5
 
 def database_location(request: Request) -> Location | None:
     """Return where the client keeps the experiment; ``None`` for databases not spoken here."""
-    database = request.database
+    database, key = request.database, request.experiment.key
+    if database.type == "s3" and database.bucket:
+        return _in_s3(database, f"experiments/{key}")
     if database.type != "local" or not database.endpoint.startswith("/"):
         return None
-    parts = (database.endpoint.rstrip("/"), database.bucket, "experiments", request.experiment.key)
+    parts = (database.endpoint.rstrip("/"), database.bucket, "experiments", key)
     return Location("file", "", "", "/".join(part for part in parts if part))
+
+
+def _in_s3(database: StoreConfig, key: str) -> Location | None:
+    """Return an object's address, in the form that artifacts have; no endpoint means Amazon's."""
+    endpoint = database.endpoint
+    try:
+        split = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
+        _ = split.port
+    except ValueError:
+        return None
+    # A user and a password before the host are no part of the address.
+    host = split.netloc.rpartition("@")[2].lower()
+    return Location("s3", host, database.bucket, key)
 
 
 class ClientStatus:
@@ -131,6 +147,11 @@ class ClientStatus:
         database = self._request.database
         if not database.type:
             return ""  # the request names no database: there is nothing that anybody waits for
+        if database.type == "s3":
+            return (
+                "config.database names no bucket, or an endpoint that is none: the client's status "
+                "of this experiment is not kept"
+            )
         if database.type == "local":
             return (
                 f"config.database.endpoint is {database.endpoint!r}, not an absolute path: "

@@ -62,7 +62,10 @@ class Desk:
         }
 
     async def logs(self, arguments: Item) -> AsyncIterator[Item]:
-        """Give the output of a run under way as items of text, to its end where ``follow`` is."""
+        """Give the output of a run under way as items of text, to its end where ``follow`` is.
+
+        Before there is any: how much of its artifacts was fetched.
+        """
         entry = self._parts.board.find(str(arguments.get("key", "")))
         if entry is None:
             return
@@ -76,6 +79,8 @@ class Desk:
                 elif is_over:
                     break
                 else:
+                    if fetched := entry.fetched:
+                        yield {"fetched": fetched[0], "of": fetched[1]}
                     await anyio.sleep(_FOLLOW_PAUSE)
             if text := output.rest():
                 yield {"text": text}
@@ -129,7 +134,7 @@ def _entry(entry: Entry) -> Item:
         "queue": record.message.queue,
         "project": record.experiment_project,
         "attempt": record.attempt,
-        "phase": entry.stage,
+        "phase": entry.phase,
         "since": record.claimed_at,
         "cores": record.allocation.cores,
         "memory": record.allocation.memory,

@@ -55,6 +55,9 @@ GIVEN_BACK = INTERRUPTED | FOR_OTHERS
 OVER = frozenset({Cause.COMPLETED, Cause.CANCELLED, Cause.NOT_OURS})
 #: Nobody can do anything with it but its sender, who has to be told why.
 BURIED = frozenset({Cause.BAD_REQUEST, Cause.RESULTS_DENIED})
+#: As causes of a ``Deferred``: a store or a package index that did not answer before anything of
+#: the experiment had begun.
+OUTAGES = frozenset({Cause.STORE_UNAVAILABLE, Cause.HOST_FAULT})
 #: An expired lifetime stays expired.
 NEVER_RETRIED = frozenset({Cause.LIFETIME})
 #: What a message that brings down a daemon looks like afterwards.
@@ -73,6 +76,9 @@ class RetryPolicy:
     #: A message that the broker has handed out so often, and that then fails for a reason that
     #: may be the message itself, is buried whatever the count of attempts says.
     fuse: int = 30
+    #: As often is a message handed out whose store never answers; with the longest delay that is
+    #: about a day, in which an outage would have ended, and a misspelt host would not.
+    patience: int = 100
 
     def wished(self, names: Iterable[str], max_attempts: int | None) -> RetryPolicy:
         """Add what a request wants: further causes by name, its own number of attempts."""
@@ -109,7 +115,7 @@ def dispose(
     ``receive_count`` is the broker's own count, used as nothing but a fuse.
     """
     if isinstance(outcome, Deferred):
-        return Release(outcome.delay)
+        return _deferred(outcome, policy, receive_count)
     if isinstance(outcome, Completed) or outcome.cause in OVER:
         return Ack()
     if outcome.cause in GIVEN_BACK:
@@ -117,6 +123,15 @@ def dispose(
     if outcome.cause in BURIED:
         return Bury(outcome.detail or outcome.cause.value)
     return _after_failure(outcome, attempt, policy, receive_count)
+
+
+def _deferred(outcome: Deferred, policy: RetryPolicy, receive_count: int) -> Disposition:
+    if outcome.cause not in OUTAGES:
+        return Release(outcome.delay)
+    if receive_count >= policy.patience:
+        times = f"handed out {receive_count} times"
+        return Bury(f"{outcome.cause.value}, {times}: {outcome.detail}")
+    return Release(max(outcome.delay, policy.delay(receive_count)))
 
 
 def _after_failure(

@@ -11,12 +11,21 @@ import anyio
 from runner import blocking
 from runner.archives.signature import signature
 from runner.archives.unpack import Unpacked, file_name_of, place_file, unpack
-from runner.errors import ArtifactBad, ArtifactMissing, OutOfDisk, RunnerError, host_fault
+from runner.cache.base import Fill, Filled, Source
+from runner.errors import (
+    ArtifactBad,
+    ArtifactMissing,
+    OutOfDisk,
+    RunnerError,
+    TooLarge,
+    host_fault,
+)
 from runner.lifecycle.artifact_notes import Note, Notes
+from runner.lifecycle.lending import Lending
 from runner.lifecycle.removal import remove_tree
 from runner.lifecycle.workspace import Workspace
 from runner.model import Artifact, Bytes
-from runner.stores.base import AccessDenied, NotFound, Store
+from runner.stores.base import AccessDenied, NotFound, ObjectInfo, Store
 
 #: Hashing and handing over: work of the disk, whatever the network does beside it.
 _LIMIT = blocking.Limit(4)
@@ -32,11 +41,14 @@ class Fetcher:
         store_for: Callable[[Artifact], Awaitable[Store]],
         *,
         at_once: int,
+        lending: Lending | None = None,
     ) -> None:
+        """``lending`` brings what the cache keeps."""
         self._workspace = workspace
         self._notes = notes
         self._store_for = store_for
         self._at_once = at_once
+        self._lending = lending
         self._warnings: list[str] = []
         #: Labels that are in place, or known not to be in the store.
         self.done: set[str] = set()
@@ -47,12 +59,12 @@ class Fetcher:
         Each is given its share of the budget, by the size it has in the store. One that unpacks to
         more is fetched again when all others are there, with everything that they left.
         """
-        sizes: dict[str, int] = {}
+        infos: dict[str, ObjectInfo] = {}
         by_label = {artifact.label: artifact for artifact in artifacts}
-        await self._side_by_side(lambda one: self._look(one, sizes), by_label.values())
-        there = sum(sizes.values())
+        await self._side_by_side(lambda one: self._look(one, infos), by_label.values())
+        there = sum(info.size for info in infos.values())
         if there > budget:
-            raise ArtifactBad(
+            raise TooLarge(
                 f"the artifacts hold {there} bytes already as they are stored, and the experiment "
                 f"may use {budget} bytes of disk: raise resources_needed.hdd"
             )
@@ -60,24 +72,25 @@ class Fetcher:
 
         async def within_share(artifact: Artifact) -> None:
             nonlocal left
-            share = _share(sizes[artifact.label], there, len(sizes), budget)
+            info = infos[artifact.label]
+            share = _share(info.size, there, len(infos), budget)
             try:
-                left -= await self._bring(artifact, share)
+                left -= await self._bring(artifact, info, share)
             except ArtifactBad:
-                if len(sizes) == 1:
+                if len(infos) == 1:
                     raise
                 large.append(artifact)
 
-        await self._side_by_side(within_share, [by_label[label] for label in sorted(sizes)])
+        await self._side_by_side(within_share, [by_label[label] for label in sorted(infos)])
         for artifact in large:
-            left -= await self._bring(artifact, Bytes(left))
+            left -= await self._bring(artifact, infos[artifact.label], Bytes(left))
         return tuple(self._warnings)
 
-    async def _look(self, artifact: Artifact, sizes: dict[str, int]) -> None:
-        """Note the size of an artifact that is there."""
+    async def _look(self, artifact: Artifact, infos: dict[str, ObjectInfo]) -> None:
+        """Note what there is to know of an artifact that is there."""
         try:
             store = await self._store_for(artifact)
-            sizes[artifact.label] = (await store.stat(artifact.location)).size
+            infos[artifact.label] = await store.stat(artifact.location)
         except (NotFound, AccessDenied) as error:
             self._absent(artifact, error)
 
@@ -97,15 +110,13 @@ class Fetcher:
         self._warnings.append(f"{name} was not fetched: {error}")
         self.done.add(artifact.label)
 
-    async def _bring(self, artifact: Artifact, budget: Bytes) -> int:
-        """Fetch, unpack, and put in place; return the bytes on disk."""
-        staged = self._workspace.private / "fetch" / artifact.label
+    async def _bring(self, artifact: Artifact, info: ObjectInfo, budget: Bytes) -> int:
+        """Have it in place; return the bytes on disk."""
         try:
             store = await self._store_for(artifact)
-            unpacked = await store.read(
-                artifact.location, lambda stream: _take(artifact, stream, staged, budget)
-            )
-            found = await blocking.call(lambda _: self._settle(artifact, staged), limit=_LIMIT)
+            size = await self._borrow(artifact, info, store, budget)
+            if size is None:
+                size = await self._fetch(artifact, store, budget)
         except (NotFound, AccessDenied) as error:
             self._absent(artifact, error)
             return 0
@@ -115,21 +126,39 @@ class Fetcher:
             ) from error
         except OSError as error:
             raise host_fault(f"artifact {artifact.label!r} cannot be kept", error) from error
+        self.done.add(artifact.label)
+        return size
+
+    async def _borrow(
+        self, artifact: Artifact, info: ObjectInfo, store: Store, budget: Bytes
+    ) -> Bytes | None:
+        """Have the cache keep it; ``None`` where that is not to be."""
+        if self._lending is None or not self._lending.takes(artifact):
+            return None
+        source = Source(artifact.location, info, artifact.unpack, store.endpoint)
+        return await self._lending.bring(artifact, source, _fill(artifact, store, budget), budget)
+
+    async def _fetch(self, artifact: Artifact, store: Store, budget: Bytes) -> Bytes:
+        """Fetch, unpack, and put in place."""
+        staged = self._workspace.private / "fetch" / artifact.label
+        staged.mkdir(mode=0o700, parents=True)
+        try:
+            unpacked = await store.read(
+                artifact.location, lambda stream: _take(artifact, stream, staged, budget)
+            )
+            found = await blocking.call(lambda _: self._settle(artifact, staged), limit=_LIMIT)
         finally:
             with anyio.CancelScope(shield=True):
                 await blocking.call(lambda _: remove_tree(staged), limit=_LIMIT)
         if artifact.mutable:
             note = Note(found, single=unpacked.single, had_content=unpacked.members > 0)
             self._notes.keep(artifact.label, note)
-        self.done.add(artifact.label)
         return unpacked.bytes
 
     def _settle(self, artifact: Artifact, staged: Path) -> str:
         self._workspace.hand_over(staged)
         found = signature(staged) if artifact.mutable else ""
-        place = self._workspace.directory(artifact.label)
-        remove_tree(place)
-        staged.rename(place)
+        self._workspace.put(artifact.label, staged)
         return found
 
     async def _side_by_side(
@@ -153,12 +182,31 @@ class Fetcher:
             raise errors[0]
 
 
-def _take(artifact: Artifact, stream: BinaryIO, staged: Path, budget: Bytes) -> Unpacked:
-    staged.mkdir(mode=0o700, parents=True)
+def _fill(artifact: Artifact, store: Store, budget: Bytes) -> Fill:
+    """Return what fetches the artifact for the cache."""
+
+    async def fill(into: Path, take: Callable[[int], None]) -> Filled:
+        found = await store.read(
+            artifact.location, lambda stream: _take(artifact, stream, into, budget, take)
+        )
+        # Asked again: what came between the two is what came.
+        info = await store.stat(artifact.location)
+        return Filled(found.bytes, found.members, info)
+
+    return fill
+
+
+def _take(
+    artifact: Artifact,
+    stream: BinaryIO,
+    into: Path,
+    budget: Bytes,
+    take: Callable[[int], None] | None = None,
+) -> Unpacked:
     if artifact.unpack:
-        return unpack(stream, staged, budget=budget)
-    name = file_name_of(artifact.location.key)
-    return Unpacked(place_file(stream, staged / name, budget=budget), 1)
+        return unpack(stream, into, budget=budget, take=take)
+    path = into / file_name_of(artifact.location.path)
+    return Unpacked(place_file(stream, path, budget=budget, take=take), 1)
 
 
 def _share(size: int, there: int, count: int, budget: int) -> Bytes:

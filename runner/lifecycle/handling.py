@@ -8,7 +8,14 @@ from datetime import timedelta
 import anyio
 
 from runner import log
-from runner.errors import LeaseLost, RequestError, RunnerError, StoreUnavailable, Undecodable
+from runner.errors import (
+    LeaseLost,
+    RequestError,
+    RunnerError,
+    StoreUnavailable,
+    Unavailable,
+    Undecodable,
+)
 from runner.lifecycle import admission, causes, making, processes
 from runner.lifecycle.board import Entry
 from runner.lifecycle.causes import Evidence
@@ -271,12 +278,13 @@ async def _as_outcome(story: Callable[[], Awaitable[Outcome]]) -> Outcome:
     """Every error is an outcome: whatever went wrong, the message has to be settled."""
     try:
         return await story()
-    except Undecodable as error:
-        return Refused(Cause.NOT_A_REQUEST, str(error))
     except RequestError as error:
-        return Refused(Cause.BAD_REQUEST, str(error))
+        is_foreign = isinstance(error, Undecodable)
+        return Refused(Cause.NOT_A_REQUEST if is_foreign else Cause.BAD_REQUEST, str(error))
     except LeaseLost as error:
         return Stopped(Cause.LEASE_LOST, None, str(error))
+    except Unavailable as error:  # nothing has begun: the world has time to mend
+        return Deferred(timedelta(0), str(error), causes.cause_of(Evidence(error=error)))
     except RunnerError as error:
         return Failed(causes.cause_of(Evidence(error=error)), None, str(error))
     except Exception as error:  # noqa: BLE001 - our bug must not cost the message

@@ -16,12 +16,14 @@ from runner.lifecycle.checkpoints import Checkpoints
 from runner.lifecycle.claim import Claim, Claims, Owner, claim_artifact
 from runner.lifecycle.client_status import ClientStatus
 from runner.lifecycle.homecoming import Homecoming
+from runner.lifecycle.lending import Lending
 from runner.lifecycle.limits import checkpoint_interval
 from runner.lifecycle.metadata import RedactedScraper, Scraper
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Preparation
+from runner.lifecycle.storing import Stored
 from runner.lifecycle.workspace import Workspace
-from runner.model import Artifact, Bytes, Cause, Location, News, Report, Request
+from runner.model import Artifact, Cause, Location, News, Report, Request
 from runner.stores.base import Store
 
 _log = log.get_logger(__name__)
@@ -76,11 +78,12 @@ def _attempt(
     status = status_for(parts, request, entry)
 
     async def store_for(artifact: Artifact) -> Store:
-        return await parts.store_for(artifact, request, record.broker)
+        store = await parts.store_for(artifact, request, record.broker)
+        return entry.progress.watched(store)
 
-    async def saved(stored: Mapping[str, Bytes]) -> None:
+    async def saved(stored: Mapping[str, Stored]) -> None:
         warning = await status.checkpoint()
-        await _tell(parts, entry, f"stored {', '.join(stored) or 'nothing new'}", warning)
+        await _tell(parts, entry, stored, warning)
 
     async def failed(error: RunnerError) -> None:
         _log.warning("checkpoint failed", key=record.key, trouble=str(error))
@@ -94,7 +97,13 @@ def _attempt(
             entry.stopper.stop(Cause.LEASE_LOST, str(error))
             raise
 
-    artifacts = Artifacts(request, workspace, store_for, default_budget=options.default_disk)
+    artifacts = Artifacts(
+        request,
+        workspace,
+        store_for,
+        default_budget=options.default_disk,
+        lending=_lending(parts, entry, workspace),
+    )
     checkpoints = Checkpoints(
         artifacts,
         workspace,
@@ -114,21 +123,34 @@ def _attempt(
     )
 
 
+def _lending(parts: Parts, entry: Entry, workspace: Workspace) -> Lending | None:
+    if parts.cache is None:
+        return None
+    # A workspace that is kept to be looked at holds everything itself.
+    can_overlay = parts.sandbox.overlays and not parts.options.keep_workspaces
+    return Lending(parts.cache, workspace, can_overlay=can_overlay, key=entry.record.key)
+
+
 def _interval(parts: Parts, request: Request) -> timedelta | None:
     return checkpoint_interval(request, parts.options.checkpoint_interval)
 
 
-async def _tell(parts: Parts, entry: Entry, text: str, warning: str) -> None:
+async def _tell(parts: Parts, entry: Entry, stored: Mapping[str, Stored], warning: str) -> None:
     record = entry.record
+    named = ", ".join(f"{label} ({what})" for label, what in stored.items())
     if warning:
         _log.warning("client status", key=record.key, trouble=warning)
     await parts.report(
         Report(
             News.CHECKPOINTED,
-            f"{record.key}: {text}",
+            f"{record.key}: stored {named or 'nothing new'}",
             queue=record.message.queue,
             key=record.key,
             project=record.experiment_project,
             attempt=record.attempt,
+            facts={
+                "stored_bytes": str(sum(what.size for what in stored.values())),
+                "sent_bytes": str(sum(what.sent for what in stored.values())),
+            },
         )
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from runner.cache.base import Cache
 from runner.environments.base import Environments
 from runner.lifecycle.board import Board
 from runner.lifecycle.claim import Observations
@@ -70,5 +71,7 @@ class Parts:
     background: Callable[[Callable[[], Awaitable[None]]], None]
     #: The user experiments run as; ``None``: the daemon's own.
     identity: Identity | None = None
-    #: Further directories that experiments must not change; for sandboxes that can tell.
-    protected: tuple[Path, ...] = field(default_factory=tuple)
+    #: What immutable artifacts hold, for all experiments; ``None``: each fetches its own.
+    cache: Cache | None = None
+    #: Directories that experiments must not see into, where the sandbox can hide them.
+    hidden: tuple[Path, ...] = ()

@@ -10,13 +10,14 @@ from datetime import timedelta
 from runner.environments.base import Environment, EnvironmentSpec
 from runner.errors import BadField, RunnerError
 from runner.lifecycle import limits, variables
+from runner.lifecycle.artifact_forms import WORKSPACE
 from runner.lifecycle.artifacts import Artifacts
 from runner.lifecycle.board import Entry
 from runner.lifecycle.checkpoints import append_note, banner
 from runner.lifecycle.claim import Claim
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.run import RunSpec
-from runner.lifecycle.workspace import Workspace
+from runner.lifecycle.workspace import Workspace, client_distributions
 from runner.model import Cause, Request
 from runner.request.requirements import requirement_warnings, requirements
 from runner.sandboxes.base import Command
@@ -55,6 +56,7 @@ class Preparation:
             raise Expired(expired[0])
         warnings = (*self.request.warnings, *requirement_warnings(self.request))
         self.entry.stage = "fetching"
+        stack.push_async_callback(self.artifacts.give_back)
         found = await self.artifacts.fetch(self.request.needs.disk)
         self._announce((*warnings, *found))
         self._check_script()
@@ -78,9 +80,10 @@ class Preparation:
 
     def _check_script(self) -> None:
         filename = self.request.experiment.filename
-        if filename == "-m" or (self.workspace.code / filename).exists():
+        code = self.artifacts.seen(WORKSPACE)
+        if filename == "-m" or (code / filename).exists():
             return
-        there = sorted(path.name for path in self.workspace.code.iterdir())[:_SHOWN_NAMES]
+        there = sorted(path.name for path in code.iterdir())[:_SHOWN_NAMES]
         raise BadField(
             "experiment.filename",
             filename,
@@ -95,8 +98,7 @@ class Preparation:
                 request,
                 gpus=bool(record.allocation.gpus),
                 distributions=[
-                    str(path.absolute())
-                    for path in self.workspace.code.glob("dist/studioml-*.tar.gz")
+                    str(path.absolute()) for path in client_distributions(self.workspace.code)
                 ],
             ),
             scope=record.project,
@@ -122,6 +124,9 @@ class Preparation:
             env=env,
             writable=(self.workspace.root,),
             readonly=attachment.readonly,
+            overlays=self.artifacts.overlays,
+            hidden=self.parts.hidden,
+            leases=(*self.artifacts.locks, *((environment.lock,) if environment.lock else ())),
             identity=self.parts.identity,
         )
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from runner.model import Bytes, Cause
-from runner.sandboxes.base import Launch
+from runner.sandboxes.base import Launch, Overlay
 from runner.supervisor import launch, records
 
 #: What of the launch is no secret, for the daemon that comes after this one.
@@ -60,9 +60,24 @@ def _launch(spec: RunSpec) -> launch.Launch:
         grace=spec.grace.total_seconds(),
         orphan_timeout=spec.orphan_timeout.total_seconds(),
         identity=None if identity is None else (identity.uid, identity.gid),
-        readonly_binds=[os.fsencode(path) for path in wanted.readonly_binds],
+        readonly_binds=_paths(wanted.readonly_binds),
+        overlays=[_overlay(overlay) for overlay in wanted.overlays],
+        hidden=_paths(wanted.hidden),
+        leases=_paths(wanted.leases),
+        user_namespace=wanted.user_namespace,
         no_new_privileges=wanted.no_new_privileges,
     )
+
+
+def _paths(paths: Iterable[Path]) -> list[bytes]:
+    return [os.fsencode(path) for path in paths]
+
+
+def _overlay(overlay: Overlay) -> tuple[bytes, bytes, bytes, bytes]:
+    target, lower, upper, work = _paths(
+        (overlay.target, overlay.lower, overlay.upper, overlay.work)
+    )
+    return target, lower, upper, work
 
 
 def _bytes(text: str) -> bytes:

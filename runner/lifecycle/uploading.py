@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import anyio
 
 from runner import blocking
+from runner.archives.mapped import written_through_maps
 from runner.archives.signature import signature
 from runner.errors import (
     ArtifactBad,
@@ -25,19 +25,20 @@ from runner.lifecycle.artifact_forms import (
     METADATA,
     OUTPUT,
     RETVAL,
-    Produce,
+    Form,
+    form_of,
     metadata_location,
     plain,
-    production,
 )
 from runner.lifecycle.artifact_notes import Note, Notes
+from runner.lifecycle.storing import Archive, Stored, Storing
 from runner.lifecycle.workspace import Workspace
-from runner.model import Artifact, Bytes, Location, Request
+from runner.model import Artifact, Location, Request
 from runner.stores.base import AccessDenied, NotFound, Store
 
 _LIMIT = blocking.Limit(4)
 
-Stored = Callable[[str, Bytes], None]
+Told = Callable[[str, Stored], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,9 @@ class _Pass:
     """Every upload is tried; what was stored and what failed is collected."""
 
     def __init__(
-        self, store: Callable[[_Upload], Awaitable[Bytes | None]], on_stored: Stored
+        self, store: Callable[[_Upload], Awaitable[Stored | None]], on_stored: Told
     ) -> None:
-        self.stored: dict[str, Bytes] = {}
+        self.stored: dict[str, Stored] = {}
         self.failures: dict[str, RunnerError] = {}
         self._store = store
         self._on_stored = on_stored
@@ -80,16 +81,17 @@ class _Pass:
 
     async def run(self, upload: _Upload) -> None:
         try:
-            size = await self._store(upload)
+            stored = await self._store(upload)
         except RunnerError as error:
             self.failures[upload.note] = error
         except OSError as error:
             self.failures[upload.note] = host_fault("it cannot be read", error)
         else:
-            if size is not None:
+            if stored is not None:
                 label = upload.artifact.label
-                self.stored[label] = Bytes(self.stored.get(label, 0) + size)
-                self._on_stored(label, size)
+                before = self.stored.get(label)
+                self.stored[label] = before + stored if before else stored
+                self._on_stored(label, stored)
 
 
 class Uploader:
@@ -109,12 +111,13 @@ class Uploader:
         self._notes = notes
         self._store_for = store_for
         self._at_once = at_once
+        self._storing = Storing(workspace)
         #: By label: what the object that was stored last does not hold.
         self.warnings: dict[str, str] = {}
 
     async def upload(
-        self, artifacts: Iterable[Artifact], *, final: bool, on_stored: Stored
-    ) -> dict[str, Bytes]:
+        self, artifacts: Iterable[Artifact], *, final: bool, on_stored: Told
+    ) -> dict[str, Stored]:
         """Store what changed; see ``Artifacts.upload``."""
         uploads = await blocking.call(lambda _: self._uploads(artifacts), limit=_LIMIT)
         one_pass = _Pass(self._store, on_stored)
@@ -155,22 +158,18 @@ class Uploader:
             if path.is_file() and not path.is_symlink()
         ]
 
-    async def _store(self, upload: _Upload) -> Bytes | None:
+    async def _store(self, upload: _Upload) -> Stored | None:
         """Store one object; ``None`` when the store has it already, or there is nothing in it."""
         found = await blocking.call(lambda _: self._look(upload), limit=_LIMIT)
         if found is None:
             return None
-        note, produce = found
-        left_out: list[tuple[str, str]] = []
-
-        def write(stream: BinaryIO) -> None:
-            left_out[:] = produce(stream).left_out
-
+        note, form = found
         store = await self._store_for(upload.artifact)
-        info = await store.write(upload.location, write)
+        archive = Archive(upload.note, upload.location, form.directory, form.pack)
+        stored, packed = await self._storing.store(store, archive)
         self._notes.keep(upload.note, note)
-        self._warn(upload.note, left_out)
-        return info.size
+        self._warn(upload.note, packed.left_out)
+        return stored
 
     def _warn(self, label: str, left_out: list[tuple[str, str]]) -> None:
         self.warnings.pop(label, None)
@@ -179,7 +178,7 @@ class Uploader:
             more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
             self.warnings[label] = f"artifact {label!r} lacks {name!r} ({why}){more}"
 
-    def _look(self, upload: _Upload) -> tuple[Note, Produce] | None:
+    def _look(self, upload: _Upload) -> tuple[Note, Form] | None:
         """Decide; the note is taken first, so that what changes meanwhile is stored next time."""
         known = self._notes.of(upload.note)
         if upload.artifact.label == METADATA:
@@ -188,12 +187,12 @@ class Uploader:
             return None if seen == known.signature else (Note(seen), plain(upload.path))
         if upload.path.is_symlink() or not upload.path.is_dir():
             raise ArtifactBad("its directory was replaced by something else")
-        seen = signature(upload.path)
+        seen = signature(upload.path, mapped=written_through_maps)
         is_empty = not any(upload.path.iterdir())
         if seen == known.signature or (is_empty and not known.had_content):
             return None
         note = Note(seen, single=known.single, had_content=not is_empty)
-        return note, production(upload.artifact, upload.path, known)
+        return note, form_of(upload.artifact, upload.path, known)
 
 
 def _grouped(failures: dict[str, RunnerError]) -> RunnerError:

@@ -15,10 +15,11 @@ from pathlib import Path
 from runner import blocking
 from runner.errors import BadField, HostFault, Misconfigured, host_fault
 from runner.lifecycle.removal import remove_tree
-from runner.sandboxes.base import Identity
+from runner.sandboxes.base import Identity, Overlay
 
 _EXPERIMENTS = "experiments"
 _PRIVATE, _SCRATCH, _HOME, _ENVIRONMENT = "_runner", "_tmp", "_home", "_env"
+_OVERLAYS = "overlays"
 _OURS = frozenset({_PRIVATE, _SCRATCH, _HOME, _ENVIRONMENT})
 
 #: Removing is metadata work of the disk; more threads than this only make it slower.
@@ -111,6 +112,22 @@ class Workspace:
         if not path.exists():
             path.mkdir(mode=0o700)
             self._give(path)
+
+    def overlay(self, label: str, lower: Path) -> Overlay:
+        """Make what an overlay of ``lower`` at an artifact's directory takes. Raises OSError."""
+        self.make(label)
+        own = self.private / _OVERLAYS / label
+        upper, work = own / "upper", own / "work"
+        upper.mkdir(mode=0o700, parents=True)
+        work.mkdir(mode=0o700)
+        self._give(upper)  # what lies uppermost is whose the directory is
+        return Overlay(self.directory(label), lower, upper, work)
+
+    def put(self, label: str, staged: Path) -> None:
+        """Put a finished tree at an artifact's directory, in place of what is there."""
+        place = self.directory(label)
+        remove_tree(place)
+        staged.rename(place)
 
     def hand_over(self, path: Path) -> None:
         """Give ``path`` and all below it to the experiment's user; links are not followed.
@@ -251,3 +268,8 @@ def _first_free(experiments: Path, key: str) -> Path:
             continue
         return path
     raise AssertionError  # count() has no end
+
+
+def client_distributions(code: Path) -> list[Path]:
+    """Return the StudioML client's own distributions in ``dist``, as its ``build`` leaves them."""
+    return sorted(code.glob("dist/studioml-*.tar.gz"))

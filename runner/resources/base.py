@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from runner.model import Capacity, Gpu
+from runner.model import Bytes, Capacity, Gpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +35,7 @@ class HostProbe(ABC):
     @abstractmethod
     def disk_is_low(self) -> str:
         """Say why nothing may be claimed for want of disk; empty when there is enough."""
+
+    @abstractmethod
+    def disk_shortage(self) -> Bytes:
+        """Return how much is to be freed for comfort, on the disk of the working directory."""

@@ -17,6 +17,8 @@ GIB = 1 << 30
 MARGIN = Bytes(GIB // 2)
 #: Of the space that is free at the start.
 DISK_SHARE = 0.85
+#: Caches give way before the floor is reached, when less than this many floors are free.
+COMFORT = 2
 
 
 def default_floor(total: Bytes) -> Bytes:
@@ -37,12 +39,15 @@ class MachineProbe(HostProbe):
         floor: Callable[[Bytes], Bytes] = default_floor,
         margin: Bytes = MARGIN,
         held: tuple[Allocation, ...] = (),
+        state_dir: Path | None = None,
         root: Path = Path("/"),
     ) -> None:
         self._working_dir = working_dir
         self._floor = floor
         self._margin = margin
         self._held = held
+        #: Without room for records nothing can be accepted, wherever they lie.
+        self._watched = (working_dir,) if state_dir is None else (working_dir, state_dir)
         self._root = root
 
     def capacity(self) -> Capacity:
@@ -54,16 +59,27 @@ class MachineProbe(HostProbe):
         return Capacity(cores=cores, memory=self._memory(limits.memory), disk=self._disk())
 
     def disk_is_low(self) -> str:
-        """Compare the free space at the working directory with the floor."""
+        """Compare the free space at the working and state directories with the floor."""
+        return next(filter(None, map(self._complaint, self._watched)), "")
+
+    def disk_shortage(self) -> Bytes:
+        """Return what is missing to twice the floor; nothing where that cannot be told."""
         try:
-            total, free = self._space()
+            total, free = _space(self._working_dir)
+        except OSError:
+            return Bytes(0)
+        return Bytes(max(0, COMFORT * self._floor(total) - free))
+
+    def _complaint(self, place: Path) -> str:
+        try:
+            total, free = _space(place)
         except OSError as error:
-            return f"the working directory {self._working_dir} cannot be used: {error.strerror}"
+            return f"the directory {place} cannot be used: {error.strerror}"
         floor = self._floor(total)
         if free >= floor:
             return ""
         return (
-            f"only {free / GIB:.1f} GiB are free at {self._working_dir}, less than the floor of "
+            f"only {free / GIB:.1f} GiB are free at {place}, less than the floor of "
             f"{floor / GIB:.1f} GiB: free some space, or lower --min-free-disk"
         )
 
@@ -92,7 +108,7 @@ class MachineProbe(HostProbe):
 
     def _disk(self) -> Bytes:
         try:
-            total, free = self._space()
+            total, free = _space(self._working_dir)
         except OSError as error:
             raise Misconfigured(
                 f"the working directory {self._working_dir} cannot be used: {error.strerror}; "
@@ -101,7 +117,8 @@ class MachineProbe(HostProbe):
         held = sum(allocation.disk for allocation in self._held)
         return Bytes(int(min(total, free + held) * DISK_SHARE))
 
-    def _space(self) -> tuple[Bytes, Bytes]:
-        """Return the size of the file system and what this user may still write to it."""
-        found = os.statvfs(self._working_dir)
-        return Bytes(found.f_blocks * found.f_frsize), Bytes(found.f_bavail * found.f_frsize)
+
+def _space(place: Path) -> tuple[Bytes, Bytes]:
+    """Return the size of a file system and what this user may still write to it."""
+    found = os.statvfs(place)
+    return Bytes(found.f_blocks * found.f_frsize), Bytes(found.f_bavail * found.f_frsize)

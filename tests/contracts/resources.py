@@ -68,3 +68,7 @@ class HostProbeContract:
     def test_low_disk_is_a_sentence_or_nothing(self, probe: HostProbe) -> None:
         """The answer is for people; nothing means that there is enough."""
         assert isinstance(probe.disk_is_low(), str)
+
+    def test_a_shortage_is_said_before_nothing_can_be_claimed(self, probe: HostProbe) -> None:
+        """Where the disk is low something is missing; there is no negative shortage."""
+        assert probe.disk_shortage() >= (1 if probe.disk_is_low() else 0)

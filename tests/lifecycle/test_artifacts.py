@@ -23,6 +23,7 @@ from runner.lifecycle.artifact_forms import metadata_location
 from runner.lifecycle.artifact_notes import Note, Notes
 from runner.lifecycle.artifacts import Artifacts
 from runner.lifecycle.fetching import _share
+from runner.lifecycle.storing import Stored
 from runner.lifecycle.workspace import Workspace
 from runner.model import (
     Artifact,
@@ -368,7 +369,7 @@ async def test_retval_is_stored_last_and_output_before_it(scene: Scene) -> None:
     assert writes[-1] == "retval.tar"
     assert "output.tar" in writes
     assert sorted(f"{label}.tar" for label in stored) == sorted(writes)
-    assert stored["output"] == len(scene.read("output.tar"))
+    assert stored["output"].size == stored["output"].sent == len(scene.read("output.tar"))
 
 
 async def test_a_checkpoint_never_stores_retval(scene: Scene) -> None:
@@ -491,7 +492,7 @@ async def test_metadata_is_stored_file_by_file(scene: Scene) -> None:
     (scene.workspace.directory("_metadata") / "link").symlink_to("/etc/passwd")
     artifacts = scene.artifacts()
 
-    assert await artifacts.upload(final=False) == {"_metadata": 7}
+    assert await artifacts.upload(final=False) == {"_metadata": Stored(Bytes(7), Bytes(7))}
     assert await artifacts.upload(final=False) == {}
 
     assert sorted(scene.recording.writes) == ["mine.txt", "scrape-host-a.json"]
@@ -582,7 +583,7 @@ async def test_a_cancelled_upload_publishes_nothing_half(scene: Scene) -> None:
 
 async def test_progress_is_told_label_by_label(scene: Scene) -> None:
     """As each object is there, not at the end."""
-    told: dict[str, int] = {}
+    told: dict[str, Stored] = {}
     for label in ("output", "tb"):
         scene.artifact(label)
         scene.write(f"{label}/x", "x")

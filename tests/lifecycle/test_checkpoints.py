@@ -17,8 +17,9 @@ from runner.errors import HostFault, RunnerError, StoreUnavailable
 from runner.lifecycle.accession import accession_id
 from runner.lifecycle.artifacts import Artifacts
 from runner.lifecycle.checkpoints import Checkpoints, append_note, banner
+from runner.lifecycle.storing import Stored
 from runner.lifecycle.workspace import Workspace
-from runner.model import Artifact, Bytes, Experiment, Location, Needs, Request
+from runner.model import Artifact, Experiment, Location, Needs, Request
 from runner.stores.base import Store
 from runner.stores.local import LocalStore
 
@@ -67,7 +68,7 @@ class Scene:
         request = Request(Experiment("key", "a.py"), Needs(), wanted)
         self.artifacts = Artifacts(request, self.workspace, self.store_for)
         self.scraper = Counting()
-        self.saved: list[dict[str, Bytes]] = []
+        self.saved: list[dict[str, Stored]] = []
         self.failed: list[RunnerError] = []
         self.news = anyio.Event()
         self.checkpoints = self.every(timedelta(milliseconds=1))
@@ -90,7 +91,7 @@ class Scene:
             raise StoreUnavailable("gone for a while")
         return LocalStore((self.objects,))
 
-    async def on_saved(self, stored: Mapping[str, Bytes]) -> None:
+    async def on_saved(self, stored: Mapping[str, Stored]) -> None:
         """Note what was stored."""
         self.saved.append(dict(stored))
         self.tell()

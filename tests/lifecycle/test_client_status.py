@@ -126,10 +126,31 @@ async def test_a_database_outside_the_allowed_directory_is_a_sentence(database: 
     assert not await status.is_stopped()
 
 
-def test_the_object_lies_where_clients_write_it() -> None:
-    """Endpoint, bucket, ``experiments`` and the key."""
-    where = StoreConfig("local", "/data/lstore/", "studioml-meta")
+@pytest.mark.parametrize(
+    ("where", "location"),
+    [
+        (
+            StoreConfig("local", "/data/lstore/", "studioml-meta"),
+            Location("file", "", "", "/data/lstore/studioml-meta/experiments/key"),
+        ),
+        (
+            StoreConfig("s3", "http://Minio.lan:9000", "meta"),
+            Location("s3", "minio.lan:9000", "meta", "experiments/key"),
+        ),
+        (
+            StoreConfig("s3", "http://user:password@minio.lan", "meta"),
+            Location("s3", "minio.lan", "meta", "experiments/key"),
+        ),
+        (StoreConfig("s3", "", "meta"), Location("s3", "", "meta", "experiments/key")),
+        (StoreConfig("s3", "minio", "meta"), Location("s3", "minio", "meta", "experiments/key")),
+        (StoreConfig("s3", "http://minio:no", "meta"), None),
+        (StoreConfig("s3", "http://minio", ""), None),
+    ],
+)
+def test_the_object_lies_where_clients_write_it(
+    where: StoreConfig, location: Location | None
+) -> None:
+    """Endpoint, bucket, ``experiments`` and the key; S3's endpoint in the form of artifacts."""
     request = Request(Experiment("key", "a.py"), Needs(), {}, database=where)
 
-    location = Location("file", "", "", "/data/lstore/studioml-meta/experiments/key")
     assert database_location(request) == location

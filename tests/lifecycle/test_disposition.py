@@ -118,6 +118,20 @@ def test_a_message_that_brings_daemons_down_is_buried_in_the_end() -> None:
     assert isinstance(kept, Release)
 
 
+def test_an_outage_before_the_start_costs_no_attempt() -> None:
+    """It is waited for, longer each time, for about a day; a misspelt host is buried in the end."""
+    away = Deferred(timedelta(0), "minio:9000 does not answer", Cause.STORE_UNAVAILABLE)
+    assert not counts(away)
+
+    def told(received: int) -> Disposition:
+        return dispose(away, attempt=0, policy=POLICY, receive_count=received)
+
+    assert [told(n) for n in (1, 2, 40)] == [Release(n * SECOND) for n in (10, 20, 60)]
+    assert told(POLICY.patience) == Bury(
+        "store-unavailable, handed out 100 times: minio:9000 does not answer"
+    )
+
+
 def test_every_cause_belongs_to_one_kind() -> None:
     """A new cause has to be put somewhere."""
     kinds = [FINAL, RETRIED, INTERRUPTED, FOR_OTHERS, OVER, BURIED]

@@ -116,6 +116,25 @@ def test_low_disk_is_said_with_figures(tmp_path: Path) -> None:
     probe = MachineProbe(tmp_path, floor=lambda total: Bytes(2 * total))
     assert "less than the floor of" in probe.disk_is_low()
     assert "--min-free-disk" in probe.disk_is_low()
+    assert probe.disk_shortage() > 0
+
+
+def test_a_full_disk_of_the_records_is_low_too(tmp_path: Path) -> None:
+    """A state directory that cannot be used accepts nothing, wherever experiments work."""
+    state = tmp_path / "state"
+    probe = MachineProbe(tmp_path, floor=lambda _: Bytes(0), state_dir=state)
+    assert str(state) in probe.disk_is_low()
+    state.mkdir()
+    assert probe.disk_is_low() == ""
+
+
+def test_caches_are_asked_before_the_floor_is_reached(tmp_path: Path) -> None:
+    """Between one and two floors of free space claims go on, and there is a shortage."""
+    found = os.statvfs(tmp_path)
+    free = found.f_bavail * found.f_frsize
+    probe = MachineProbe(tmp_path, floor=lambda _: Bytes(free * 2 // 3))
+    assert probe.disk_is_low() == ""
+    assert probe.disk_shortage() > 0
     assert MachineProbe(tmp_path, floor=lambda _: Bytes(0)).disk_is_low() == ""
 
 
