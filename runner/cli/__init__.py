@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "drain": "let the daemon on this machine finish what it runs, and end",
     "detach": "end the daemon, and leave what runs to the next one",
     "queue": "look into local queues and their dead letters",
+    "cache": "look at what is kept of artifacts, check it, remove it",
     "config": "every option's value, and where it came from",
     "demo": "train a few small models through a daemon of its own, and show the results",
 }

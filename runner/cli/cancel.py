@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import anyio
 
-from runner.cli import show
+from runner.cli import show, stores
 from runner.cli.arguments import ClientCommand, add_json
 from runner.cli.daemon import ask_once
-from runner.cli.logs import shop_of
-from runner.cli.shop import LocalShop
+from runner.cli.shop import Shop
 from runner.control.client import NoDaemon
 from runner.lifecycle.claim_record import State
 from runner.settings import Settings
@@ -28,14 +27,16 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         "cancel",
         _ABOUT,
         "KEY",
-        settings=("state_dir", "local_store_root"),
+        settings=("state_dir", *stores.SETTINGS),
         arguments=_arguments,
     )
     settings, chosen = command.parse(argv, environ)
     cancelled, reason = anyio.run(_ask, settings, chosen.key)
-    shop = None if cancelled else shop_of(settings, chosen)
-    if shop is not None:
-        cancelled, reason = _mark(shop, chosen.key)
+    if not cancelled:
+        with stores.opened(settings, chosen, environ) as shops:
+            shop = stores.knowing(shops, chosen.key)
+            if shop is not None:
+                cancelled, reason = _mark(shop, chosen.key)
     if chosen.json:
         show.as_json({"key": chosen.key, "cancelled": cancelled, "reason": reason})
     elif cancelled:
@@ -47,17 +48,17 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("key", metavar="KEY")
-    parser.add_argument("--store", metavar="DIRECTORY", help="default: every --local-store-root")
+    stores.add_options(parser, "every --local-store-root")
     add_json(parser)
 
 
-def _mark(shop: LocalShop, key: str) -> tuple[bool, str]:
+def _mark(shop: Shop, key: str) -> tuple[bool, str]:
     record = shop.claim(key)
     if record is not None and record.state is State.ENDED:
         cause = record.outcome.cause if record.outcome else "without an outcome"
         return False, f"it has ended already ({cause})"
     if shop.mark_stopped(key):
-        return True, f"marked as stopped in {shop.root}"
+        return True, f"marked as stopped in {shop}"
     return False, "it has ended already"
 
 

@@ -11,17 +11,22 @@ from typing import TextIO
 
 import anyio
 
+from runner import blocking
 from runner.cli import show
 from runner.cli.daemon import HISTORY
-from runner.cli.shop import LocalShop
+from runner.cli.meter import Meter
+from runner.cli.shop import Shop
 from runner.control.client import NoDaemon, Refusal, ask
+from runner.control.protocol import Item
+from runner.errors import Unavailable
 from runner.lifecycle import history
 from runner.lifecycle.claim_record import ClaimRecord, State
 from runner.model import Cause
 from runner.queues.base import DeadLetter, Inspectable
 from runner.redaction import Redactor
 
-_LOOK_EVERY = 0.2
+#: Looks into a store, which may be far away.
+_LIMIT = blocking.Limit(1)
 _LOOK_FOR_LETTERS_EVERY = 2.0
 _HEAD = 256
 _SIGNALLED = 128
@@ -107,7 +112,7 @@ class Output:
 class Watch:
     """One experiment that somebody waits for."""
 
-    shop: LocalShop
+    shop: Shop
     key: str
     #: ``experiment.time_added``; the record of an earlier submission of the key is not ours.
     submitted: float | None
@@ -126,9 +131,9 @@ class Watch:
         """Wait for the end, showing what happens on the way."""
         look_for_letters = anyio.current_time()
         while True:
-            record = self._record()
+            record = await self._record()
             if record and record.state is State.ENDED:
-                self._show_stored()
+                await self._show_stored()
                 return _ending(record)
             self._say(record)
             if anyio.current_time() >= look_for_letters:
@@ -139,10 +144,14 @@ class Watch:
                     return ended
             if self.output is not None:
                 await self._stream(self.output)
-            await anyio.sleep(_LOOK_EVERY)
+            await anyio.sleep(self.shop.look_every)
 
-    def _record(self) -> ClaimRecord | None:
-        record = self.shop.claim(self.key)
+    async def _record(self) -> ClaimRecord | None:
+        try:
+            record = await blocking.call(lambda _: self.shop.claim(self.key), limit=_LIMIT)
+        except Unavailable as error:  # it may be back long before the experiment's end
+            show.note(f"{self.key}: {error}")
+            return None
         if record and self.submitted is not None and record.submitted not in {None, self.submitted}:
             return None
         return record
@@ -161,16 +170,22 @@ class Watch:
 
     async def _stream(self, output: Output) -> None:
         """Print what the daemon on this machine has, until it has no more."""
-        async for item in _quietly(ask(self.control, "logs", key=self.key, follow=True)):
-            if "text" in item:
-                output.write(str(item["text"]))
-            else:
-                output.begin()
+        with Meter(f"{self.key}: fetching") as meter:
+            async for item in _quietly(ask(self.control, "logs", key=self.key, follow=True)):
+                if "text" in item:
+                    meter.clear()
+                    output.write(str(item["text"]))
+                elif "fetched" in item:
+                    meter.show(item["fetched"], item["of"])
+                else:
+                    output.begin()
         output.end()
 
-    def _show_stored(self) -> None:
-        text = self.shop.output(self.key) if self.output is not None else None
-        if self.output is not None and text is not None:
+    async def _show_stored(self) -> None:
+        if self.output is None:
+            return
+        text = await blocking.call(lambda _: self.shop.output(self.key), limit=_LIMIT)
+        if text is not None:
             self.output.begin()
             self.output.write(Redactor().redact(text))
             self.output.end()
@@ -189,7 +204,7 @@ class Watch:
             show.note(f"{self.key}: {sentence}")
 
 
-async def _quietly(items: AsyncIterator[dict[str, object]]) -> AsyncIterator[dict[str, object]]:
+async def _quietly(items: AsyncIterator[Item]) -> AsyncIterator[Item]:
     """Without a daemon on this machine there is just nothing to see."""
     with suppress(NoDaemon, Refusal):
         async for item in items:

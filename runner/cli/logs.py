@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import anyio
 
-from runner.cli import show
+from runner.cli import show, stores
 from runner.cli.arguments import ClientCommand
 from runner.cli.daemon import control_socket
 from runner.cli.following import Output, Watch
-from runner.cli.shop import LocalShop
+from runner.cli.meter import Meter
+from runner.cli.shop import Shop
 from runner.control.client import NoDaemon, ask
 from runner.errors import RunnerError
 from runner.redaction import Redactor
@@ -31,21 +31,21 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         "logs",
         _ABOUT,
         "KEY [-f]",
-        settings=("state_dir", "local_store_root"),
+        settings=("state_dir", *stores.SETTINGS),
         arguments=_arguments,
     )
     settings, chosen = command.parse(argv, environ)
-    return anyio.run(_show, settings, chosen)
+    with stores.opened(settings, chosen, environ) as shops:
+        return anyio.run(_show, settings, chosen, stores.knowing(shops, chosen.key))
 
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("key", metavar="KEY")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until it has ended")
-    parser.add_argument("--store", metavar="DIRECTORY", help="default: every --local-store-root")
+    stores.add_options(parser, "every --local-store-root")
 
 
-async def _show(settings: Settings, chosen: Namespace) -> int:
-    shop = shop_of(settings, chosen)
+async def _show(settings: Settings, chosen: Namespace, shop: Shop | None) -> int:
     output = Output()
     if chosen.follow and shop is not None:
         found = shop.experiment(chosen.key) or {}
@@ -68,17 +68,14 @@ async def _live(settings: Settings, chosen: Namespace, output: Output) -> bool:
     found = False
     try:
         items = ask(control_socket(settings), "logs", key=chosen.key, follow=chosen.follow)
-        async for item in items:
-            found = True
-            output.write(str(item.get("text", "")))
+        with Meter(f"{chosen.key}: fetching") as meter:
+            async for item in items:
+                found = True
+                if "fetched" in item:
+                    meter.show(item["fetched"], item["of"])
+                elif "text" in item:
+                    meter.clear()
+                    output.write(str(item["text"]))
     except NoDaemon:
         return found
     return found
-
-
-def shop_of(settings: Settings, chosen: Namespace) -> LocalShop | None:
-    """Return the store that knows the experiment."""
-    roots = [Path(chosen.store).expanduser()] if chosen.store else settings.local_store_root
-    shops = [LocalShop(root.absolute()) for root in roots]
-    known = (s for s in shops if s.experiment(chosen.key) or s.claim(chosen.key))
-    return next(known, None)

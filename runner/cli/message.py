@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from runner.cli.bucket import Bucket
+
 BUCKET, DATABASE = "storage", "studioml-meta"
 #: Labels that every experiment of the client has besides its workspace.
 _MUTABLE = ("modeldir", "retval", "output", "tb", "_metrics", "_metadata")
@@ -24,8 +26,8 @@ class Submission:
     requirements: tuple[str, ...]
     #: ``"3.11"``.
     python: str
-    #: Directory of the local store.
-    store: Path
+    #: Directory of the local store, or a bucket.
+    store: Path | Bucket
     #: SHA-256 of the packed workspace.
     workspace: str
     #: Where the workspace was packed; runners ignore it.
@@ -87,9 +89,14 @@ def _artifacts(submission: Submission) -> dict[str, Any]:
 
 
 def _artifact(submission: Submission, key: str, *, mutable: bool) -> dict[str, Any]:
+    described = {"unpack": True, "mutable": mutable, "key": key}
+    store = submission.store
+    if isinstance(store, Bucket):
+        location = store.location(key)
+        described |= {"qualified": str(location), "bucket": location.bucket}
+        return described | store.credentials()
     # The client writes one slash less than a URL of a file has; runners know it.
-    qualified = f"file:/{submission.store}/{BUCKET}/{key}"
-    return {"unpack": True, "mutable": mutable, "key": key, "qualified": qualified}
+    return described | {"qualified": f"file:/{store}/{BUCKET}/{key}"}
 
 
 def workspace_key(digest: str) -> str:
@@ -98,11 +105,8 @@ def workspace_key(digest: str) -> str:
 
 
 def _config(submission: Submission) -> dict[str, Any]:
-    endpoint = str(submission.store)
-    local = {"type": "local", "endpoint": endpoint}
     config: dict[str, Any] = {
-        "database": local | {"bucket": DATABASE, "authentication": "none"},
-        "storage": local | {"bucket": BUCKET},
+        **_stores(submission.store),
         "env": dict(submission.env),
         "resources_needed": dict(submission.needs),
         "verbose": "info",
@@ -118,3 +122,17 @@ def _config(submission: Submission) -> dict[str, Any]:
     }
     wanted = {name: value for name, value in runner.items() if value is not None}
     return config | ({"runner": wanted} if wanted else {})
+
+
+def _stores(store: Path | Bucket) -> dict[str, Any]:
+    """Return the members ``storage`` and, where there is one, ``database``."""
+    if not isinstance(store, Bucket):
+        local = {"type": "local", "endpoint": str(store)}
+        return {
+            "database": local | {"bucket": DATABASE, "authentication": "none"},
+            "storage": local | {"bucket": BUCKET},
+        }
+    found = {"storage": store.in_message(store.name)}
+    if store.records:
+        found["database"] = store.in_message(store.records) | {"authentication": "none"}
+    return found

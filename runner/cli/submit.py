@@ -16,13 +16,13 @@ from typing import Any
 import anyio
 
 from runner.archives.select import Selection, select
-from runner.cli import local_queues, show
+from runner.cli import local_queues, show, stores
 from runner.cli.arguments import ClientCommand, own_words
 from runner.cli.daemon import control_socket
 from runner.cli.following import Ending, Output, Watch
 from runner.cli.message import Submission, message
 from runner.cli.requirement_files import find
-from runner.cli.shop import LocalShop
+from runner.cli.shop import Shop
 from runner.cli.submit_options import (
     add_options,
     attempts_of,
@@ -54,32 +54,26 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         "submit",
         _ABOUT,
         _USAGE,
-        settings=("state_dir", "local_store_root", *local_queues.SETTINGS),
+        settings=("state_dir", *stores.SETTINGS, *local_queues.SETTINGS),
         arguments=add_options,
     )
     own, words = own_words(command.parser, argv)
     settings, chosen = command.parse(own, environ)
     if not words:
         raise Misconfigured(f"name what to run: studio-runner submit {_USAGE}")
-    shop = LocalShop(_store(settings, chosen))
-    submission = _submission(chosen, words, environ, shop)
-    try:
-        return anyio.run(_publish, settings, chosen, submission, shop)
-    except KeyboardInterrupt:
-        show.note(f"{submission.key} goes on: studio-runner logs -f KEY, studio-runner cancel KEY")
-        return _INTERRUPTED
-
-
-def _store(settings: Settings, chosen: Namespace) -> Path:
-    if chosen.store:
-        return Path(chosen.store).expanduser().absolute()
-    if not settings.local_store_root:
-        raise Misconfigured("there is no store: name a directory with --store")
-    return settings.local_store_root[0]
+    with stores.opened(settings, chosen, environ) as shops:
+        shop = stores.first(shops)
+        submission = _submission(chosen, words, environ, shop)
+        try:
+            return anyio.run(_publish, settings, chosen, submission, shop)
+        except KeyboardInterrupt:
+            again = "studio-runner logs -f KEY, studio-runner cancel KEY"
+            show.note(f"{submission.key} goes on: {again}")
+            return _INTERRUPTED
 
 
 def _submission(
-    chosen: Namespace, words: Sequence[str], environ: Mapping[str, str], shop: LocalShop
+    chosen: Namespace, words: Sequence[str], environ: Mapping[str, str], shop: Shop
 ) -> Submission:
     workspace = Path.cwd()
     needs, durations, env = needs_of(chosen), durations_of(chosen), env_of(chosen)
@@ -89,8 +83,8 @@ def _submission(
     if not chosen.module:
         _check_script(words[0], workspace, selection)
     key = chosen.key or _key(words[0])
-    if chosen.key and shop.experiment(key) is not None:
-        raise Misconfigured(f"there is an experiment {key!r} in {shop.root}: choose another --key")
+    if chosen.key and stores.knowing([shop], key) is not None:
+        raise Misconfigured(f"there is an experiment {key!r} in {shop}: choose another --key")
     _tell(selection, requirements.origin, len(requirements.lines), requirements.notes)
     _ask_when_large(selection, yes=chosen.yes)
     submission = Submission(
@@ -99,7 +93,7 @@ def _submission(
         args=tuple(words if chosen.module else words[1:]),
         requirements=requirements.lines,
         python=python,
-        store=shop.root,
+        store=shop.place,
         workspace="",
         directory=workspace,
         needs=needs,
@@ -167,7 +161,7 @@ def _ask_when_large(selection: Selection, *, yes: bool) -> None:
 
 
 async def _publish(
-    settings: Settings, chosen: Namespace, submission: Submission, shop: LocalShop
+    settings: Settings, chosen: Namespace, submission: Submission, shop: Shop
 ) -> int:
     shop.put_experiment(submission)
     body = json.dumps(message(submission)).encode()

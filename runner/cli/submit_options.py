@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from runner.cli import stores
 from runner.cli.arguments import add_json
 from runner.errors import Misconfigured
 from runner.request.units import parse_duration, parse_size
@@ -76,7 +77,7 @@ def _add_where(group: Any) -> None:
     group.add_argument(
         "--queue", default="local_default", metavar="NAME", help="default: local_default"
     )
-    group.add_argument("--store", metavar="DIRECTORY", help="default: the first --local-store-root")
+    stores.add_options(group, "the first --local-store-root")
     group.add_argument("--yes", action="store_true", help="do not ask before a large upload")
     group.add_argument("--wait", action="store_true", help="wait for the end, exit as it does")
     group.add_argument(

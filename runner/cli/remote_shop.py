@@ -1,0 +1,161 @@
+"""A bucket as the client sees it: what is put there, and what comes back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from runner.archives.pack import Packed
+from runner.archives.select import Selection
+from runner.cli import show
+from runner.cli.bucket import Bucket
+from runner.cli.message import Submission, workspace_key
+from runner.cli.meter import Meter
+from runner.cli.shop import output_in, pack_workspace, records
+from runner.errors import Misconfigured
+from runner.lifecycle.claim_record import ClaimRecord, decode
+from runner.model import Experiment, Location, Needs, Request
+from runner.stores.base import NotFound, Store, StoreOptions
+from runner.stores.pool import StorePool
+
+T = TypeVar("T")
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteShop:
+    """The same as ``LocalShop``, over the network; used from any thread, and blocking."""
+
+    #: Seconds between two looks at a claim.
+    look_every: ClassVar[float] = 2.0
+
+    place: Bucket
+    _portal: BlockingPortal
+    _pool: StorePool
+
+    def __str__(self) -> str:
+        """Name the store."""
+        return str(self.place)
+
+    def put_workspace(self, directory: Path, selection: Selection) -> tuple[str, Packed]:
+        """Pack a directory and store it below its own digest, unless it is there already."""
+        with tempfile.TemporaryFile() as file:
+            packed = pack_workspace(directory, selection, file)
+            size = file.tell()
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            location = self.place.location(workspace_key(digest))
+            if self._size(location) == size:
+                show.note(f"the workspace is in {self.place} already")
+            else:
+                self._upload(file, size, location)
+        return digest, packed
+
+    def put_experiment(self, submission: Submission) -> None:
+        """Write what the client writes besides the message, where there is a bucket for it."""
+        if self.place.records:
+            for name, body in records(submission).items():
+                self._write(self.place.location(name, is_record=True), body)
+
+    def experiment(self, key: str) -> dict[str, Any] | None:
+        """Return the record of an experiment."""
+        if not self.place.records:
+            return None
+        body = self._read(self.place.location(f"experiments/{key}", is_record=True), _all)
+        try:
+            found = json.loads(body or b"null")
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
+    def mark_stopped(self, key: str) -> bool:
+        """Tell every runner that the experiment is not wanted; ``False`` for one that is over."""
+        if not self.place.records:
+            raise Misconfigured(
+                f"{key} has no record that could say so: submit and cancel with --store-records"
+            )
+        found = self.experiment(key)
+        if found is None or found.get("status") == "finished":
+            return False
+        found["status"] = "stopped"
+        location = self.place.location(f"experiments/{key}", is_record=True)
+        self._write(location, json.dumps(found).encode())
+        return True
+
+    def claim(self, key: str) -> ClaimRecord | None:
+        """Return what the runners say of the experiment."""
+        body = self._read(self.place.location(f"experiments/{key}/_claim.{key}.json"), _all)
+        return decode(body) if body else None
+
+    def output(self, key: str) -> str | None:
+        """Return the stored output; ``None`` when nothing was stored yet."""
+        try:
+            return self._read(self.place.location(f"experiments/{key}/output.tar"), _output)
+        except (tarfile.TarError, EOFError):
+            return None
+
+    def _upload(self, file: BinaryIO, size: int, location: Location) -> None:
+        with Meter("uploading the workspace") as meter:
+            meter.expect(size)
+
+            def produce(stream: BinaryIO) -> None:
+                file.seek(0)
+                while data := file.read(_PIECE):
+                    stream.write(data)
+                    meter.add(len(data))
+
+            self._portal.call(self._store(location).write, location, produce)
+
+    def _write(self, location: Location, body: bytes) -> None:
+        def produce(stream: BinaryIO) -> None:
+            stream.write(body)
+
+        self._portal.call(self._store(location).write, location, produce)
+
+    def _read(self, location: Location, consume: Callable[[BinaryIO], T]) -> T | None:
+        try:
+            return self._portal.call(self._store(location).read, location, consume)
+        except NotFound:
+            return None
+
+    def _size(self, location: Location) -> int | None:
+        try:
+            return int(self._portal.call(self._store(location).stat, location).size)
+        except NotFound:
+            return None
+
+    def _store(self, location: Location) -> Store:
+        request = Request(Experiment("", ""), Needs(), {}, storage=self.place.config)
+        return self._portal.call(
+            partial(self._pool.store_for, location, request, queue_broker="local")
+        )
+
+
+@contextmanager
+def remote_shop(place: Bucket, options: StoreOptions) -> Iterator[RemoteShop]:
+    """Open a bucket. Everything that fails raises what its store raises."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(StorePool(options)) as pool,
+    ):
+        yield RemoteShop(place, portal, pool)
+
+
+def _all(stream: BinaryIO) -> bytes:
+    return stream.read()
+
+
+def _output(stream: BinaryIO) -> str | None:
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
+        return output_in(archive)
