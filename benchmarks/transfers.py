@@ -3,7 +3,7 @@
 python benchmarks/transfers.py [--quick] [--rounds N] [large] [small] [tar] [memory]
 
 Everybody's transfer ends with the checksum of what was moved. Who is first changes from round to
-round; all figures are medians. ``--quick`` moves a sixteenth.
+round; all figures are medians (of two rounds, means). ``--quick`` moves a sixteenth.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main(names: list[str], rounds: int, scale: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", nargs="*", choices=[[], "large", "small", "tar", "memory"])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     main(given.what, given.rounds, 16 if given.quick else 1)

@@ -17,6 +17,7 @@ from runner.errors import (
     ArtifactMissing,
     OutOfDisk,
     RunnerError,
+    StoreUnavailable,
     TooLarge,
     host_fault,
 )
@@ -25,7 +26,7 @@ from runner.lifecycle.lending import Lending
 from runner.lifecycle.removal import remove_tree
 from runner.lifecycle.workspace import Workspace
 from runner.model import Artifact, Bytes
-from runner.stores.base import AccessDenied, NotFound, ObjectInfo, Store
+from runner.stores.base import AccessDenied, Conflict, NotFound, ObjectInfo, Store
 
 #: Hashing and handing over: work of the disk, whatever the network does beside it.
 _LIMIT = blocking.Limit(4)
@@ -117,6 +118,8 @@ class Fetcher:
             size = await self._borrow(artifact, info, store, budget)
             if size is None:
                 size = await self._fetch(artifact, store, budget)
+        except Conflict as error:
+            raise StoreUnavailable(f"artifact {artifact.label!r}: {error}") from error
         except (NotFound, AccessDenied) as error:
             self._absent(artifact, error)
             return 0
@@ -136,7 +139,9 @@ class Fetcher:
         if self._lending is None or not self._lending.takes(artifact):
             return None
         source = Source(artifact.location, info, artifact.unpack, store.endpoint)
-        return await self._lending.bring(artifact, source, _fill(artifact, store, budget), budget)
+        return await self._lending.bring(
+            artifact, source, _fill(artifact, info, store, budget), budget
+        )
 
     async def _fetch(self, artifact: Artifact, store: Store, budget: Bytes) -> Bytes:
         """Fetch, unpack, and put in place."""
@@ -182,16 +187,16 @@ class Fetcher:
             raise errors[0]
 
 
-def _fill(artifact: Artifact, store: Store, budget: Bytes) -> Fill:
-    """Return what fetches the artifact for the cache."""
+def _fill(artifact: Artifact, info: ObjectInfo, store: Store, budget: Bytes) -> Fill:
+    """Return what fetches the artifact for the cache: the very version that will be its name."""
 
     async def fill(into: Path, take: Callable[[int], None]) -> Filled:
         found = await store.read(
-            artifact.location, lambda stream: _take(artifact, stream, into, budget, take)
+            artifact.location,
+            lambda stream: _take(artifact, stream, into, budget, take),
+            version=info.version,
         )
-        # Asked again: what came between the two is what came.
-        info = await store.stat(artifact.location)
-        return Filled(found.bytes, found.members, info)
+        return Filled(found.bytes, found.members)
 
     return fill
 

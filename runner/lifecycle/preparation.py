@@ -125,7 +125,8 @@ class Preparation:
             writable=(self.workspace.root,),
             readonly=attachment.readonly,
             overlays=self.artifacts.overlays,
-            hidden=self.parts.hidden,
+            # Asked now: the cache heals when its directory comes back, and does without meanwhile.
+            hidden=tuple(path for path in self.parts.hidden if path.is_dir()),
             leases=(*self.artifacts.locks, *((environment.lock,) if environment.lock else ())),
             identity=self.parts.identity,
         )

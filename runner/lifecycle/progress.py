@@ -71,14 +71,20 @@ class _Watched(LentStore):
         self._progress.described(location, info)
         return info
 
-    async def read(self, location: Location, consume: Callable[[BinaryIO], T]) -> T:
+    async def read(
+        self,
+        location: Location,
+        consume: Callable[[BinaryIO], T],
+        *,
+        version: str | None = None,
+    ) -> T:
         """Stream an object through ``consume``, counting."""
         self._progress.begun(location)
 
         def counted(stream: BinaryIO) -> T:
             return consume(cast("BinaryIO", _Counted(stream, self._progress)))
 
-        return await super().read(location, counted)
+        return await super().read(location, counted, version=version)
 
 
 class _Counted(io.RawIOBase):

@@ -124,8 +124,18 @@ class Store(AbstractAsyncContextManager["Store"], ABC):
         """Describe an object."""
 
     @abstractmethod
-    async def read(self, location: Location, consume: Callable[[BinaryIO], T]) -> T:
-        """Stream an object through ``consume`` in a worker thread and return its result."""
+    async def read(
+        self,
+        location: Location,
+        consume: Callable[[BinaryIO], T],
+        *,
+        version: str | None = None,
+    ) -> T:
+        """Stream an object through ``consume`` in a worker thread and return its result.
+
+        Where a ``version`` is given, the bytes are those of this version, or Conflict is raised,
+        from here or through ``consume``.
+        """
 
     @abstractmethod
     async def write(self, location: Location, produce: Callable[[BinaryIO], None]) -> ObjectInfo:

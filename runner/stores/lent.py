@@ -43,9 +43,15 @@ class LentStore(Store):
         """Describe an object."""
         return await self._store.stat(location)
 
-    async def read(self, location: Location, consume: Callable[[BinaryIO], T]) -> T:
+    async def read(
+        self,
+        location: Location,
+        consume: Callable[[BinaryIO], T],
+        *,
+        version: str | None = None,
+    ) -> T:
         """Stream an object through ``consume``."""
-        return await self._store.read(location, consume)
+        return await self._store.read(location, consume, version=version)
 
     async def write(self, location: Location, produce: Callable[[BinaryIO], None]) -> ObjectInfo:
         """Store what ``produce`` writes."""

@@ -97,11 +97,19 @@ class LocalStore(Store):
 
         return await call(look, limit=self._records)
 
-    async def read(self, location: Location, consume: Callable[[BinaryIO], T]) -> T:
+    async def read(
+        self,
+        location: Location,
+        consume: Callable[[BinaryIO], T],
+        *,
+        version: str | None = None,
+    ) -> T:
         """Stream an object; one that is replaced meanwhile is read to its own end."""
 
         def run(stop: Stop) -> T:
             with self._opened(location) as file, self._guarded(file, stop, location) as stream:
+                if version not in {None, _info(os.fstat(file.fileno())).version}:
+                    raise Conflict(f"{location} was replaced since it was looked at")
                 return consume(stream)
 
         return await call(run, limit=self._transfers)

@@ -97,6 +97,17 @@ class ReadOnlyStoreContract:
         assert await store.read(location, everything) == b"short"
         assert first.version != second.version
 
+    async def test_only_the_version_that_is_wanted_is_read(
+        self, store: Store, location: Location
+    ) -> None:
+        """What was replaced since it was looked at is a Conflict, never taken for what it was."""
+        info = await self.put(store, location, b"looked at")
+        assert await store.read(location, everything, version=info.version) == b"looked at"
+        await self.put(store, location, b"replaced, and longer")
+        with pytest.raises(Conflict):
+            await store.read(location, everything, version=info.version)
+        assert await store.read(location, everything) == b"replaced, and longer"
+
     async def test_a_cancelled_read_stops(self, store: Store, location: Location) -> None:
         """Cancelling in the middle ends the consumer before the call returns."""
         await self.put(store, location, b"content")

@@ -115,14 +115,17 @@ async def test_wrong_bytes_from_google_are_refused(google: Proxy, gcs_bucket: st
     async with google_store(google) as store:
         await store.write(where, Producer(BODY))
         google.inject(Spoil(at=MIB), method="GET", start=8 * MIB)
-        with pytest.raises(StoreUnavailable, match="crc32c|md5"):
+        with pytest.raises(StoreUnavailable, match=r"crc32c|md5"):
             await store.read(where, everything)
         assert await store.read(where, everything) == BODY
 
 
 @pytest.mark.service("gcs")
-@pytest.mark.parametrize("nth", [1, 2, 4])
-@pytest.mark.parametrize("hitch", WRITING)
+@pytest.mark.parametrize(
+    ("hitch", "nth"),
+    # fake-gcs-server keeps a part twice that is sent twice; Google does not.
+    [("503", 1), ("503", 2), ("503", 4), ("reset", 2), ("reset", 4), ("lost-answer", 1)],
+)
 async def test_google_is_written_whatever_happens_on_the_way(
     google: Proxy, gcs_bucket: str, hitch: str, nth: int
 ) -> None:

@@ -108,10 +108,12 @@ class Shop(LocalStore):
         await self._points.reach(f"stat {_name(location)}")
         return await super().stat(location)
 
-    async def read(self, location: Location, consume: Callable[[BinaryIO], T]) -> T:
+    async def read(
+        self, location: Location, consume: Callable[[BinaryIO], T], *, version: str | None = None
+    ) -> T:
         """Stream an object."""
         await self._points.reach(f"read {_name(location)}")
-        return await super().read(location, consume)
+        return await super().read(location, consume, version=version)
 
     async def write(self, location: Location, produce: Callable[[BinaryIO], None]) -> ObjectInfo:
         """Store an object."""

@@ -7,9 +7,8 @@
         ...                      # a client of proxy.url
         assert [one.status for one in proxy.exchanges] == [200, 206]
 
-A client's ``Host`` is passed on as it is: S3 signs it. A ``Location`` at the upstream becomes one at
-the proxy. Every connection has a thread, and ``close``
-ends them all.
+A client's ``Host`` is passed on as it is: S3 signs it. A ``Location`` at the upstream becomes one
+at the proxy. Every connection has a thread, and ``close`` ends them all.
 """
 
 from __future__ import annotations

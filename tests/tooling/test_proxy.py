@@ -69,13 +69,23 @@ class _Upstream(http.server.BaseHTTPRequestHandler):
                 self.rfile.readline()
             self.rfile.readline()
         else:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) < length:
+                return
         self.taken[self.path] = body
         self.send_response(204)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: connections break here on purpose."""
 
 
 @pytest.fixture
@@ -86,8 +96,7 @@ def upstream() -> Iterator[type[_Upstream]]:
         taken: dict[str, bytes] = {}  # noqa: RUF012 - one server has one class
         hosts: list[str] = []  # noqa: RUF012 - likewise
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = False
+    server = _Server(("127.0.0.1", 0), Handler)
     Handler.server_version = str(server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()

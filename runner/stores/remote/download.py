@@ -32,14 +32,17 @@ class Download(io.RawIOBase):
         stop: Stop,
         plan: Plan | None = None,
         memory: Memory = MEMORY,
+        *,
+        only: str | None = None,
     ) -> None:
-        """Open it; raises NotFound and AccessDenied, too."""
+        """Open it, ``only`` in this version; raises NotFound, AccessDenied and Conflict, too."""
         super().__init__()
         self._client = client
         self._location = location
         self._stop = stop
         self._plan = plan or Plan()
         self._memory = memory
+        self._only = only
         self._open = ExitStack()
         self._has_given = self._has_begun_anew = False
         self._bytes = self._opened()
@@ -66,6 +69,8 @@ class Download(io.RawIOBase):
         super().close()
 
     def _begin_anew(self, conflict: Conflict) -> None:
+        if self._only is not None:
+            raise conflict
         if self._has_given or self._has_begun_anew:
             raise StoreUnavailable(
                 f"{self._location} was changed while it was read; it is read again later"
@@ -83,6 +88,8 @@ class Download(io.RawIOBase):
             first = Range(source, start=0, length=PART)
             opening.callback(first.close)
             info = first.discover()
+            if self._only not in {None, info.version}:
+                raise Conflict(f"{self._location} was replaced since it was looked at")
             wanted = expected(
                 self._location,
                 info,

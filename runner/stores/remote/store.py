@@ -102,12 +102,18 @@ class RemoteStore(Store):
 
         return await call(run, limit=self._records)
 
-    async def read(self, location: Location, consume: Callable[[BinaryIO], T]) -> T:
+    async def read(
+        self,
+        location: Location,
+        consume: Callable[[BinaryIO], T],
+        *,
+        version: str | None = None,
+    ) -> T:
         """Stream an object; its last bytes come when its checksum is right."""
 
         def run(stop: Stop) -> T:
             def opened(client: Client) -> Download:
-                return Download(client, location, stop, self.plan)
+                return Download(client, location, stop, self.plan, only=version)
 
             with closing(io.BufferedReader(self._read(location, opened), _BUFFER)) as bytes_:
                 return consume(_guarded(cast("BinaryIO", bytes_), stop))
