@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -18,6 +17,7 @@ from runner.app import cache, machine, places
 from runner.app.environments import environments
 from runner.app.leaving import begin_to_leave, leave
 from runner.app.places import Places
+from runner.app.signals import Signals
 from runner.app.sources import brokers, named
 from runner.app.stores import store_options
 from runner.control.server import ControlServer
@@ -26,6 +26,7 @@ from runner.lifecycle.board import Board
 from runner.lifecycle.claim import Observations
 from runner.lifecycle.desk import Desk
 from runner.lifecycle.disposition import RetryPolicy
+from runner.lifecycle.handling import Handling
 from runner.lifecycle.history import History
 from runner.lifecycle.intake import Intake
 from runner.lifecycle.keeper import Keeper
@@ -76,30 +77,29 @@ def _flat(group: BaseExceptionGroup[Misconfigured]) -> Iterator[Misconfigured]:
 async def _serve(settings: Settings, redactor: Redactor) -> None:
     with places.opened(settings) as places_:
         async with anyio.create_task_group() as background:
+            signals = Signals(background.cancel_scope)
+            await background.start(signals.heed)
             async with AsyncExitStack() as stack:
                 parts = await _parts(stack, settings, redactor, places_, background)
                 sources = [
                     await stack.enter_async_context(one) for one in brokers(settings, parts.owner)
                 ]
-                await _work(settings, parts, sources, places_, background)
+                adopted = await recover(parts, sources)
+                loop = Loop(parts, sources, _ends(settings), named(settings))
+                await _announce(settings, parts, sources)
+                signals.loop = loop
+                await _work(loop, adopted, places_, background)
             background.cancel_scope.cancel()
 
 
 async def _work(
-    settings: Settings,
-    parts: Parts,
-    sources: Sequence[Broker],
-    places_: Places,
-    background: TaskGroup,
+    loop: Loop, adopted: Sequence[Handling], places_: Places, background: TaskGroup
 ) -> None:
-    adopted = await recover(parts, sources)
-    loop = Loop(parts, sources, _ends(settings), named(settings))
+    parts = loop.parts
     # Cancelling the loop leaves every run to the next daemon, and lets us clean up behind it.
     with anyio.CancelScope() as serving:
         desk = Desk(parts, loop, detach=lambda: begin_to_leave(serving))
         await background.start(ControlServer(places_.control, desk.handlers).serve)
-        background.start_soon(_heed_signals, loop)
-        await _announce(settings, parts, sources)
         await loop.run(adopted)
     if serving.cancelled_caught:
         await leave(parts.keeper)
@@ -203,13 +203,6 @@ async def _announce(settings: Settings, parts: Parts, sources: Sequence[Broker])
         _log.info("waiting for experiments", sources=roots)
     else:
         _log.warning("there is no source of experiments: name a directory with --queue-root")
-
-
-async def _heed_signals(loop: Loop) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
-        async for number in received:
-            _log.info("draining" if not loop.is_draining else "stopping", signal=number.name)
-            loop.drain()
 
 
 def _to_all(reporters: Sequence[Reporter]) -> Callable[[Report], Awaitable[None]]:

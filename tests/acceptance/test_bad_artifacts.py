@@ -178,9 +178,10 @@ def test_a_store_that_is_not_spoken_here_is_named(box: Box) -> None:
     """The schemes that are known are told."""
     message = box.message("print('ran')")
     workspace = message["experiment"]["artifacts"]["workspace"]
-    workspace.update({"qualified": "gs://bucket/data.tar", "bucket": "bucket", "key": "data.tar"})
+    workspace.update({"qualified": "ftp://bucket/data.tar", "bucket": "bucket", "key": "data.tar"})
     name = box.publish_message(message)
-    assert "unknown storage scheme 'gs'; known: " in box.reason(name)
+    assert "has the storage scheme 'ftp' in " in box.reason(name)
+    assert "known: file, gs, http, https, s3" in box.reason(name)
 
 
 def test_after_all_of_that_the_daemon_is_well(box: Box) -> None:

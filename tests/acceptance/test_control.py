@@ -191,6 +191,15 @@ async def command(box: Box, *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout.decode()
 
 
+def test_a_signal_during_the_start_ends_it_in_order(box: Box) -> None:
+    """No matter when it comes, the daemon ends by itself and not by the signal."""
+    daemon = box.start()
+    until(lambda: (box.state / "environments").exists() or None, "the beginning", box.log)
+    daemon.send_signal(signal.SIGTERM)
+    assert daemon.wait(PATIENCE) == 0
+    assert box.complaints() == []
+
+
 async def test_drain_and_detach_are_commands(box: Box, daemon: subprocess.Popen[bytes]) -> None:
     """They say what becomes of the runs; ``drain --wait`` returns when the daemon has ended."""
     key = box.submit(script(box))

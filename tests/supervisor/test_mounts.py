@@ -118,7 +118,7 @@ async def test_renaming_a_directory_of_the_tree_works_for_root(
     runs: Runs, overlay: Overlay
 ) -> None:
     """The directory is moved and not copied, whatever the program can do about it."""
-    script = f"{sys.executable} -c \"import os; os.rename('folder', 'moved')\" && ls moved"
+    script = f"'{sys.executable}' -c \"import os; os.rename('folder', 'moved')\" && ls moved"
     exit_ = await runs.finish(spec_of(runs, overlay, script))
     assert exit_.code == 0, runs.said()
     assert runs.said() == b"inner\nsub\n"

@@ -32,7 +32,7 @@ Data = bytes | bytearray | memoryview
 class Busy(StoreUnavailable):
     """The store asks for a pause."""
 
-    def __init__(self, detail: str, after: float) -> None:
+    def __init__(self, detail: str = "", after: float = 0.0) -> None:
         """Say ``detail``; the store is to be left alone for ``after`` seconds."""
         super().__init__(detail)
         self.after = after
