@@ -93,6 +93,8 @@ class Inflating(io.RawIOBase):
         """Return up to ``size`` bytes, at least one before the end. Raises ArtifactBad."""
         if size is None or size < 0:
             return b"".join(iter(lambda: self.read(_PIECE), b""))
+        if not size:  # zlib would take it for no limit at all
+            return b""
         while True:
             if self._decompressor.eof and not self._begin_next():
                 return b""
@@ -103,7 +105,7 @@ class Inflating(io.RawIOBase):
                 raise ArtifactBad(
                     f"the archive's {self._kind} data are corrupt: {error}"
                 ) from error
-            if plain or not size:
+            if plain:
                 return plain
             if not data and self._decompressor.needs_input and not self._decompressor.eof:
                 raise ArtifactBad(f"the archive is truncated: its {self._kind} data end too early")

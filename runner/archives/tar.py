@@ -43,7 +43,7 @@ def tar_members(stream: BinaryIO, budget: Bytes, looks_like: str) -> Iterator[Me
     except _SENSELESS as error:
         raise ArtifactBad(f"the object is no archive: {looks_like}") from error
     while (info := _reading(forward.next_header(archive))) is not None:
-        yield _member(archive, info)
+        yield _member(archive, info, forward)
         # It would keep every header.
         archive.members.clear()  # type: ignore[attr-defined]  # typeshed lacks it
     forward.expect_end()
@@ -56,13 +56,14 @@ def _reading(step: Callable[[], T]) -> T:
         raise ArtifactBad(f"the archive is truncated or corrupt: {error}") from error
 
 
-def _member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
+def _member(archive: tarfile.TarFile, info: tarfile.TarInfo, forward: _Forward) -> Member:
     kind = _kind(info)
     if info.size < 0:
         raise ArtifactBad(f"the archive is corrupt: {shown(info.name)} has a negative size")
     if kind is not Kind.FILE:
         return Member(info.name, kind, info.mode, _nanoseconds(info.mtime), target=info.linkname)
-    content = archive.extractfile(info)
+    # What tarfile would put between us and the stream costs as much as a small file itself.
+    content = archive.extractfile(info) if info.issparse() else _Plain(forward, info.size)
     return Member(
         info.name,
         kind,
@@ -106,6 +107,23 @@ class _Content:
 
     def read(self, size: int) -> bytes:
         return _reading(lambda: self._inner.read(size))
+
+
+class _Plain:
+    """The next bytes of the stream."""
+
+    def __init__(self, forward: _Forward, size: int) -> None:
+        self._forward = forward
+        self._left = size
+
+    def read(self, size: int) -> bytes:
+        if not self._left:
+            return b""
+        data = self._forward.read(min(size, self._left))
+        if not data:
+            raise tarfile.ReadError("unexpected end of data")
+        self._left -= len(data)
+        return data
 
 
 class _Forward:

@@ -131,10 +131,9 @@ class Tree:
     def _add_file(self, parts: tuple[str, ...], member: Member) -> None:
         if self.bytes + member.size > self._budget:
             raise self._too_large()
-        parent = self._cleared(parts)
-        descriptor = os.open(parts[-1], _FILE, 0o600, dir_fd=parent)
+        descriptor = self._opened(parts)
         size = 0
-        with os.fdopen(descriptor, "wb") as file:
+        try:
             while member.content and (piece := member.content.read(_PIECE)):
                 self._check()
                 self.bytes = Bytes(self.bytes + len(piece))
@@ -142,11 +141,21 @@ class Tree:
                     raise self._too_large()
                 self._spending.content(size, size + len(piece))
                 size += len(piece)
-                file.write(piece)
-            file.flush()
+                _write(descriptor, piece)
             # Owners can always read: the upload does, too.
             os.fchmod(descriptor, member.mode & 0o777 | stat.S_IRUSR)
             os.utime(descriptor, ns=(member.mtime, member.mtime))
+        finally:
+            os.close(descriptor)
+
+    def _opened(self, parts: tuple[str, ...]) -> int:
+        """Make a file; most often nothing has its name."""
+        parent = self._enter(parts[:-1])
+        try:
+            return os.open(parts[-1], _FILE, 0o600, dir_fd=parent)
+        except FileExistsError:
+            os.unlink(parts[-1], dir_fd=parent)
+            return os.open(parts[-1], _FILE, 0o600, dir_fd=parent)
 
     def _add_symlink(self, parts: tuple[str, ...], target: str, mtime: int) -> None:
         if not stays_inside(parts, target):
@@ -220,3 +229,9 @@ class Tree:
             f"the archive unpacks to more than the {self._budget} bytes that the experiment's "
             "disk need allows"
         )
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

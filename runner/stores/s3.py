@@ -230,6 +230,10 @@ def _translated(what: Location) -> Iterator[None]:
         raise StoreUnavailable(f"{what}: {error}") from error
     except ParamValidationError as error:
         raise NotFound(f"{what} cannot exist: {error}") from error
+    except UnseekableStreamError as error:  # sent on a second time
+        raise AccessDenied(
+            f"{what}: the region is wrong, and no right one is found: name it in config.storage"
+        ) from error
     except BotoCoreError as error:
         raise AccessDenied(f"{what}: the AWS SDK cannot do this: {error}") from error
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from runner.errors import RunnerError, StoreUnavailable
 from runner.model import Bytes, Location
 from runner.stores.base import AccessDenied, Checksum, Conflict, NotFound, ObjectInfo
-from runner.stores.remote.client import Busy
+from runner.stores.remote.client import Busy, Lasting
 
 _Kind = Callable[[str], RunnerError]
 
@@ -28,7 +28,8 @@ _BY_CODE: Mapping[str, tuple[_Kind, str]] = {
     "ExpiredToken": (AccessDenied, "the session token has expired: submit with a new one"),
     "InvalidToken": (AccessDenied, f"the session token is wrong; {_KEYS}"),
     "InvalidTokenId": (AccessDenied, f"the session token is wrong; {_KEYS}"),
-    "RequestTimeTooSkewed": (AccessDenied, "the clocks of the runner and of the store differ"),
+    # Not the sender's fault: another runner, or this one later, may do what is asked for.
+    "RequestTimeTooSkewed": (Lasting, "the clocks of the runner and of the store differ: set them"),
     "AuthorizationHeaderMalformed": (AccessDenied, _REGION),
     "AuthorizationQueryParametersError": (AccessDenied, _REGION),
     "PermanentRedirect": (AccessDenied, _REGION),

@@ -7,7 +7,9 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
+from runner.errors import StoreUnavailable
 from runner.model import Location
+from runner.stores.base import NotFound
 from runner.stores.remote.client import Client
 from runner.stores.remote.memory import Share
 from runner.stores.remote.retrying import Attempts
@@ -109,11 +111,16 @@ class Sending:
 
     def _put(self, upload: str, part: Part) -> None:
         body = memoryview(part.buffer)[: part.length]
-        tag = self._attempts.run(
-            lambda: self._client.put_part(
-                self._location, upload, part.number, body, start=part.start, last=part.last
+        try:
+            tag = self._attempts.run(
+                lambda: self._client.put_part(
+                    self._location, upload, part.number, body, start=part.start, last=part.last
+                )
             )
-        )
+        except NotFound as error:  # aborted by somebody's housekeeping; the bucket was there
+            raise StoreUnavailable(
+                f"{self._location}: the store has forgotten the upload that was under way"
+            ) from error
         self._share.give(part.buffer)
         with self._changed:
             self._tags[part.number] = tag
