@@ -81,15 +81,22 @@ def _limits_of(what: str) -> tuple[str, str]:
 
 
 def _table(title: str, times: Times, size: int, shown: tuple[str, str]) -> Table:
-    """Show medians, and our speed as a part of the best rival's and of the machine's own."""
+    """Show medians, and each speed as a part of the best rival's and of the machine's own.
+
+    The parts are compared round by round: a machine has moods.
+    """
     medians = {name: statistics.median(found) for name, found in times.items()}
-    best = min(medians[name] for name in RIVALS if name in medians)
+    best = [min(found) for found in zip(*(times[name] for name in RIVALS), strict=True)]
     columns = ("seconds", "MB/s", "of the best rival", *(f"of {name}" for name in shown))
     table = Table(title, *columns)
     for name, seconds in medians.items():
         if "alone" in name and name not in shown:
             continue
-        shares = [f"{medians[limit] / seconds:.2f}" for limit in shown]
-        rate = f"{size / seconds / 1e6:.0f}"
-        table.add_row(name, f"{seconds:.2f}", rate, f"{best / seconds:.2f}", *shares)
+        shares = [share(limit, times[name]) for limit in (best, *(times[one] for one in shown))]
+        table.add_row(name, f"{seconds:.2f}", f"{size / seconds / 1e6:.0f}", *shares)
     return table
+
+
+def share(of: list[float], times: list[float]) -> str:
+    """Return the median of how much faster the one was, round by round."""
+    return f"{statistics.median(one / time for one, time in zip(of, times, strict=True)):.2f}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from benchmarks.transferring.contenders import ALL, AT_ONCE, RIVALS, Contender, Place
-from benchmarks.transferring.large import settle
+from benchmarks.transferring.large import settle, share
 
 #: Bytes of one artifact: a script, a log, a small result.
 SIZE = 20_000
@@ -58,12 +58,12 @@ def _table(times: dict[str, dict[str, list[float]]], count: int, experiments: in
         for name, both in times.items()
     }
     best = {
-        what: min(medians[name][what] for name in RIVALS if name in medians)
+        what: [min(found) for found in zip(*(times[name][what] for name in RIVALS), strict=True)]
         for what in ("down", "up")
     }
     for name, both in medians.items():
         cells = []
         for what in ("down", "up"):
-            cells += [f"{both[what] * 1000:.2f}", f"{best[what] / both[what]:.2f}"]
+            cells += [f"{both[what] * 1000:.2f}", share(best[what], times[name][what])]
         table.add_row(name, *cells)
     return table

@@ -10,7 +10,7 @@ from runner.cache import manifest
 from runner.cache.base import Counts
 from runner.cache.digest import tree_digest
 from runner.cache.eviction import Candidate
-from runner.cache.locks import is_held
+from runner.cache.locks import SHARED, Lock, is_held
 from runner.cache.manifest import TREE, Manifest
 from runner.cache.places import Places
 from runner.cache.room import OVERHEAD, Room
@@ -80,16 +80,27 @@ class Upkeep:
             if entry.manifest is None or not entry.manifest.digest:
                 yield Verdict(entry, "new")
                 continue
-            tree = self._places.entries / one.name / TREE
-            try:
-                digest = tree_digest(tree, lambda: None, threads=THREADS)
-            except FileNotFoundError:  # evicted meanwhile
+            digest = self._digest(one)
+            if digest is None:
                 continue
             if digest == entry.manifest.digest:
                 yield Verdict(entry, "right")
             else:
                 gone = self._room.drop(one.name)
                 yield Verdict(entry, "damaged, removed" if gone else "damaged, in use")
+
+    def _digest(self, one: Candidate) -> str | None:
+        """Return the digest of an entry that is not evicted meanwhile; ``None`` if it was before.
+
+        A tree that is being removed has one, too: of what is left of it.
+        """
+        tree = self._places.entries / one.name / TREE
+        with Lock(self._places.lock(one.key)) as lease:
+            if lease.attempt(SHARED) and tree.exists():
+                return tree_digest(tree, lambda: None, threads=THREADS)
+        if not tree.exists():
+            self._room.forget(one.key)
+        return None
 
     def prune(self, keep: Bytes) -> int:
         """Remove what dead processes left, then unused entries beyond ``keep`` bytes.
