@@ -110,7 +110,9 @@ class Box:
     def settled(self) -> list[Json]:
         """Return what has ended here, oldest first."""
         file = self.state / "recent.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        # The daemon may be in the middle of a line.
+        whole = file.read_text().rpartition("\n")[0] if file.exists() else ""
+        return [json.loads(line) for line in whole.splitlines()]
 
     # ------------------------------------------------------------------ experiments
 
