@@ -205,8 +205,8 @@ def test_a_store_that_stays_down_is_given_up() -> None:
     client = stored(SMALL)
     client.trouble = Once("get", StoreUnavailable("down"), times=10**9)
     with pytest.raises(StoreUnavailable, match="down"):
-        Download(client, AT, Stop(), Plan(first=0.001, longest=0.01, patience=0.05))
-    assert client.count("get") > 3
+        Download(client, AT, Stop(), Plan(first=0.001, longest=0.01, patience=0.5))
+    assert client.count("get") > 1
 
 
 def test_lasting_trouble_is_not_tried_again() -> None:
