@@ -20,6 +20,7 @@ import anyio
 import psutil
 
 from runner.queues.base import Broker, Queue
+from runner.queues.choice import Choice
 from runner.queues.local import LocalBroker
 
 BODY = b'{"experiment": {"key": "benchmark"}, "config": {}}'
@@ -34,7 +35,7 @@ def broker(root: Path) -> AbstractAsyncContextManager[Broker]:
     """Return a broker with the times of a daemon."""
     return LocalBroker(
         root,
-        match=re.compile("^local"),
+        choice=Choice(re.compile("^local")),
         lease=timedelta(seconds=60),
         owner="benchmark",
         poll=timedelta(seconds=10),

@@ -7,8 +7,10 @@ RunnerError
 │   └── Unsupported             understood, but nothing here can do it
 ├── Unavailable             the world must change: give the message back, try later
 │   ├── QueueUnavailable
+│   │   └── QueueDenied             the broker refuses the credential, or a right is missing
 │   ├── StoreUnavailable
 │   └── LeaseLost               the broker or the clock says that the message is no longer ours
+│       └── MessageGone             nobody has it any more: retention, a purge, a deleted queue
 ├── ExperimentFailed        the experiment must change: log and results go home, it is settled
 │   ├── ArtifactMissing         an immutable artifact is not where the request says
 │   ├── ArtifactBad             no archive, truncated, corrupt, escapes its directory
@@ -68,12 +70,20 @@ class QueueUnavailable(Unavailable):
     """The broker does not answer."""
 
 
+class QueueDenied(QueueUnavailable):
+    """The broker refuses the credential, or the credential has not the right."""
+
+
 class StoreUnavailable(Unavailable):
     """The object store does not answer."""
 
 
 class LeaseLost(Unavailable):
     """The message is no longer ours."""
+
+
+class MessageGone(LeaseLost):
+    """The message does not exist any more, so that nobody else can have it either."""
 
 
 class ExperimentFailed(RunnerError):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from runner.queues import BROKERS
 from runner.queues.base import Broker
+from runner.queues.choice import Choice
 from runner.settings import Settings
 
 
@@ -17,8 +18,7 @@ def brokers(settings: Settings, owner: str) -> list[Broker]:
     return [
         BROKERS.load("local")(
             settings.queue_root,
-            match=settings.queue_match,
-            mismatch=settings.queue_mismatch,
+            choice=Choice(settings.queue_match, settings.queue_mismatch),
             lease=settings.lease,
             owner=owner,
             poll=settings.queue_poll,

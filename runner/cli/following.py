@@ -22,7 +22,8 @@ from runner.errors import Unavailable
 from runner.lifecycle import history
 from runner.lifecycle.claim_record import ClaimRecord, State
 from runner.model import Cause
-from runner.queues.base import DeadLetter, Inspectable
+from runner.queues.base import Inspectable
+from runner.queues.drawer import DeadLetter
 from runner.redaction import Redactor
 
 #: Looks into a store, which may be far away.

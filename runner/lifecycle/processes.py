@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 
 from runner import blocking
@@ -21,12 +24,22 @@ async def end(run_id: str, session: int = 0, patience: timedelta = timedelta(sec
     """
 
     def kill(stop: blocking.Stop) -> int:
-        give_up = time.monotonic() + patience.total_seconds()
+        give_up, own = time.monotonic() + patience.total_seconds(), set[int]()
         while left := processes.kill(processes.Members(run_id=run_id, session=session)):
+            own.update(process.pid for process in left if process.parent == os.getpid())
             if time.monotonic() > give_up:
-                return left
+                return len(left)
             stop.check()
             time.sleep(_ROUND.total_seconds())
+        _reap(own)
         return 0
 
     return await blocking.call(kill, limit=_LIMIT)
+
+
+def _reap(children: Iterable[int]) -> None:
+    """A daemon that was executed anew in place has children that it does not know of."""
+    for pid in children:
+        if processes.look(pid) is None:
+            with suppress(ChildProcessError):  # whoever knew it was faster
+                os.waitpid(pid, os.WNOHANG)

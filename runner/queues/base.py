@@ -10,7 +10,10 @@ Promises in terms of time, held by ``tests/contracts/queues.py`` for every backe
   received; they never wait for the main loop.
 * A Delivery is settled exactly once by ``ack``, ``release`` or ``bury``; a second settling of the
   same object is a no-op. Settling a lease that is lost raises ``LeaseLost``.
-* Every failure of the broker is ``QueueUnavailable``; no SDK exception crosses the seam.
+* Every failure of the broker is ``QueueUnavailable``, a refused credential or a missing right its
+  ``QueueDenied``, whose sentence names the right and the remedy. No SDK exception crosses the seam.
+* A message that exists no more raises ``MessageGone``, where the broker can tell: nobody else has
+  it either, and a run may go on.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from runner.model import Message
+from runner.queues.choice import Choice
+from runner.queues.credential import Credential
+from runner.queues.drawer import DeadLetter, Drawer
 
 
 class Delivery(ABC):
@@ -33,6 +39,10 @@ class Delivery(ABC):
         self.token = token
         #: How long the broker waits for the next ``extend``.
         self.lease = lease
+        #: How long the broker lets anybody hold this message from now on, however often it is
+        #: extended: the broker's ceiling, or what is left of the queue's retention. ``None``: as
+        #: long as one likes.
+        self.hold_limit: timedelta | None = None
 
     @abstractmethod
     async def extend(self) -> None:
@@ -66,6 +76,11 @@ class Queue(ABC):
         #: Whose queue it is: a credential's identity, or the root of local queues.
         self.project = project
 
+    @property
+    def address(self) -> str:
+        """Say which queue of the world it is: two credentials that show it give the same."""
+        return f"{self.broker}:{self.project}/{self.name}"
+
     async def ready(self) -> None:  # noqa: B027 - most brokers cannot tell
         """Wait until a message may be there; a broker that cannot tell returns at once.
 
@@ -85,18 +100,11 @@ class Queue(ABC):
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A buried message with the reason it was buried for."""
-
-    message: Message
-    reason: str
-    #: Seconds since the epoch.
-    buried_at: float
-
-
 class Inspectable(ABC):
-    """A queue that can be looked into without taking anything; local queues are."""
+    """A queue that can be looked into, for the commands; on some brokers looking leaves a trace."""
+
+    #: What looking does to the messages, in a sentence for people; empty: nothing.
+    peek_costs: str = ""
 
     @abstractmethod
     async def peek(self, limit: int) -> Sequence[Message]:
@@ -112,21 +120,64 @@ class Inspectable(ABC):
 
     @abstractmethod
     async def publish(self, body: bytes) -> str:
-        """Add a message as a client would and return its id."""
+        """Add a message as a client would and return its id; the queue is made if there is none."""
+
+    @abstractmethod
+    async def purge(self) -> int | None:
+        """Remove all waiting messages; return how many, or ``None`` where nobody tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerOptions:
+    """What every broker is made with, besides its credential."""
+
+    #: Unique to this daemon's state directory, stable over restarts; for people.
+    owner: str
+    choice: Choice
+    #: How long a message stays ours without ``extend``; tests shorten it to seconds.
+    lease: timedelta
+    #: How often the broker is asked for its queues.
+    refresh: timedelta
+    #: Limit of one call that is no long poll.
+    timeout: timedelta
+    #: Where messages are buried for which the broker has no place.
+    drawer: Drawer
 
 
 class Broker(AbstractAsyncContextManager["Broker"], ABC):
-    """A connection to one account of one broker, opened and closed with ``async with``."""
+    """One account of one broker, opened and closed with ``async with``; opening asks nobody.
+
+    Made as ``Backend(credential, options)``. Closing leaves what is held held.
+    """
 
     #: Registry name.
     name: str
     #: Identity of the account in logs, and the scope of environments whose build ran code.
     project: str
+    #: Names that the last discovery saw and did not choose.
+    left: frozenset[str] = frozenset()
 
     @abstractmethod
     def discover(self) -> AsyncIterator[frozenset[str]]:
-        """Yield the names of all queues now, and again whenever the set changes."""
+        """Yield the names of the queues to take from now, and again whenever the set changes.
+
+        Queues that are named (``Choice.named``, ``Credential.queues``) need no right to list.
+        Raises QueueUnavailable; asked anew, it goes on.
+        """
 
     @abstractmethod
     async def open(self, queue: str) -> Queue:
-        """Return a queue by name."""
+        """Return a queue by name; the same object for the same name. Asks nobody."""
+
+    @abstractmethod
+    async def exists(self, queue: str) -> bool:
+        """Ask the broker about one queue; ``False`` only for its definite no.
+
+        Whoever may not ask, or reaches nobody, has no answer: QueueUnavailable.
+        """
+
+    async def renew(self, credential: Credential) -> None:
+        """Use another credential of the same scope from now on, for what is held as well.
+
+        Nothing that is held is lost by it, and no open receive is cut off before it has ended.
+        """

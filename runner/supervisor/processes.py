@@ -115,19 +115,19 @@ def tell(processes: list[Process], signum: int) -> None:
         _quietly(os.kill, process.pid, signum)
 
 
-def kill(members: Members) -> int:
-    """Stop, then kill all members; return how many there were.
+def kill(members: Members) -> list[Process]:
+    """Stop, then kill all members; return who they were.
 
     Stopped first, until a look finds nobody new: what is stopped cannot fork or restart others. A
     whole group is signalled in one system call, within which none of its members can fork. Whoever
-    escaped between look and signal is found by the next call: repeat until it returns 0.
+    escaped between look and signal is found by the next call: repeat until it returns nobody.
     """
     caught = list[Process]()
     while new := members.new():
         caught += new
         _strike(new, signal.SIGSTOP)
     _strike(caught, signal.SIGKILL)
-    return len(caught)
+    return caught
 
 
 def _strike(processes: list[Process], signum: int) -> None:

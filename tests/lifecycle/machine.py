@@ -279,6 +279,10 @@ class Switchboard(Broker):
         """Return the queue."""
         return self.lines[queue]
 
+    async def exists(self, queue: str) -> bool:
+        """Tell whether it is there."""
+        return queue in self.lines
+
     def change(self, *queues: Line) -> None:
         """Have these queues from now on."""
         self.lines = {queue.name: queue for queue in queues}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.queues.choice import Choice
 from runner.queues.local import LocalBroker
 
 OpenBroker = Callable[[], LocalBroker]
@@ -26,9 +27,7 @@ def local_broker(
     """Return a broker with a short lease."""
     return LocalBroker(
         root,
-        match=re.compile(match),
-        mismatch=re.compile(mismatch) if mismatch else None,
-        named=named,
+        choice=Choice(re.compile(match), re.compile(mismatch) if mismatch else None, named),
         lease=timedelta(seconds=lease),
         owner="a test",
         poll=timedelta(seconds=poll),

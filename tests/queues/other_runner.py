@@ -21,6 +21,7 @@ import anyio.abc
 
 from runner.errors import QueueUnavailable
 from runner.queues.base import Queue
+from runner.queues.choice import Choice
 from runner.queues.local import LocalBroker
 
 
@@ -71,7 +72,7 @@ async def main(root: str, name: str, mode: str, user: str = "") -> None:
         os.setuid(int(user))
     broker = LocalBroker(
         Path(root),
-        match=re.compile("^local"),
+        choice=Choice(re.compile("^local")),
         lease=timedelta(seconds=0.6),
         owner="another runner",
         poll=timedelta(seconds=5),

@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 
+from runner.queues.choice import Choice
 from runner.queues.local import LocalBroker
 from tests.contracts.queues import Connect, QueueContract
 
@@ -32,7 +33,7 @@ class TestLocalQueue(QueueContract):
         """Open brokers on the same root."""
         return lambda: LocalBroker(
             root,
-            match=re.compile("^local"),
+            choice=Choice(re.compile("^local")),
             lease=timedelta(seconds=0.6),
             owner="a test",
             poll=timedelta(seconds=5),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,17 +10,18 @@ from types import TracebackType
 from typing import Self
 
 from runner.queues.base import Broker
+from runner.queues.choice import Choice
 from runner.queues.local import names
 from runner.queues.local.beats import Holder
 from runner.queues.local.caretaker import Caretaker
+from runner.queues.local.places import Places
 from runner.queues.local.queue import LocalQueue
 
 
 class LocalBroker(Broker):
     """Queues below ``root``, which is made if it is not there.
 
-    A queue is taken when the operator named it, or when its name matches ``match`` and not
-    ``mismatch`` (both searched for). ``poll`` is how often directories are looked at beside
+    ``poll`` is how often directories are looked at beside
     inotify; on a network file system it decides how soon other hosts' messages are found.
     ``owner`` is written into claims, for people. Any number of brokers may share a root.
     """
@@ -32,18 +32,14 @@ class LocalBroker(Broker):
         self,
         root: Path,
         *,
-        match: re.Pattern[str],
-        mismatch: re.Pattern[str] | None = None,
-        named: frozenset[str] = frozenset(),
+        choice: Choice,
         lease: timedelta,
         owner: str,
         poll: timedelta,
     ) -> None:
         self._root = root.absolute()
         self.project = str(self._root)
-        self._match = match
-        self._mismatch = mismatch
-        self._named = named
+        self._choice = choice
         self._caretaker = Caretaker(self._root, Holder(owner, lease), poll)
         self._queues: dict[str, LocalQueue] = {}
         self._flat_seen = False
@@ -85,15 +81,12 @@ class LocalBroker(Broker):
             self._queues[name] = LocalQueue(name, self._caretaker)
         return self._queues[name]
 
-    def takes(self, queue: str) -> bool:
-        """Tell whether a queue of this name is ours to take from."""
-        if not names.is_queue(queue):
-            return False
-        if queue in self._named:
+    async def exists(self, queue: str) -> bool:
+        """Tell whether there is a directory. Raises QueueUnavailable."""
+        name = names.checked_queue(queue)
+        if name == names.FLAT_QUEUE and self._flat_seen:
             return True
-        if names.is_response(queue) or not self._match.search(queue):
-            return False
-        return self._mismatch is None or not self._mismatch.search(queue)
+        return await self._caretaker.call(Places.of(self._root, name).messages.is_dir)
 
     def _names(self) -> frozenset[str]:
         found: set[str] = set()
@@ -108,7 +101,8 @@ class LocalBroker(Broker):
             return frozenset()
         if self._flat_seen:
             found.add(names.FLAT_QUEUE)
-        return frozenset(name for name in found if self.takes(name))
+        taken, self.left = self._choice.divide(filter(names.is_queue, found))
+        return taken
 
 
 def _is_flat(item: os.DirEntry[str]) -> bool:

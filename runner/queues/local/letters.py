@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from runner.model import Message
-from runner.queues.base import DeadLetter
+from runner.queues.drawer import DeadLetter
 from runner.queues.local import names
 from runner.queues.local.places import Places, free_name, listed
 

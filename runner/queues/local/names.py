@@ -62,11 +62,6 @@ def checked_queue(name: str) -> str:
     )
 
 
-def is_response(name: str) -> bool:
-    """Tell whether the queue carries answers to clients, which are not for runners."""
-    return name.endswith("_response")
-
-
 def claim_of(name: str) -> str:
     """Return a fresh file name for a claim; no two claims ever share one."""
     return f"{name}~{secrets.token_hex(8)}"

@@ -11,7 +11,8 @@ import msgspec
 
 from runner.errors import LeaseLost
 from runner.model import Message
-from runner.queues.base import DeadLetter, Delivery, Inspectable, Queue
+from runner.queues.base import Delivery, Inspectable, Queue
+from runner.queues.drawer import DeadLetter
 from runner.queues.local import claims, counts, letters, names
 from runner.queues.local.bell import Bell
 from runner.queues.local.caretaker import Caretaker
@@ -110,6 +111,12 @@ class LocalQueue(Queue, Inspectable):
         await self._caretaker.call(lambda: write_message(places, name, body))
         return name
 
+    async def purge(self) -> int:
+        """Remove the messages that wait; what is held or delayed stays."""
+        return await self._caretaker.call(
+            lambda: sum(_emptied(lane.places) for lane in self._lanes)
+        )
+
     async def _serve(self) -> None:
         async with self._opening:
             if self._serving:
@@ -188,6 +195,17 @@ class LocalQueue(Queue, Inspectable):
             times = counts.read(lane.places, entry.name)
             found.append(Message(entry.name, body, self.name, times))
         return found
+
+
+def _emptied(places: Places) -> int:
+    removed = 0
+    for entry in places.look()[1]:
+        try:
+            (places.messages / entry.name).unlink()
+        except FileNotFoundError:  # somebody took it
+            continue
+        removed += 1
+    return removed
 
 
 def _is_complete(body: bytes) -> bool:
