@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import BinaryIO
 
 import anyio
@@ -100,6 +101,19 @@ async def test_a_public_bucket_is_read_although_the_keys_are_denied() -> None:
             assert await store.read(AT, everything) == b"public"
     assert len(private.asked) == 1
     assert public.is_closed
+
+
+async def test_in_a_bucket_of_both_kinds_the_keys_are_tried_again() -> None:
+    """One public object in it does not hide those that only the keys may read."""
+    private, public = InMemory(), InMemory()
+    private.trouble = Once("get", AccessDenied("no right"), times=1)
+    public.store(AT, b"public")
+    other = replace(AT, key="other")
+    private.store(other, b"private")
+    async with MemoryStore(private, public) as store:
+        assert await store.read(AT, everything) == b"public"
+        public.trouble = Once("get", AccessDenied("anonymous"), times=10**9)
+        assert await store.read(other, everything) == b"private"
 
 
 async def test_what_nobody_may_read_is_denied_for_the_first_reason() -> None:

@@ -6,7 +6,7 @@ import io
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from types import TracebackType
 from typing import BinaryIO, ClassVar, Self, TypeVar, cast
 
@@ -155,7 +155,8 @@ class RemoteStore(Store):
     def _read(self, location: Location, act: Callable[[Client], T]) -> T:
         """Act with the keys; without them where they are denied a public bucket."""
         if location.bucket in self._public_buckets:
-            return act(self._public_client.get())
+            with suppress(AccessDenied):  # in a bucket of both kinds, this object is not public
+                return act(self._public_client.get())
         try:
             return act(self._client.get())
         except AccessDenied as denied:
