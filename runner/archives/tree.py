@@ -14,6 +14,7 @@ from runner.archives.footprint import Spending, Take
 from runner.archives.members import Kind, Member, shown
 from runner.archives.names import is_winding, leaves, split, stays_inside
 from runner.archives.stopping import Check
+from runner.archives.writer import Writer
 from runner.errors import ArtifactBad, HostFault, OutOfDisk, TooLarge
 from runner.model import Bytes
 
@@ -69,6 +70,7 @@ class Tree:
         self._budget = budget
         self._max_members = max_members
         self._check = check
+        self._writer = Writer()
         self.bytes = Bytes(0)
         self.members = 0
         self._made = 0
@@ -84,8 +86,9 @@ class Tree:
         return self
 
     def __exit__(self, *_: object) -> None:
-        while self._way:
-            os.close(self._way.pop()[1])
+        with self._writer:
+            while self._way:
+                os.close(self._way.pop()[1])
 
     def add(self, member: Member) -> None:
         """Write one member. Raises ArtifactBad, OutOfDisk and HostFault."""
@@ -111,7 +114,12 @@ class Tree:
                 self._add_hardlink(parts, member)
 
     def finish(self) -> None:
-        """Check the links that only the whole tree can tell about, and settle directories."""
+        """Wait for the disk, check the links that only the whole tree can tell about, and settle.
+
+        Raises as ``add``.
+        """
+        with writing("the last files"):
+            self._writer.settle()
         root = Path(os.path.realpath(self._root))
         for parts, target in self._winding:
             goal = Path(os.path.realpath(root.joinpath(*parts[:-1], target)))
@@ -141,12 +149,10 @@ class Tree:
                     raise self._too_large()
                 self._spending.content(size, size + len(piece))
                 size += len(piece)
-                _write(descriptor, piece)
-            # Owners can always read: the upload does, too.
-            os.fchmod(descriptor, member.mode & 0o777 | stat.S_IRUSR)
-            os.utime(descriptor, ns=(member.mtime, member.mtime))
+                self._writer.write(descriptor, piece)
         finally:
-            os.close(descriptor)
+            # Owners can always read: the upload does, too.
+            self._writer.finish(descriptor, member.mode & 0o777 | stat.S_IRUSR, member.mtime)
 
     def _opened(self, parts: tuple[str, ...]) -> int:
         """Make a file; most often nothing has its name."""
@@ -229,9 +235,3 @@ class Tree:
             f"the archive unpacks to more than the {self._budget} bytes that the experiment's "
             "disk need allows"
         )
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
