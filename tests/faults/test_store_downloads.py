@@ -12,6 +12,7 @@ import pytest
 
 from runner.errors import StoreUnavailable
 from runner.stores.base import NotFound
+from runner.stores.remote.parts import RANGE
 from runner.stores.remote.retrying import Plan
 from tests.faults.stage import BACKENDS, LARGE, MIB, Stage, content, everything, staged
 from tests.servers.faults import (
@@ -72,7 +73,7 @@ async def test_a_store_that_names_a_time_is_left_alone_for_it(stage: Stage) -> N
     assert again.begun - refused.begun >= 1.0
 
 
-@pytest.mark.parametrize("start", [0, 16 * MIB])
+@pytest.mark.parametrize("start", [0, RANGE])
 @pytest.mark.parametrize("fault", [Interrupt(at=3 * MIB), Truncate(at=3 * MIB)], ids=repr)
 async def test_a_connection_that_ends_in_the_middle_of_a_part(
     stage: Stage, start: int, fault: Fault
@@ -98,15 +99,17 @@ async def test_many_resets_are_one_after_another_overcome(stage: Stage) -> None:
 @pytest.mark.parametrize("lie", [False, True])
 async def test_a_body_that_ends_early_is_completed(stage: Stage, lie: bool) -> None:  # noqa: FBT001
     """A success with too few bytes is none, whether the length says so or lies."""
-    stage.proxy.inject(Truncate(at=MIB, lie=lie), method="GET", path="/key", start=8 * MIB)
+    fault = Truncate(at=MIB, lie=lie)
+    rule = stage.proxy.inject(fault, method="GET", path="/key", start=RANGE)
     assert await read(stage) == BODY
-    assert given(stage) < LARGE + 9 * MIB
+    assert len(rule.struck) == 1
+    assert given(stage) < LARGE + RANGE + MIB
 
 
 @pytest.mark.parametrize("place", [0, LARGE - 1])
 async def test_wrong_bytes_are_never_given_as_the_whole(stage: Stage, place: int) -> None:
     """One bit in 40 MiB is an error that names the digest, and the consumer sees no end."""
-    start = place // (8 * MIB) * 8 * MIB
+    start = place // RANGE * RANGE
     stage.proxy.inject(Spoil(at=place - start), method="GET", path="/key", start=start)
     ended = threading.Event()
 

@@ -14,6 +14,7 @@ from runner.model import Location
 from runner.stores.base import Account, StoreOptions
 from runner.stores.gcs.store import GcsStore
 from runner.stores.http.store import HttpStore
+from runner.stores.remote.parts import RANGE
 from tests.faults.stage import LARGE, MIB, PLAN, Producer, content, everything
 from tests.servers.fake_gcs import GcsServer
 from tests.servers.faults import (
@@ -114,7 +115,7 @@ async def test_wrong_bytes_from_google_are_refused(google: Proxy, gcs_bucket: st
     where = Location("gs", "", gcs_bucket, "key")
     async with google_store(google) as store:
         await store.write(where, Producer(BODY))
-        google.inject(Spoil(at=MIB), method="GET", start=8 * MIB)
+        google.inject(Spoil(at=MIB), method="GET", start=RANGE)
         with pytest.raises(StoreUnavailable, match=r"crc32c|md5"):
             await store.read(where, everything)
         assert await store.read(where, everything) == BODY

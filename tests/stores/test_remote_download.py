@@ -25,7 +25,9 @@ from runner.stores.remote.wires import here
 from tests.stores.in_memory import AT, InMemory, Once, Stall, md5
 
 PLAN = Plan(first=0.001, longest=0.01, patience=2.0)
-PART = 8 << 20
+PART = 16 << 20
+#: How large the parts are that it was uploaded in.
+SENT = 8 << 20
 LARGE = random.Random(7).randbytes(5 * PART + 12_345)  # noqa: S311 - no secret
 SMALL = LARGE[:100_000]
 
@@ -101,7 +103,7 @@ def test_an_answer_that_ends_early_is_read_on() -> None:
         Checksum("md5", md5(b"else")),
         Checksum("sha256", "0" * 64),
         Checksum("crc32c", "00000000"),
-        Checksum("md5-parts", f"{md5(b'else')}-6"),
+        Checksum("md5-parts", f"{md5(b'else')}-11"),
     ],
     ids=lambda checksum: checksum.algorithm,
 )
@@ -109,7 +111,7 @@ def test_an_answer_that_ends_early_is_read_on() -> None:
 def test_a_wrong_digest_withholds_the_end(body: bytes, checksum: Checksum) -> None:
     """Nobody gets to the end of an object that is not what the store says it has."""
     if checksum.algorithm == "md5-parts" and body is SMALL:
-        checksum = Checksum("md5-parts", checksum.digest.replace("-6", "-1"))
+        checksum = Checksum("md5-parts", checksum.digest.replace("-11", "-1"))
     got: list[int] = []
     buffer = memoryview(bytearray(1 << 20))
 
@@ -128,7 +130,7 @@ def test_a_wrong_digest_withholds_the_end(body: bytes, checksum: Checksum) -> No
     [
         Checksum("sha256", hashlib.sha256(LARGE).hexdigest()),
         Checksum("crc32c", f"{google_crc32c.value(LARGE):08x}"),
-        parts_digest(LARGE, PART),
+        parts_digest(LARGE, SENT),
         None,
     ],
     ids=["sha256", "crc32c", "md5-parts", "none"],

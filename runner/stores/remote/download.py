@@ -13,7 +13,7 @@ from runner.stores.remote.checksum import Verifier, expected
 from runner.stores.remote.client import Client
 from runner.stores.remote.memory import MEMORY, Memory
 from runner.stores.remote.parallel import Parallel
-from runner.stores.remote.parts import PART
+from runner.stores.remote.parts import RANGE
 from runner.stores.remote.ranges import Range, Source
 from runner.stores.remote.retrying import Attempts, Plan
 
@@ -85,7 +85,7 @@ class Download(io.RawIOBase):
         with ExitStack() as opening:
             opening.enter_context(self._stop.calling(stop.set))
             source = Source(self._client, self._location, attempts)
-            first = Range(source, start=0, length=PART)
+            first = Range(source, start=0, length=RANGE)
             opening.callback(first.close)
             info = first.discover()
             if self._only not in {None, info.version}:

@@ -19,7 +19,7 @@ from typing import Self
 from runner.stores.base import ObjectInfo
 from runner.stores.remote.checksum import Verifier
 from runner.stores.remote.memory import Share
-from runner.stores.remote.parts import PART
+from runner.stores.remote.parts import RANGE
 from runner.stores.remote.ranges import Range, Source
 
 #: Threads for one object; its first part is fetched by the consumer's own.
@@ -55,7 +55,7 @@ class Parallel(AbstractContextManager["Parallel"]):
         self._share = share
         self._verifier = verifier
         self._first: Range | None = first
-        self._count = -(-info.size // PART)
+        self._count = -(-info.size // RANGE)
         self._indexes: Iterator[int] = iter(range(self._count))
         self._turn = threading.Lock()
         # The following is guarded by it.
@@ -140,8 +140,9 @@ class Parallel(AbstractContextManager["Parallel"]):
             index = None if self._error else next(self._indexes, None)
             if index is None:
                 return None
-            start = index * PART
-            return _Part(index, start, min(PART, self._info.size - start), self._share.take(PART))
+            start = index * RANGE
+            length = min(RANGE, self._info.size - start)
+            return _Part(index, start, length, self._share.take(RANGE))
 
     def _fetch(self, part: _Part, bytes_: Range) -> None:
         try:
