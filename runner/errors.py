@@ -7,7 +7,8 @@ RunnerError
 │   └── Unsupported             understood, but nothing here can do it
 ├── Unavailable             the world must change: give the message back, try later
 │   ├── QueueUnavailable
-│   │   └── QueueDenied             the broker refuses the credential, or a right is missing
+│   │   ├── QueueDenied             the broker refuses the credential, or a right is missing
+│   │   └── QueueGone               the broker says, definitely, that there is no such queue
 │   ├── StoreUnavailable
 │   └── LeaseLost               the broker or the clock says that the message is no longer ours
 │       └── MessageGone             nobody has it any more: retention, a purge, a deleted queue
@@ -72,6 +73,10 @@ class QueueUnavailable(Unavailable):
 
 class QueueDenied(QueueUnavailable):
     """The broker refuses the credential, or the credential has not the right."""
+
+
+class QueueGone(QueueUnavailable):
+    """The broker has no queue of this name."""
 
 
 class StoreUnavailable(Unavailable):

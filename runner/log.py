@@ -8,8 +8,10 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
+from types import TracebackType
 from typing import Any, TextIO
 
 from runner.redaction import Redactor
@@ -80,6 +82,28 @@ def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
         component=name.removeprefix("runner.")
     )
     return logger
+
+
+def catch_uncaught() -> None:
+    """Have errors that nobody caught, in any thread, logged as all else: redacted, on one line.
+
+    Python itself would print them as they are, whatever an address in them holds.
+    """
+    logger = get_logger("uncaught")
+
+    def main(kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            return
+        logger.critical("a defect of the runner ends it", exc_info=error)
+
+    def thread(found: threading.ExceptHookArgs) -> None:
+        if not issubclass(found.exc_type, SystemExit):
+            logger.error("a defect of the runner ends a thread", exc_info=found.exc_value)
+
+    sys.excepthook, threading.excepthook = main, thread
+    sys.unraisablehook = lambda found: logger.error(
+        "a defect of the runner was passed over", exc_info=found.exc_value
+    )
 
 
 class _Lines:

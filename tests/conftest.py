@@ -10,6 +10,7 @@ import pytest
 from tests.leaks import leak_check
 from tests.servers.fake_gcs import gcs_bucket, gcs_server
 from tests.servers.moto import moto_bucket, moto_server
+from tests.servers.rabbitmq import rabbit_server
 from tests.servers.seaweed import alice_bucket, public_bucket, seaweed_bucket, seaweed_server
 from tests.services import pytest_runtest_setup
 
@@ -23,6 +24,7 @@ __all__ = [
     "moto_server",
     "public_bucket",
     "pytest_runtest_setup",
+    "rabbit_server",
     "seaweed_bucket",
     "seaweed_server",
 ]

@@ -1,6 +1,4 @@
-"""The composition root: the only room where Settings become live parts."""
+"""The composition root: the only room where Settings become live parts.
 
-from runner.app.daemon import run
-from runner.app.dry_run import dry_run
-
-__all__ = ["dry_run", "run"]
+It imports nothing by itself: client commands use some of it and shall not wait for the daemon.
+"""

@@ -13,15 +13,18 @@ import anyio
 from anyio.abc import TaskGroup
 
 from runner import __version__, log
-from runner.app import cache, machine, places
+from runner.app import cache, machine, places, sources
+from runner.app.claiming import rules
 from runner.app.environments import environments
+from runner.app.hidden import check, hidden, visible
 from runner.app.leaving import begin_to_leave, leave
 from runner.app.places import Places
 from runner.app.signals import Signals
-from runner.app.sources import brokers, named
-from runner.app.stores import store_options
+from runner.app.sources import named
+from runner.app.stores import key_file, store_options
 from runner.control.server import ControlServer
 from runner.errors import Misconfigured
+from runner.lifecycle.aside import Aside
 from runner.lifecycle.board import Board
 from runner.lifecycle.claim import Observations
 from runner.lifecycle.desk import Desk
@@ -34,10 +37,12 @@ from runner.lifecycle.loop import Ends, Loop
 from runner.lifecycle.parts import Options, Parts, StoreFor
 from runner.lifecycle.record import Records
 from runner.lifecycle.recovery import recover
+from runner.lifecycle.source import Complain, Source
+from runner.lifecycle.supply import Supply
 from runner.lifecycle.variables import base_variables
 from runner.lifecycle.yielding import Keeps, keep_room, on_the_disk_of
 from runner.model import Artifact, Bytes, Location, News, Report, Request
-from runner.queues.base import Broker
+from runner.queues.drawer import Drawer
 from runner.redaction import Redactor, Secret
 from runner.reporters import REPORTERS
 from runner.reporters.base import Reporter
@@ -56,6 +61,7 @@ def run(settings: Settings) -> int:
     """Run the daemon until it has drained; return the exit status."""
     redactor = _redactor(settings)
     log.configure(level=settings.log_level, form=settings.log_format, redactor=redactor)
+    log.catch_uncaught()
     status = 0
     try:
         anyio.run(_serve, settings, redactor)
@@ -80,13 +86,11 @@ async def _serve(settings: Settings, redactor: Redactor) -> None:
             signals = Signals(background.cancel_scope)
             await background.start(signals.heed)
             async with AsyncExitStack() as stack:
-                parts = await _parts(stack, settings, redactor, places_, background)
-                sources = [
-                    await stack.enter_async_context(one) for one in brokers(settings, parts.owner)
-                ]
-                adopted = await recover(parts, sources)
-                loop = Loop(parts, sources, _ends(settings), named(settings))
-                await _announce(settings, parts, sources)
+                parts, supply = await _parts(stack, settings, redactor, places_, background)
+                adopted = await recover(parts, supply)
+                aside = Aside(places_.aside)
+                loop = Loop(parts, supply, _ends(settings), named(settings), aside=aside)
+                await _announce(settings, parts)
                 signals.loop = loop
                 await _work(loop, adopted, places_, background)
             background.cancel_scope.cancel()
@@ -113,36 +117,50 @@ async def _parts(
     redactor: Redactor,
     places_: Places,
     background: TaskGroup,
-) -> Parts:
+) -> tuple[Parts, Supply]:
     reporters: Sequence[Reporter] = [REPORTERS.load("log")()]
+    report = _to_all(reporters)
+    keeper = await stack.enter_async_context(Keeper())
     ledger, host = await machine.opened(stack, settings, places_.records)
     sandbox = cast("Sandbox", SANDBOXES.load(settings.sandbox)())
+    check(settings, places_, hides=sandbox.hides)
     kept = await cache.opened(stack, settings, places_, sandbox)
-    builder = await stack.enter_async_context(environments(settings, places_))
+    builder = await stack.enter_async_context(environments(settings, places_, hides=sandbox.hides))
     keeps: list[tuple[Keeps, Path]] = [] if kept is None else [(kept, kept.root)]
     near = on_the_disk_of(settings.working_dir, [*keeps, (builder, places_.environments)])
     background.start_soon(keep_room, host.disk_shortage, near)
-    return Parts(
+    supply = await sources.opened(
+        stack,
+        settings,
+        owner=places_.owner,
+        drawer=Drawer(places_.drawer, settings.dead_letter_limit),
+        keeper=keeper,
+        complain=_complaining(report),
+        redactor=redactor,
+    )
+    parts = Parts(
         owner=places_.owner,
         host=socket.gethostname(),
         working_dir=settings.working_dir,
-        keeper=await stack.enter_async_context(Keeper()),
-        intake=Intake(ledger, disk_is_low=host.disk_is_low),
+        keeper=keeper,
+        intake=Intake(ledger, disk_is_low=host.disk_is_low, rules=rules(settings)),
         records=Records(places_.records),
         history=History(places_.recent),
         board=Board(),
         observations=Observations(),
         environments=builder,
         sandbox=sandbox,
-        store_for=await _stores(stack, settings),
-        report=_to_all(reporters),
+        store_for=await _stores(stack, settings, supply),
+        report=report,
         redactor=redactor,
         options=_options(settings, places_),
         background=_in_background(background),
         identity=places_.identity,
         cache=kept,
-        hidden=() if kept is None else (kept.root,),
+        hidden=hidden(settings, places_, os.environ),
+        visible=visible(settings),
     )
+    return parts, supply
 
 
 def _options(settings: Settings, places_: Places) -> Options:
@@ -177,16 +195,28 @@ def _ends(settings: Settings) -> Ends:
     )
 
 
-async def _stores(stack: AsyncExitStack, settings: Settings) -> StoreFor:
+async def _stores(stack: AsyncExitStack, settings: Settings, supply: Supply) -> StoreFor:
     pool = await stack.enter_async_context(StorePool(store_options(settings)))
 
-    async def store_for(wanted: Artifact | Location, request: Request, broker: str) -> Store:
-        return await pool.store_for(wanted, request, queue_broker=broker)
+    async def store_for(
+        wanted: Artifact | Location, request: Request, account: tuple[str, str]
+    ) -> Store:
+        return await pool.store_for(
+            wanted, request, queue_broker=account[0], queue_credentials=key_file(supply, account)
+        )
 
     return store_for
 
 
-async def _announce(settings: Settings, parts: Parts, sources: Sequence[Broker]) -> None:
+def _complaining(report: Callable[[Report], Awaitable[None]]) -> Complain:
+    async def complain(source: Source, text: str) -> None:
+        said = f"{source.account[0]} queues of {source.origin}: {text}"
+        await report(Report(News.WARNING, said))
+
+    return complain
+
+
+async def _announce(settings: Settings, parts: Parts) -> None:
     for note in settings.notes:
         _log.warning(note)
     total = parts.intake.ledger.total
@@ -198,11 +228,11 @@ async def _announce(settings: Settings, parts: Parts, sources: Sequence[Broker])
             f"{len(total.gpus)} GPUs for experiments",
         )
     )
-    if sources:
-        roots = ", ".join(f"{broker.name} queues in {broker.project}" for broker in sources)
-        _log.info("waiting for experiments", sources=roots)
-    else:
-        _log.warning("there is no source of experiments: name a directory with --queue-root")
+    _log.info(
+        "waiting for experiments",
+        local_queues=str(settings.queue_root or "none"),
+        credentials=str(settings.certs_dir),
+    )
 
 
 def _to_all(reporters: Sequence[Reporter]) -> Callable[[Report], Awaitable[None]]:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 import anyio
 
-from runner.app.sources import brokers
+from runner import blocking
+from runner.app.credentials import credential_sources
+from runner.app.places import DEAD_LETTERS
+from runner.app.sources import choice, local, maker
 from runner.errors import RequestError, RunnerError
 from runner.lifecycle import admission
 from runner.model import Capacity, Message
 from runner.queues.base import Broker, Inspectable, Queue
+from runner.queues.choice import Choice
+from runner.queues.credentials import found_now
+from runner.queues.credentials.finder import Finder
+from runner.queues.drawer import Drawer
 from runner.request import decode
 from runner.resources import PROBES
 from runner.resources.base import HostProbe
 from runner.resources.caps import caps
 from runner.settings import Settings
 
+_OWNER = "dry-run"
+_LIMIT = blocking.Limit(1)
+#: Seconds for one broker to list its queues.
+_PATIENCE = 60.0
 _SHOWN = 20
 
 
@@ -37,17 +50,41 @@ async def plan(settings: Settings) -> AsyncIterator[str]:
     """Yield the plan line by line."""
     total = _capacity(settings)
     yield f"for experiments: {total.cores} cores, {total.memory} bytes of memory"
-    async with AsyncExitStack() as stack:
-        sources = [await stack.enter_async_context(one) for one in brokers(settings, "dry-run")]
-        if not sources:
-            yield "no source of experiments: name a directory with --queue-root"
-        for broker in sources:
-            async for line in _broker(broker, total):
-                yield line
+    found = await blocking.call(lambda _: _credentials(settings), limit=_LIMIT)
+    for trouble in found.troubles:
+        yield f"{trouble.about}: {trouble.sentence}"
+    drawer = Drawer(settings.state_dir / DEAD_LETTERS, settings.dead_letter_limit)
+    make = maker(settings, _OWNER, drawer)
+    for broker, origin in local(settings, _OWNER):
+        async for line in _source(settings, broker.name, origin, _at_hand(broker), total):
+            yield line
+    for credential in found.chosen.credentials:
+        made = partial(make, credential)
+        async for line in _source(settings, credential.broker, credential.origin, made, total):
+            yield line
+    if settings.queue_root is None and not found.chosen.credentials:
+        yield (
+            "no source of experiments: put credentials into --certs-dir "
+            f"{settings.certs_dir}, or name a directory with --queue-root"
+        )
+
+
+def _credentials(settings: Settings) -> Finder:
+    return found_now(credential_sources(settings, os.environ))
+
+
+def _at_hand(broker: Broker) -> Callable[[], Awaitable[Broker]]:
+    async def give() -> Broker:
+        return broker
+
+    return give
 
 
 def _capacity(settings: Settings) -> Capacity:
-    host: HostProbe = PROBES.load("host")(settings.working_dir, floor=settings.min_free_disk.of)
+    # It need not be there before the daemon's first start.
+    parents = (settings.working_dir, *settings.working_dir.parents)
+    there = next(path for path in parents if path.is_dir())
+    host: HostProbe = PROBES.load("host")(there, floor=settings.min_free_disk.of)
     return caps(
         replace(host.capacity(), gpus=()),
         max_cores=settings.max_cores,
@@ -57,24 +94,49 @@ def _capacity(settings: Settings) -> Capacity:
     ).capacity
 
 
-async def _broker(broker: Broker, total: Capacity) -> AsyncIterator[str]:
+async def _source(
+    settings: Settings,
+    kind: str,
+    origin: str,
+    make: Callable[[], Awaitable[Broker]],
+    total: Capacity,
+) -> AsyncIterator[str]:
+    """Yield what would be taken and what would be left; whatever fails is a line as well."""
     try:
-        async for names in broker.discover():
-            yield f"{broker.name} queues in {broker.project}: {len(names)}"
+        async with await make() as broker:
+            with anyio.fail_after(_PATIENCE):
+                async with aclosing(broker.discover()) as sets:  # type: ignore[type-var]
+                    names = await anext(sets)
+            yield f"{kind} queues of {origin}: {len(names)} taken, {len(broker.left)} left"
             for name in sorted(names):
                 async for line in _queue(await broker.open(name), total):
                     yield line
-            return
+            for line in _left(choice(settings, kind), broker.left):
+                yield line
     except RunnerError as error:
-        yield f"{broker.name} queues in {broker.project}: {error}"
+        yield f"{kind} queues of {origin}: {error}"
+    except TimeoutError:
+        yield f"{kind} queues of {origin}: no answer within {_PATIENCE:.0f} s"
+
+
+def _left(rule: Choice, names: Collection[str]) -> Iterator[str]:
+    for name in sorted(names)[:_SHOWN]:
+        yield f"  {name}: left, {rule.reason(name)}"
+    if len(names) > _SHOWN:
+        yield f"  and {len(names) - _SHOWN} more are left"
 
 
 async def _queue(queue: Queue, total: Capacity) -> AsyncIterator[str]:
-    waiting = await queue.depth()
-    yield f"  {queue.name}: {'?' if waiting is None else waiting} waiting"
-    if isinstance(queue, Inspectable):
-        for message in await queue.peek(_SHOWN):
-            yield f"    {_verdict(message, total)}"
+    try:
+        waiting = await queue.depth()
+        yield f"  {queue.name}: {'?' if waiting is None else waiting} waiting"
+        if isinstance(queue, Inspectable) and not queue.peek_costs:
+            for message in await queue.peek(_SHOWN):
+                yield f"    {_verdict(message, total)}"
+        elif isinstance(queue, Inspectable):
+            yield f"    not looked into: {queue.peek_costs}"
+    except RunnerError as error:
+        yield f"  {queue.name}: {error}"
 
 
 def _verdict(message: Message, total: Capacity) -> str:

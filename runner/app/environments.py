@@ -6,18 +6,23 @@ import os
 from typing import cast
 
 from runner import log
+from runner.app.hidden import hidden
 from runner.app.places import Places
 from runner.environments import ENVIRONMENTS
 from runner.environments.base import Environments
 from runner.environments.sources import network_variables
+from runner.lifecycle.spellings import spellings
 from runner.model import Bytes
 from runner.settings import Settings
 
 _log = log.get_logger(__name__)
 
 
-def environments(settings: Settings, places: Places) -> Environments:
-    """Return the builder, not yet opened. Builds run as the user that experiments run as."""
+def environments(settings: Settings, places: Places, *, hides: bool = False) -> Environments:
+    """Return the builder, not yet opened. Builds run as the user that experiments run as.
+
+    Code of packages does not see what experiments do not see, where the machine ``hides`` anything.
+    """
     return cast(
         "Environments",
         ENVIRONMENTS.load("uv")(
@@ -36,6 +41,9 @@ def environments(settings: Settings, places: Places) -> Environments:
             run_identity=places.identity,
             uv_cache_limit=Bytes(settings.environment_cache_size // 2),
             extra_variables=network_variables(os.environ),
+            hidden=hidden(settings, places, os.environ) if hides else (),
+            # A workspace may bring a distribution of the client's own, which is built there.
+            visible=(*spellings(places.environments), *spellings(settings.working_dir)),
             report=_log.info,
         ),
     )

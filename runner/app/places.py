@@ -15,6 +15,10 @@ from runner.errors import Misconfigured
 from runner.lifecycle.workspace import hold
 from runner.model import Identity
 from runner.settings import Settings
+from runner.supervisor import syscalls
+
+#: Where dead letters lie below the state directory.
+DEAD_LETTERS = "dead-letters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,19 @@ class Places:
         return self.state / "recent.jsonl"
 
     @property
+    def aside(self) -> Path:
+        """The queues that were set aside."""
+        return self.state / "aside.json"
+
+    @property
     def control(self) -> Path:
         """The control socket."""
         return self.state / "control.sock"
+
+    @property
+    def drawer(self) -> Path:
+        """Dead letters of brokers that have no place for them."""
+        return self.state / DEAD_LETTERS
 
     @property
     def environments(self) -> Path:
@@ -52,15 +66,25 @@ class Places:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Places]:
-    """Have the state and working directories to ourselves. Raises Misconfigured."""
+    """Have the state and working directories, and our process, to ourselves.
+
+    Raises Misconfigured.
+    """
     identity, user = _identity(settings)
     state = settings.state_dir
-    descriptor = _locked(state, identity)
+    syscalls.keep_to_ourselves()
+    # Whatever we were started with: what is not private is still nobody else's to change.
+    umask = os.umask(0o022)
+    os.umask(umask | 0o022)
     try:
-        with hold(settings.working_dir):
-            yield Places(state, _owner(state), identity, user)
+        descriptor = _locked(state, identity)
+        try:
+            with hold(settings.working_dir):
+                yield Places(state, _owner(state), identity, user)
+        finally:
+            os.close(descriptor)
     finally:
-        os.close(descriptor)
+        os.umask(umask)
 
 
 def _locked(state: Path, identity: Identity | None) -> int:
@@ -87,6 +111,7 @@ def _owner(state: Path) -> str:
         return file.read_text(encoding="ascii").strip()
     except FileNotFoundError:
         owner = secrets.token_hex(4)
+        file.touch(mode=0o600)
         file.write_text(owner, encoding="ascii")
         return owner
 

@@ -1,36 +1,125 @@
-"""Where experiments come from: the brokers that the settings name."""
+"""Where experiments come from: local queues, and a broker for every credential."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
+from typing import cast
 
+from runner import blocking
+from runner.app.credentials import credential_sources
+from runner.app.masking import mask
+from runner.lifecycle.keeper import Keeper
+from runner.lifecycle.receiving import names_queue
+from runner.lifecycle.source import Complain, Make
+from runner.lifecycle.supply import Fixed, Supply
 from runner.queues import BROKERS
-from runner.queues.base import Broker
+from runner.queues.addresses import LocalAddress, parse
+from runner.queues.base import Broker, BrokerOptions
 from runner.queues.choice import Choice
+from runner.queues.credential import Credential
+from runner.queues.credentials import Credentials
+from runner.queues.drawer import Drawer
+from runner.redaction import Redactor
 from runner.settings import Settings
 
+_LOADING = blocking.Limit(2)
+#: Of brokers that have no option of their own for it.
+_TIMEOUT = timedelta(seconds=15)
 
-def brokers(settings: Settings, owner: str) -> list[Broker]:
-    """Return the brokers, not yet opened; ``owner`` is written into claims, for people."""
+
+async def opened(
+    stack: AsyncExitStack,
+    settings: Settings,
+    *,
+    owner: str,
+    drawer: Drawer,
+    keeper: Keeper,
+    complain: Complain,
+    redactor: Redactor,
+) -> Supply:
+    """Return what opens the brokers, itself open until ``stack`` ends. Raises Misconfigured."""
+    credentials = await stack.enter_async_context(
+        Credentials(credential_sources(settings, os.environ), found=redactor.add)
+    )
+    supply = Supply(
+        keeper,
+        complain,
+        fixed=local(settings, owner),
+        make=maker(settings, owner, drawer),
+        credentials=credentials.changes(),
+        learn=partial(mask, redactor),
+        refused=credentials.refused,
+    )
+    return await stack.enter_async_context(supply)
+
+
+def local(settings: Settings, owner: str) -> list[Fixed]:
+    """Return the broker of local queues, not yet opened; ``owner`` is written into claims."""
     if settings.queue_root is None:
         return []
-    return [
-        BROKERS.load("local")(
-            settings.queue_root,
-            choice=Choice(settings.queue_match, settings.queue_mismatch),
-            lease=settings.lease,
+    broker: Broker = BROKERS.load("local")(
+        settings.queue_root,
+        choice=choice(settings, "local"),
+        lease=settings.lease,
+        owner=owner,
+        poll=settings.queue_poll,
+    )
+    return [(broker, f"--queue-root {settings.queue_root}")]
+
+
+def maker(settings: Settings, owner: str, drawer: Drawer) -> Make:
+    """Return what makes the broker of a credential, not yet opened."""
+
+    async def make(credential: Credential) -> Broker:
+        # In a thread: importing an SDK for the first time takes up to a second.
+        backend = await blocking.call(lambda _: BROKERS.load(credential.broker), limit=_LOADING)
+        options = BrokerOptions(
             owner=owner,
-            poll=settings.queue_poll,
+            choice=choice(settings, credential.broker),
+            lease=settings.lease,
+            refresh=settings.queue_refresh,
+            timeout=_timeout(settings, credential.broker),
+            drawer=drawer,
         )
-    ]
+        return cast("Broker", backend(credential, options))
+
+    return make
+
+
+def choice(settings: Settings, broker: str) -> Choice:
+    """Return which queues are taken (design section 6): every subscription of a Google project."""
+    takes_all = broker == "pubsub" and not settings.given("queue_match")
+    return Choice(
+        None if takes_all else settings.queue_match,
+        settings.queue_mismatch,
+        named=_named_local(settings) if broker == "local" else frozenset(),
+        prefix=settings.sqs_prefix if broker == "sqs" else "",
+    )
 
 
 def named(settings: Settings) -> Callable[[str], bool]:
-    """Return what tells whether the operator wrote the name of a queue in --queue-match."""
+    """Return what tells whether the operator wrote a queue's name in --queue-match or --queue.
+
+    Of the latter those that a credential opens are the credential's own to know.
+    """
     written = settings.queue_match.pattern if settings.given("queue_match") else ""
 
     def is_named(queue: str) -> bool:
-        return re.search(rf"(?<![\w-]){re.escape(queue)}(?![\w-])", written) is not None
+        is_in_pattern = re.search(rf"(?<![\w-]){re.escape(queue)}(?![\w-])", written) is not None
+        return is_in_pattern or names_queue(_named_local(settings), queue)
 
     return is_named
+
+
+def _timeout(settings: Settings, broker: str) -> timedelta:
+    return {"pubsub": settings.pubsub_timeout, "sqs": settings.sqs_timeout}.get(broker, _TIMEOUT)
+
+
+def _named_local(settings: Settings) -> frozenset[str]:
+    found = (parse(text) for text in settings.queue)
+    return frozenset(one.name for one in found if isinstance(one, LocalAddress))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from runner.errors import Misconfigured
+from runner.lifecycle.supply import Supply
+from runner.queues.credential import GoogleCredential
 from runner.settings import Settings
 from runner.stores.base import StoreOptions
 
@@ -27,6 +29,16 @@ def store_options(settings: Settings) -> StoreOptions:
         google_store_credentials=key_file,
         http_private_hosts=settings.http_private_hosts,
     )
+
+
+def key_file(supply: Supply, account: tuple[str, str]) -> Path | None:
+    """Return the key that came with the messages of a queue: what they name at Google is read so.
+
+    ``account``: registry name and project of the broker.
+    """
+    source = supply.find(account)
+    credential = source.credential if source else None
+    return credential.key_file if isinstance(credential, GoogleCredential) else None
 
 
 def _check_tls(settings: Settings) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from runner.settings import OPTIONS, Settings
 from runner.settings.parser import Parser, build_parser
@@ -20,11 +20,12 @@ class ClientCommand:
         usage: str,
         *,
         settings: Sequence[str] = ("state_dir",),
+        client_keys: Collection[str] = (),
         arguments: Callable[[Parser], None],
     ) -> None:
-        self._settings = tuple(settings)
+        self._settings = tuple(dict.fromkeys(settings))
         options = [OPTIONS[field] for field in self._settings]
-        self.parser = build_parser(name, about, options, usage)
+        self.parser = build_parser(name, about, options, usage, client_keys=client_keys)
         arguments(self.parser)
 
     def parse(self, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, Namespace]:

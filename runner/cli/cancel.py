@@ -28,6 +28,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         _ABOUT,
         "KEY",
         settings=("state_dir", *stores.SETTINGS),
+        client_keys=stores.KEYS,
         arguments=_arguments,
     )
     settings, chosen = command.parse(argv, environ)
@@ -59,6 +60,8 @@ def _mark(shop: Shop, key: str) -> tuple[bool, str]:
         return False, f"it has ended already ({cause})"
     if shop.mark_stopped(key):
         return True, f"marked as stopped in {shop}"
+    if shop.experiment(key) is None:
+        return False, f"{shop} has no record of it in which runners could see the wish"
     return False, "it has ended already"
 
 

@@ -16,17 +16,21 @@ from typing import Any
 import anyio
 
 from runner.archives.select import select
-from runner.cli import local_queues, show
+from runner.cli import show
 from runner.cli.arguments import ClientCommand
 from runner.cli.daemon import ask_once
 from runner.cli.demo_board import Board, Screen, Trial
 from runner.cli.message import Submission, message
+from runner.cli.queues import Access
 from runner.cli.shop import LocalShop
 from runner.control.client import NoDaemon
 from runner.errors import RunnerError
+from runner.queues.addresses import LocalAddress
 from runner.queues.base import Inspectable
-from runner.settings import Settings
-from runner.settings.parser import Parser
+from runner.settings import OPTIONS, Settings
+from runner.settings.option import variables
+from runner.settings.parser import FILE_SUFFIX, Parser
+from runner.settings.sources import SourceOptions
 
 _ABOUT = (
     "Start a daemon with directories of its own, queue a few small trainings of a digit "
@@ -57,7 +61,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     shop = LocalShop(settings.local_store_root[0])
     log = output / "daemon.log"
     show.note(f"demo: everything is below {output}; the daemon's log is {log.name}")
-    with _daemon(options, log, environ) as daemon:
+    with _daemon(options, log, _without_sources(environ)) as daemon:
         good = anyio.run(_play, settings, shop, daemon)
     if not good:
         raise RunnerError(f"not every experiment has succeeded; {log} says more")
@@ -74,6 +78,7 @@ def _add(parser: Parser) -> None:
 def _options(output: Path) -> list[str]:
     options = {
         "queue-root": output / "queues",
+        "certs-dir": output / "certs",
         "local-store-root": output / "store",
         "state-dir": output / "state",
         "lock-dir": output / "locks",
@@ -83,6 +88,15 @@ def _options(output: Path) -> list[str]:
     words = [f"--{name}={value}" for name, value in options.items()]
     # The demo is its own sender; what it runs was written here.
     return [*words, "--allow-root-experiments"] if os.geteuid() == 0 else words
+
+
+def _without_sources(environ: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what would lead the demo's daemon to somebody's real queues."""
+    left_out = {"GOOGLE_APPLICATION_CREDENTIALS", *variables("config")}
+    for option in OPTIONS.values():
+        if option.group == SourceOptions.GROUP:
+            left_out.update(*map(variables, (*option.names, option.name + FILE_SUFFIX)))
+    return {name: value for name, value in environ.items() if name not in left_out}
 
 
 @contextmanager
@@ -113,8 +127,7 @@ def _daemon(
 
 
 async def _play(settings: Settings, shop: LocalShop, daemon: subprocess.Popen[bytes]) -> bool:
-    async with local_queues.opened(settings) as broker:
-        queue = await local_queues.queue(broker, _QUEUE)
+    async with Access(settings, {}).queue(LocalAddress(name=_QUEUE)) as queue:
         board = Board(await _submit(queue, shop), shop, settings.state_dir)
         with Screen(board) as screen:
             while not board.is_over():

@@ -126,7 +126,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         self._said = ""
-        self._live = False
+        self._stored: str | None = None
 
     async def ending(self) -> Ending:
         """Wait for the end, showing what happens on the way."""
@@ -145,6 +145,8 @@ class Watch:
                     return ended
             if self.output is not None:
                 await self._stream(self.output)
+                if record is not None:
+                    await self._show_stored_anew()
             await anyio.sleep(self.shop.look_every)
 
     async def _record(self) -> ClaimRecord | None:
@@ -181,6 +183,16 @@ class Watch:
                 else:
                     output.begin()
         output.end()
+
+    async def _show_stored_anew(self) -> None:
+        """Print what checkpoints have added: all there is of a run on another machine."""
+        try:
+            stored = await blocking.call(lambda _: self.shop.output_version(self.key), limit=_LIMIT)
+            if stored not in {None, self._stored}:
+                self._stored = stored
+                await self._show_stored()
+        except Unavailable as error:
+            show.note(f"{self.key}: {error}")
 
     async def _show_stored(self) -> None:
         if self.output is None:

@@ -32,6 +32,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         _ABOUT,
         "KEY [-f]",
         settings=("state_dir", *stores.SETTINGS),
+        client_keys=stores.KEYS,
         arguments=_arguments,
     )
     settings, chosen = command.parse(argv, environ)

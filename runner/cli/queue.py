@@ -1,148 +1,197 @@
-"""``studio-runner queue``: look into local queues and their dead letters."""
+"""``studio-runner queue``: look into queues and their dead letters, and empty them."""
 
 from __future__ import annotations
 
-import json
+import sys
 from argparse import Namespace
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
-from runner.cli import local_queues, show
+from runner.cli import show
 from runner.cli.arguments import ClientCommand, add_json
-from runner.errors import Misconfigured, RequestError, RunnerError
-from runner.model import Message
-from runner.queues.base import Broker
+from runner.cli.queue_rows import COLUMNS, Row, all_queues, one_queue, summary
+from runner.cli.queues import SETTINGS, Access, AnyQueue, add_credential, address_in, label
+from runner.errors import Misconfigured, RunnerError
+from runner.queues.addresses import FORMS, QueueAddress
 from runner.redaction import Redactor
-from runner.request.schema import decode
-from runner.settings import Settings
 from runner.settings.parser import Parser
 
-_ABOUT = """Look into local queues.
+_ABOUT = f"""Look into queues, and empty them; no daemon is asked.
 
-  list                  every queue, how much waits in it, how much is dead
+  list                  every queue of every credential: how much waits, how much
+                        is dead, and whether a daemon with these options takes it
   peek [QUEUE]          the waiting messages, oldest first; nothing is taken
   dead [QUEUE]          the dead letters, and why they were buried
-  requeue QUEUE ID…     make dead letters waiting messages again; --all for every one"""
-_ACTIONS = ("list", "peek", "dead", "requeue")
-_LONGEST_REASON = 200
+  requeue QUEUE ID…     make dead letters waiting messages again; --all for every one
+  purge QUEUE           remove every waiting message; asks for the queue's name
 
-Action = Callable[[Settings, Namespace, Broker], Awaitable[int]]
+QUEUE is the name of a local queue, or one of
+  {FORMS.replace(", ", chr(10) + "  ").replace("or ", "")}
+Without QUEUE, peek and dead look into local queues alone. A queue is opened with the
+daemon's credentials (--certs-dir and the like), else with the environment's own."""
+_ACTIONS = ("list", "peek", "dead", "requeue", "purge")
+
+Look = Callable[[Namespace, str, AnyQueue], Awaitable[Sequence[Row]]]
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Do one of the actions."""
     command = ClientCommand(
-        "queue",
-        _ABOUT,
-        "ACTION [QUEUE] [ID…]",
-        settings=local_queues.SETTINGS,
-        arguments=_arguments,
+        "queue", _ABOUT, "ACTION [QUEUE] [ID…]", settings=("queue", *SETTINGS), arguments=_arguments
     )
     settings, chosen = command.parse(argv, environ)
-    return anyio.run(_act, settings, chosen)
+    address = address_in(chosen.name, "QUEUE") if chosen.name else None
+    _check(chosen, address)
+    access = Access(settings, environ, chosen.credential or "")
+    return anyio.run(_ACTS[chosen.action], access, chosen, address)
 
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("action", metavar="ACTION", choices=_ACTIONS, help=", ".join(_ACTIONS))
-    parser.add_argument("queue", metavar="QUEUE", nargs="?", help="default for a look: every one")
+    parser.add_argument("name", metavar="QUEUE", nargs="?", help="its name or address, see above")
     parser.add_argument("ids", metavar="ID", nargs="*", help="of dead letters")
     parser.add_argument("--all", action="store_true", help="requeue every dead letter")
     parser.add_argument(
         "--limit", type=int, default=20, metavar="N", help="messages of a queue (default: 20)"
     )
+    parser.add_argument("--yes", metavar="NAME", help="the name of the queue that is purged")
+    add_credential(parser)
     add_json(parser)
 
 
-async def _act(settings: Settings, chosen: Namespace) -> int:
-    actions: Mapping[str, Action] = {
-        "list": _list,
-        "peek": _peek,
-        "dead": _dead,
-        "requeue": _requeue,
-    }
-    async with local_queues.opened(settings) as broker:
-        return await actions[chosen.action](settings, chosen, broker)
-
-
-async def _list(settings: Settings, chosen: Namespace, broker: Broker) -> int:
-    rows = []
-    for name in await _wanted(chosen, broker):
-        queue = await local_queues.queue(broker, name)
-        taken = "yes" if local_queues.is_taken(settings, name) else "no"
-        rows.append((name, await queue.depth(), len(await queue.dead()), taken))
-    _print(chosen, "Queues", ("queue", "waiting", "dead", "taken"), rows)
-    return 0
-
-
-async def _peek(_: Settings, chosen: Namespace, broker: Broker) -> int:
-    rows: list[tuple[object, ...]] = []
-    for name in await _wanted(chosen, broker):
-        queue = await local_queues.queue(broker, name)
-        waiting = await queue.peek(chosen.limit)
-        rows.extend((name, message.id, *_summary(message)) for message in waiting)
-    _print(chosen, "Waiting", ("queue", "id", "key", "script", "cores", "added"), rows)
-    return 0
-
-
-async def _dead(_: Settings, chosen: Namespace, broker: Broker) -> int:
-    rows = []
-    for name in await _wanted(chosen, broker):
-        queue = await local_queues.queue(broker, name)
-        for letter in (await queue.dead())[-chosen.limit :]:
-            key = _summary(letter.message)[0]
-            reason = Redactor().redact(letter.reason)
-            rows.append((name, letter.message.id, key, show.since(letter.buried_at), reason))
-    _print(chosen, "Dead letters", ("queue", "id", "key", "ago", "reason"), rows)
-    return 0
-
-
-async def _requeue(_: Settings, chosen: Namespace, broker: Broker) -> int:
-    if not chosen.queue or bool(chosen.ids) == chosen.all:
+def _check(chosen: Namespace, address: QueueAddress | None) -> None:
+    """Refuse what cannot be meant; ask for the name of a queue that is to be emptied."""
+    if chosen.limit < 1:
+        raise Misconfigured(f"--limit is {chosen.limit}: give a whole number of at least 1")
+    if chosen.action == "requeue" and (not address or bool(chosen.ids) == chosen.all):
         raise Misconfigured("say which: studio-runner queue requeue QUEUE ID…, or QUEUE --all")
-    queue = await local_queues.queue(broker, chosen.queue)
-    ids = [letter.message.id for letter in await queue.dead()] if chosen.all else chosen.ids
-    done = [message_id for message_id in ids if await queue.requeue(message_id)]
+    if chosen.ids and chosen.action != "requeue":
+        raise Misconfigured(f"unexpected argument {chosen.ids[0]!r}: {chosen.action} takes no ID")
+    if chosen.action == "purge":
+        if address is None:
+            raise Misconfigured("say which: studio-runner queue purge QUEUE")
+        _confirm(chosen, address)
+
+
+def _confirm(chosen: Namespace, address: QueueAddress) -> None:
+    if chosen.yes is not None:
+        if chosen.yes != address.name:
+            raise Misconfigured(
+                f"--yes is {chosen.yes!r}, and the queue is called {address.name!r}: nothing was "
+                "removed"
+            )
+    elif not sys.stdin.isatty():
+        raise Misconfigured(
+            f"purge removes every message that waits in {label(address)}: confirm with --yes "
+            f"{address.name}"
+        )
+    else:
+        show.note(f"Every message that waits in {label(address)} will be removed, for good.")
+        if input("The name of the queue: ").strip() != address.name:
+            raise Misconfigured("that is not its name: nothing was removed")
+
+
+async def _list(access: Access, chosen: Namespace, address: QueueAddress | None) -> int:
+    if address is not None:
+        found, troubles = [await one_queue(access, address)], list[str]()
+    else:
+        found, troubles = await all_queues(access)
+        access.tell_troubles()
+    _print(chosen, "Queues", COLUMNS, found)
+    for trouble in troubles:
+        show.note(f"studio-runner: {trouble}")
+    return 1 if troubles else 0
+
+
+async def _peek(access: Access, chosen: Namespace, address: QueueAddress | None) -> int:
+    columns = ("queue", "id", "key", "script", "cores", "added")
+    _print(chosen, "Waiting", columns, await _look(access, chosen, address, _waiting))
+    return 0
+
+
+async def _dead(access: Access, chosen: Namespace, address: QueueAddress | None) -> int:
+    columns = ("queue", "id", "key", "ago", "reason")
+    _print(chosen, "Dead letters", columns, await _look(access, chosen, address, _letters))
+    return 0
+
+
+async def _look(
+    access: Access, chosen: Namespace, address: QueueAddress | None, look: Look
+) -> Sequence[Row]:
+    """Look into the queue that is named, else into every local one."""
+    if address is not None:
+        async with access.queue(address) as queue:
+            return await look(chosen, label(address), queue)
+    rows: list[Row] = []
+    async with access.listed(None) as found:
+        for name in found.names:
+            queue = cast("AnyQueue", await found.broker.open(name))
+            rows.extend(await look(chosen, name, queue))
+    return rows
+
+
+async def _waiting(chosen: Namespace, name: str, queue: AnyQueue) -> Sequence[Row]:
+    if queue.peek_costs:
+        show.note(f"{name}: {queue.peek_costs}")
+    found = await queue.peek(chosen.limit)
+    return [(name, message.id, *summary(message)) for message in found]
+
+
+async def _letters(chosen: Namespace, name: str, queue: AnyQueue) -> Sequence[Row]:
+    redactor = Redactor()
+    return [
+        (
+            name,
+            letter.message.id,
+            summary(letter.message)[0],
+            show.since(letter.buried_at),
+            redactor.redact(letter.reason),
+        )
+        for letter in (await queue.dead())[-chosen.limit :]
+    ]
+
+
+async def _requeue(access: Access, chosen: Namespace, address: QueueAddress) -> int:
+    async with access.queue(address) as queue:
+        ids = [letter.message.id for letter in await queue.dead()] if chosen.all else chosen.ids
+        done = [message_id for message_id in ids if await queue.requeue(message_id)]
     missing = [message_id for message_id in ids if message_id not in done]
     if chosen.json:
         show.as_json({"requeued": done, "missing": missing})
     else:
-        print(f"{len(done)} requeued in {chosen.queue}")
+        print(f"{len(done)} requeued in {label(address)}")
     if missing:
-        raise RunnerError(f"there is no dead letter {missing[0]!r} in {chosen.queue}")
+        raise RunnerError(f"there is no dead letter {missing[0]!r} in {label(address)}")
     return 0
 
 
-async def _wanted(chosen: Namespace, broker: Broker) -> Sequence[str]:
-    return [chosen.queue] if chosen.queue else sorted(await local_queues.names(broker))
+async def _purge(access: Access, chosen: Namespace, address: QueueAddress) -> int:
+    async with access.queue(address) as queue:
+        removed = await queue.purge()
+    if chosen.json:
+        show.as_json({"queue": label(address), "removed": removed})
+    elif removed is None:
+        print(f"{label(address)} was emptied; its broker does not tell of how many messages")
+    else:
+        print(f"{removed} removed from {label(address)}")
+    return 0
 
 
-def _summary(message: Message) -> tuple[str, str, object, str]:
-    """Return key, script, cores and age of what is asked for; what cannot be read says why."""
-    try:
-        request = decode(message)
-    except RequestError as error:
-        return _raw_key(message), f"cannot run: {str(error)[:_LONGEST_REASON]}", "", ""
-    experiment = request.experiment
-    added = show.since(experiment.time_added)
-    script = " ".join((experiment.filename, *experiment.args))[:_LONGEST_REASON]
-    return experiment.key, Redactor().redact(script), request.needs.cores, added
-
-
-def _raw_key(message: Message) -> str:
-    try:
-        return str(json.loads(message.body)["experiment"]["key"])[:_LONGEST_REASON]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
-
-
-def _print(
-    chosen: Namespace, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
-) -> None:
+def _print(chosen: Namespace, title: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
     if chosen.json:
         show.as_json([dict(zip(columns, row, strict=True)) for row in rows])
     elif rows:
         show.table(title, columns, rows)
     else:
         show.note(f"{title}: none")
+
+
+_ACTS: Mapping[str, Callable[[Access, Namespace, Any], Awaitable[int]]] = {
+    "list": _list,
+    "peek": _peek,
+    "dead": _dead,
+    "requeue": _requeue,
+    "purge": _purge,
+}

@@ -25,7 +25,7 @@ from runner.cli.shop import output_in, pack_workspace, records
 from runner.errors import Misconfigured
 from runner.lifecycle.claim_record import ClaimRecord, decode
 from runner.model import Experiment, Location, Needs, Request
-from runner.stores.base import NotFound, Store, StoreOptions
+from runner.stores.base import NotFound, ObjectInfo, Store, StoreOptions
 from runner.stores.pool import StorePool
 
 T = TypeVar("T")
@@ -105,6 +105,11 @@ class RemoteShop:
         except (tarfile.TarError, EOFError):
             return None
 
+    def output_version(self, key: str) -> str | None:
+        """Return what changes with the stored output; ``None`` when nothing was stored yet."""
+        found = self._stat(self.place.location(f"experiments/{key}/output.tar"))
+        return None if found is None else found.version
+
     def _upload(self, file: BinaryIO, size: int, location: Location) -> None:
         with Meter("uploading the workspace") as meter:
             meter.expect(size)
@@ -130,8 +135,12 @@ class RemoteShop:
             return None
 
     def _size(self, location: Location) -> int | None:
+        found = self._stat(location)
+        return None if found is None else int(found.size)
+
+    def _stat(self, location: Location) -> ObjectInfo | None:
         try:
-            return int(self._portal.call(self._store(location).stat, location).size)
+            return self._portal.call(self._store(location).stat, location)
         except NotFound:
             return None
 

@@ -10,6 +10,8 @@ from runner.settings import Settings
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run the daemon until it has drained; with ``--dry-run`` say what it would take."""
     settings = Settings.load(argv, environ, command="run")
-    from runner import app  # noqa: PLC0415 - ``--help`` and a bad option need no daemon
+    # ``--help`` and a bad option need no daemon.
+    from runner.app.daemon import run  # noqa: PLC0415
+    from runner.app.dry_run import dry_run  # noqa: PLC0415
 
-    return app.dry_run(settings) if settings.dry_run else app.run(settings)
+    return dry_run(settings) if settings.dry_run else run(settings)

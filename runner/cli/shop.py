@@ -48,6 +48,9 @@ class Shop(Protocol):
     def output(self, key: str) -> str | None:
         """Return the stored output; ``None`` when nothing was stored yet."""
 
+    def output_version(self, key: str) -> str | None:
+        """Return what changes with the stored output; ``None`` when nothing was stored yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocalShop:
@@ -123,6 +126,14 @@ class LocalShop:
                 return output_in(archive)
         except (OSError, tarfile.TarError, EOFError):
             return None
+
+    def output_version(self, key: str) -> str | None:
+        """Return what changes with the stored output; ``None`` when nothing was stored yet."""
+        try:
+            found = (self._artifacts(key) / "output.tar").stat()
+        except OSError:
+            return None
+        return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
 
     @property
     def _blobs(self) -> Path:

@@ -1,30 +1,44 @@
-"""``studio-runner status``: what the daemon runs, has room for, and has finished."""
+"""``studio-runner status``: what the daemon runs and has finished, or how one experiment stands."""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
 
-from runner.cli import show
+from runner.cli import show, stores
 from runner.cli.arguments import ClientCommand, add_json
 from runner.cli.daemon import ask_once, control_socket, state_on_disk
+from runner.cli.standing import standing
 from runner.control.client import NoDaemon
+from runner.errors import RunnerError
+from runner.redaction import Redactor
 from runner.settings import Settings
 from runner.settings.parser import Parser
 
 _ABOUT = (
     "Show what the daemon on this machine runs, has room for, and has finished. Without a daemon, "
-    "show what the last one has left."
+    "show what the last one has left. With KEY, show how that experiment stands, wherever it runs: "
+    "its store knows."
 )
 _SHOWN = 20
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Print the status; exit status 0 also when no daemon runs."""
-    command = ClientCommand("status", _ABOUT, "[--json] [--all]", arguments=_arguments)
+    command = ClientCommand(
+        "status",
+        _ABOUT,
+        "[--json] [--all | KEY]",
+        settings=("state_dir", *stores.SETTINGS),
+        client_keys=stores.KEYS,
+        arguments=_arguments,
+    )
     settings, arguments = command.parse(argv, environ)
+    if arguments.key:
+        return _show_one(settings, arguments, environ)
     found = anyio.run(_find, settings)
     if arguments.json:
         show.as_json(found)
@@ -36,10 +50,27 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _arguments(parser: Parser) -> None:
+    parser.add_argument("key", metavar="KEY", nargs="?", help="of one experiment")
+    stores.add_options(parser, "every --local-store-root")
     add_json(parser)
     parser.add_argument(
         "--all", action="store_true", help=f"all that ended lately, not the last {_SHOWN} alone"
     )
+
+
+def _show_one(settings: Settings, arguments: Namespace, environ: Mapping[str, str]) -> int:
+    """Ask the stores for one experiment. Raises RunnerError where none knows it."""
+    with stores.opened(settings, arguments, environ) as shops:
+        found = next((one for shop in shops if (one := standing(shop, arguments.key))), None)
+    if found is None:
+        raise RunnerError(
+            f"the experiment {arguments.key!r} is not known here: name its store with --store"
+        )
+    if arguments.json:
+        show.as_json(found.facts())
+    else:
+        print(f"{found.key}: {show.line(Redactor().redact(found.sentence))}")
+    return 0
 
 
 async def _find(settings: Settings) -> dict[str, Any]:
@@ -67,6 +98,10 @@ def _show_daemon(daemon: dict[str, Any] | None, settings: Settings) -> None:
         show.table("Queues", ("queue", "broker", "waiting"), rows)
     else:
         print("No queue is taken from.")
+    troubled = [one for one in daemon.get("sources", ()) if one.get("trouble")]
+    if troubled:
+        rows = [(one.get("origin"), one.get("broker"), one.get("trouble")) for one in troubled]
+        show.table("In trouble", ("source", "broker", "why"), rows)
 
 
 def _show_running(running: Sequence[dict[str, Any]], *, has_daemon: bool) -> None:

@@ -16,6 +16,9 @@ from runner.stores.base import StoreOptions
 
 #: The settings that ``opened`` reads.
 SETTINGS = ("local_store_root", "s3_ca", "s3_cert", "s3_key", "s3_http_hosts")
+#: What the file of ``--config`` may say besides settings.
+KEYS = ("store", "store-keys", "store-records")
+_VARIABLE = "STUDIO_RUNNER_STORE"
 
 
 def add_options(group: Any, default: str) -> None:
@@ -23,8 +26,8 @@ def add_options(group: Any, default: str) -> None:
     group.add_argument(
         "--store",
         metavar="DIRECTORY|s3://HOST/BUCKET",
-        help=f"default: {default}; keys of a bucket come from AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY, and go to the runner with the message",
+        help=f"default: {_VARIABLE}, else {default}; keys of a bucket come from "
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and go to the runner with the message",
     )
     group.add_argument(
         "--store-keys", metavar="FILE", help="keys of the bucket, as in ~/.aws/credentials"
@@ -37,21 +40,27 @@ def add_options(group: Any, default: str) -> None:
     )
 
 
+def chosen_store(chosen: Namespace, environ: Mapping[str, str]) -> str:
+    """Return the store that somebody named; empty: nobody did."""
+    return str(chosen.store or environ.get(_VARIABLE, ""))
+
+
 @contextmanager
 def opened(
     settings: Settings, chosen: Namespace, environ: Mapping[str, str]
 ) -> Iterator[Sequence[Shop]]:
     """Open the store that is named, else every local one. Raises Misconfigured."""
-    if not chosen.store:
+    store = chosen_store(chosen, environ)
+    if not store:
         yield [LocalShop(root.absolute()) for root in settings.local_store_root]
-    elif not is_bucket(chosen.store):
-        yield [LocalShop(Path(chosen.store).expanduser().absolute())]
+    elif not is_bucket(store):
+        yield [LocalShop(Path(store).expanduser().absolute())]
     else:
         # Imported late: who has a directory shall not wait for it.
         from runner.cli.remote_shop import remote_shop  # noqa: PLC0415
 
         bucket = bucket_of(
-            chosen.store,
+            store,
             environ,
             keys_file=Path(chosen.store_keys).expanduser() if chosen.store_keys else None,
             records=chosen.store_records or "",

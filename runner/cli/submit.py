@@ -16,11 +16,13 @@ from typing import Any
 import anyio
 
 from runner.archives.select import Selection, select
-from runner.cli import local_queues, show, stores
+from runner.cli import queues, show, stores
 from runner.cli.arguments import ClientCommand, own_words
+from runner.cli.bucket import Bucket
 from runner.cli.daemon import control_socket
 from runner.cli.following import Ending, Output, Watch
 from runner.cli.message import Submission, message
+from runner.cli.queues import Access
 from runner.cli.requirement_files import find
 from runner.cli.shop import Shop
 from runner.cli.submit_options import (
@@ -33,8 +35,8 @@ from runner.cli.submit_options import (
 )
 from runner.errors import Misconfigured, RequestError
 from runner.model import Message
+from runner.queues.addresses import LocalAddress, QueueAddress
 from runner.request.schema import decode
-from runner.settings import Settings
 
 _ABOUT = (
     "Pack the current directory, put it into a store, and queue an experiment that runs SCRIPT "
@@ -54,22 +56,41 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         "submit",
         _ABOUT,
         _USAGE,
-        settings=("state_dir", *stores.SETTINGS, *local_queues.SETTINGS),
+        settings=(*stores.SETTINGS, *queues.SETTINGS),
+        client_keys=stores.KEYS,
         arguments=add_options,
     )
     own, words = own_words(command.parser, argv)
     settings, chosen = command.parse(own, environ)
     if not words:
         raise Misconfigured(f"name what to run: studio-runner submit {_USAGE}")
+    address = queues.address_in(chosen.queue, "--queue")
+    access = queues.Access(settings, environ, chosen.credential or "")
+    access.opening(address)  # what is missing is said before anything is packed
     with stores.opened(settings, chosen, environ) as shops:
         shop = stores.first(shops)
+        _check_reach(address, shop, is_chosen=bool(stores.chosen_store(chosen, environ)))
         submission = _submission(chosen, words, environ, shop)
         try:
-            return anyio.run(_publish, settings, chosen, submission, shop)
+            return anyio.run(_publish, access, chosen, submission, shop, address)
         except KeyboardInterrupt:
             again = "studio-runner logs -f KEY, studio-runner cancel KEY"
             show.note(f"{submission.key} goes on: {again}")
             return _INTERRUPTED
+
+
+def _check_reach(address: QueueAddress, shop: Shop, *, is_chosen: bool) -> None:
+    """Refuse a store that nobody else can read, for a queue that others take from."""
+    if isinstance(address, LocalAddress) or isinstance(shop.place, Bucket):
+        return
+    if not is_chosen:
+        raise Misconfigured(
+            f"{address} is taken from by other machines, which cannot read {shop}: name a bucket "
+            "with --store s3://HOST/BUCKET, or with the key store in the file of --config"
+        )
+    show.note(
+        f"note: runners of {address} need {shop} at the same place, and --allow-file-artifacts"
+    )
 
 
 def _submission(
@@ -161,54 +182,59 @@ def _ask_when_large(selection: Selection, *, yes: bool) -> None:
 
 
 async def _publish(
-    settings: Settings, chosen: Namespace, submission: Submission, shop: Shop
+    access: Access, chosen: Namespace, submission: Submission, shop: Shop, address: QueueAddress
 ) -> int:
     shop.put_experiment(submission)
     body = json.dumps(message(submission)).encode()
-    async with local_queues.opened(settings) as broker:
-        queue = await local_queues.queue(broker, chosen.queue)
-        message_id = await queue.publish(body)
-        _confirm(settings, chosen, submission)
+    watch = Watch(
+        shop,
+        submission.key,
+        submission.time_added,
+        control_socket(access.settings),
+        output=Output() if chosen.follow and not chosen.json else None,
+    )
+    async with access.queue(address) as queue:
+        watch.message_id = await queue.publish(body)
+        _confirm(access, chosen, submission, address)
         if not (chosen.wait or chosen.follow):
             return 0
-        watch = Watch(
-            shop,
-            submission.key,
-            submission.time_added,
-            control_socket(settings),
-            output=Output() if chosen.follow and not chosen.json else None,
-            queue=queue,
-            message_id=message_id,
-        )
-        ending = await watch.ending()
-    return _report(chosen, submission, ending)
+        if isinstance(address, LocalAddress):
+            watch.queue = queue
+            return _report(chosen, submission, address, await watch.ending())
+    # Elsewhere a look at the dead letters leaves a trace, and a connection need not last so long.
+    return _report(chosen, submission, address, await watch.ending())
 
 
-def _confirm(settings: Settings, chosen: Namespace, submission: Submission) -> None:
+def _confirm(
+    access: Access, chosen: Namespace, submission: Submission, address: QueueAddress
+) -> None:
     """Say what was queued: for scripts the key alone on stdout."""
     waits = chosen.wait or chosen.follow
     if chosen.json and not waits:
-        show.as_json(_facts(chosen, submission))
+        show.as_json(_facts(submission, address))
     elif not waits:
         print(submission.key)
-    show.note(f"queued {submission.key} in {chosen.queue}")
-    if not local_queues.is_taken(settings, chosen.queue):
-        show.note(f"note: --queue-match and --queue-mismatch leave {chosen.queue} to others")
+    show.note(f"queued {submission.key} in {queues.label(address)}")
+    if not queues.choice_of(access.settings, address.broker).takes(address.name):
+        name = queues.label(address)
+        show.note(f"note: --queue-match and --queue-mismatch leave {name} to others")
 
 
-def _report(chosen: Namespace, submission: Submission, ending: Ending) -> int:
+def _report(
+    chosen: Namespace, submission: Submission, address: QueueAddress, ending: Ending
+) -> int:
     if chosen.json:
-        facts = _facts(chosen, submission)
+        facts = _facts(submission, address)
         end = {"cause": ending.cause, "exit_code": ending.exit_code, "detail": ending.detail}
         show.as_json(facts | end | {"attempt": ending.attempt})
     show.note(f"{submission.key}: {ending.sentence}")
     return ending.status
 
 
-def _facts(chosen: Namespace, submission: Submission) -> dict[str, Any]:
+def _facts(submission: Submission, address: QueueAddress) -> dict[str, Any]:
     return {
         "key": submission.key,
-        "queue": chosen.queue,
+        "queue": queues.label(address),
         "workspace": submission.workspace,
         "store": str(submission.store),
     }

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from runner.cli import stores
+from runner.cli import queues, stores
 from runner.cli.arguments import add_json
 from runner.errors import Misconfigured
 from runner.request.units import parse_duration, parse_size
@@ -75,8 +75,12 @@ def _add_when(group: Any) -> None:
 
 def _add_where(group: Any) -> None:
     group.add_argument(
-        "--queue", default="local_default", metavar="NAME", help="default: local_default"
+        "--queue",
+        default="local_default",
+        metavar="QUEUE",
+        help=f"{queues.HELP} (default: local_default)",
     )
+    queues.add_credential(group)
     stores.add_options(group, "the first --local-store-root")
     group.add_argument("--yes", action="store_true", help="do not ask before a large upload")
     group.add_argument("--wait", action="store_true", help="wait for the end, exit as it does")

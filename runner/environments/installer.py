@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import IO
 import anyio
 from anyio.abc import Process
 
+import runner.supervisor
 from runner.environments import leftovers
 from runner.environments.sources import Sources
 from runner.model import Identity
@@ -40,8 +42,10 @@ class Place:
     #: Its current directory, home and temporary directory lie below.
     scratch: Path
     cache: Path
-    #: ``None``: the daemon's own user; only for work that runs no package's code.
+    #: ``None``: the daemon's own user.
     identity: Identity | None = None
+    #: Packages may run code of their own: other people's.
+    runs_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,10 @@ class Installer:
     #: Where downloaded interpreters lie.
     pythons: Path
     allow_downloads: bool = False
+    #: What code of packages must not see; empty where nothing can be hidden.
+    hidden: tuple[Path, ...] = ()
+    #: What of that it needs.
+    visible: tuple[Path, ...] = ()
     #: A build that takes longer is ended.
     patience: timedelta = field(default=timedelta(hours=2))
 
@@ -66,6 +74,8 @@ class Installer:
 
     async def _wait(self, argv: Sequence[str], place: Place, output: IO[bytes]) -> int:
         mark, user = place.scratch.name, place.identity
+        if place.runs_code and self.hidden:
+            argv, user = self._veiled(argv, place), None
         process = await anyio.open_process(
             list(argv),
             stdin=subprocess.DEVNULL,
@@ -87,6 +97,15 @@ class Installer:
         finally:
             with anyio.CancelScope(shield=True):
                 await _end(process, mark)
+
+    def _veiled(self, argv: Sequence[str], place: Place) -> Sequence[str]:
+        """Return the command that hides first, changes its user then, and becomes ``argv``."""
+        script = Path(runner.supervisor.__file__).with_name("veil.py")
+        identity = f"{place.identity.uid}:{place.identity.gid}" if place.identity else "-"
+        words = [sys.executable, "-I", "-S", str(script), identity]
+        for paths in (self.hidden, self.visible):
+            words += [str(len(paths)), *map(str, paths)]
+        return [*words, *argv]
 
     def _environment(self, place: Place, mark: str) -> Mapping[str, str]:
         scratch = str(place.scratch)

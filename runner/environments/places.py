@@ -63,7 +63,7 @@ class Places:
                 else:
                     async with self._of_scope(scope) as cache:
                         self.give(scratch)
-                        yield Place(scratch, cache, self._identity)
+                        yield Place(scratch, cache, self._identity, runs_code=True)
         finally:
             self._working -= 1
 

@@ -61,7 +61,8 @@ class UvEnvironments(Environments):
     """Environments below ``root``, which users that run experiments must be able to pass through.
 
     As root, builds that run a package's code run as ``build_identity``, and what was built belongs
-    to root; ``run_identity`` (the same, unless told otherwise) owns what ``attach`` makes.
+    to root; ``run_identity`` (the same, unless told otherwise) owns what ``attach`` makes. Such
+    builds do not see ``hidden``, but for ``root`` and what is ``visible``.
     """
 
     def __init__(
@@ -83,6 +84,8 @@ class UvEnvironments(Environments):
         uv_cache: Path | None = None,
         uv_cache_limit: Bytes | None = None,
         extra_variables: Mapping[str, str] = NOTHING,
+        hidden: Sequence[Path] = (),
+        visible: Sequence[Path] = (),
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._root = root
@@ -101,6 +104,7 @@ class UvEnvironments(Environments):
         self._protection = Protection.of(build_identity, run_identity)
         self._uv_cache = uv_cache or root / "uv"
         self._uv_cache_limit = uv_cache_limit
+        self._hidden, self._visible = tuple(hidden), tuple(visible)
         self._report = report
         self._threads = blocking.Limit(4)
         self._cache = EnvironmentCache(root, limit, self._threads)
@@ -117,7 +121,15 @@ class UvEnvironments(Environments):
             program = await usable_program(Path(uv.find_uv_bin()), builder, self._root)
             mode = await self._call(lambda: link_mode(self._uv_cache / "wheels", self._root))
             pythons = self._root / "pythons"
-            installer = Installer(program, self._sources, mode, pythons, self._allow_downloads)
+            installer = Installer(
+                program,
+                self._sources,
+                mode,
+                pythons,
+                self._allow_downloads,
+                self._hidden,
+                (self._root.absolute(), self._root.resolve(), *self._visible),
+            )
             resolver = Resolver(
                 self._root / "resolutions", self._resolve_ttl, places, installer, self._report
             )

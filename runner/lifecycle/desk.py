@@ -5,23 +5,26 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from typing import Any
 
 import anyio
 
-from runner.errors import QueueUnavailable
+from runner.errors import RunnerError
 from runner.lifecycle.board import Entry
 from runner.lifecycle.live_output import LiveOutput
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.parts import Parts
 from runner.model import Capacity, Cause
+from runner.queues.base import Queue
 
 Item = dict[str, Any]
 Answer = Callable[[Item], AsyncIterator[Item]]
 
 _FOLLOW_PAUSE = 0.2
+#: An account may have hundreds of queues, and a broker may not answer.
+_DEPTHS_AT_ONCE, _DEPTHS_SECONDS = 16, 3.0
 
 
 class Desk:
@@ -55,7 +58,8 @@ class Desk:
                 "draining": self._loop.is_draining,
                 "capacity": _capacity(ledger.total),
                 "free": _capacity(ledger.free),
-                "queues": [item async for item in self._queues()],
+                "queues": await self._queues(),
+                "sources": self._sources(),
             },
             "running": [_entry(entry) for entry in self._parts.board],
             "recent": [asdict(ending) for ending in self._parts.history.endings],
@@ -109,13 +113,35 @@ class Desk:
         yield {"detached": True, "running": len(self._parts.board)}
         self._detach()
 
-    async def _queues(self) -> AsyncIterator[Item]:
-        for queue in list(self._loop.queues.values()):
-            try:
-                waiting = await queue.depth()
-            except QueueUnavailable:
-                waiting = None
-            yield {"name": queue.name, "broker": queue.broker, "waiting": waiting}
+    def _sources(self) -> list[Item]:
+        """Tell where experiments come from, and what keeps a source from working."""
+        return [
+            {
+                "origin": source.origin,
+                "broker": source.account[0],
+                "project": source.account[1],
+                "state": source.state,
+                "trouble": self._parts.redactor.redact(source.trouble),
+            }
+            for source in self._loop.supply
+        ]
+
+    async def _queues(self) -> list[Item]:
+        """Tell of every queue how much waits in it, where its broker says so quickly."""
+        queues = list(self._loop.queues.values())
+        items = [{"name": one.name, "broker": one.broker, "waiting": None} for one in queues]
+        at_once = anyio.CapacityLimiter(_DEPTHS_AT_ONCE)
+
+        async def ask(queue: Queue, item: Item) -> None:
+            async with at_once:
+                with suppress(RunnerError):
+                    item["waiting"] = await queue.depth()
+
+        with anyio.move_on_after(_DEPTHS_SECONDS):
+            async with anyio.create_task_group() as group:
+                for queue, item in zip(queues, items, strict=True):
+                    group.start_soon(ask, queue, item)
+        return items
 
 
 def _capacity(capacity: Capacity) -> Item:

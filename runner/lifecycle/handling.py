@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import anyio
@@ -16,12 +18,12 @@ from runner.errors import (
     Unavailable,
     Undecodable,
 )
-from runner.lifecycle import admission, causes, making, processes
+from runner.lifecycle import admission, causes, limits, making, processes
 from runner.lifecycle.board import Entry
 from runner.lifecycle.causes import Evidence
 from runner.lifecycle.claim import Beating, Claim, Claims, Ended, Unclaimed
 from runner.lifecycle.claim_record import outcome_of
-from runner.lifecycle.holding import Holding
+from runner.lifecycle.holding import Holding, hold_warning
 from runner.lifecycle.intake import Slot
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.record import Phase
@@ -48,9 +50,13 @@ from runner.request import decode
 _log = log.get_logger(__name__)
 
 #: What is too big for now waits this long with the machine's reservation, then goes back.
-_RESERVATION_SECONDS = 600.0
+_RESERVATION_SECONDS = 3600.0
 _NO_ROOM_DELAY = timedelta(seconds=30)
 _ADOPT_PAUSE = 1.0
+
+
+async def _never_lost() -> bool:
+    return False
 
 
 class Handling:
@@ -66,9 +72,12 @@ class Handling:
         entry: Entry,
         *,
         judged: Callable[[bool], None] = lambda _: None,
-        message_is_lost: bool = False,
+        message_is_lost: Callable[[], Awaitable[bool]] = _never_lost,
     ) -> None:
-        """``judged`` is told once, as soon as it is known, whether this is no StudioML request."""
+        """``judged`` is told once, as soon as it is known, whether this is no StudioML request.
+
+        ``message_is_lost`` tells of an adopted one whether somebody else may have its message.
+        """
         self.parts = parts
         self.delivery = delivery
         self.entry = entry
@@ -78,7 +87,8 @@ class Handling:
         self.too_big_for_now: Needs | None = None
         self._holding = Holding(parts, entry, delivery)
         self._judged = judged
-        self._message_is_lost = message_is_lost
+        self._is_lost = message_is_lost
+        self._message_is_lost = False
         self._decided: Disposition | None = None
 
     async def perform(self, slot: Slot) -> Outcome:
@@ -100,6 +110,7 @@ class Handling:
         self.parts.board.enter(self.entry)
         has_run = self.entry.record.phase is not Phase.PREPARING
         self.allocation = self.entry.record.allocation if has_run else None
+        self._message_is_lost = await self._is_lost()
         await self._holding.keep_message()
         outcome = await _as_outcome(self._resumed if has_run else self._given_back)
         await self._settle(outcome)
@@ -117,9 +128,20 @@ class Handling:
             return await self._stopped_before_the_start(request)
         if barrier is not None:
             return barrier
+        request = self._warned(request)
         await self._say(News.ACCEPTED, f"{request.experiment.key} is accepted")
         attempt = await making.new_attempt(self.parts, request, self.entry, self._claim())
         return await attempt.perform()
+
+    def _warned(self, request: Request) -> Request:
+        record, cap = self.entry.record, self.parts.options.duration_cap
+        left = limits.limits(request, cap=cap, now=time.time(), claimed_at=record.claimed_at)
+        warning = hold_warning(self.delivery, self._claim(), min(left.values()))
+        if not warning:
+            return request
+        _log.warning("held for a limited time", key=record.key, warning=warning)
+        self.request = replace(request, warnings=(*request.warnings, warning))
+        return self.request
 
     def _decoded(self) -> Request:
         is_foreign = False
@@ -142,7 +164,7 @@ class Handling:
             slot.give_back()
             self.entry.stage = "waiting for room"
             with anyio.move_on_after(_RESERVATION_SECONDS):
-                self.allocation = await intake.reserved(needs)
+                self.allocation = await slot.reserved(needs)
         if self.allocation is None:
             self.too_big_for_now = needs
             delay = timedelta(0) if intake.is_closed else _NO_ROOM_DELAY

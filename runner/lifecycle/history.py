@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 _KEPT = 200
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+_FLAGS = {"a": _CREATE | os.O_APPEND, "w": _CREATE | os.O_TRUNC}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class History:
             if self._lines >= 5 * _KEPT:
                 self._shorten()
             else:
-                with self._file.open("a", encoding="utf-8") as file:
+                with _private(self._file, "a") as file:
                     file.write("\n" * self._is_cut + json.dumps(asdict(ending)) + "\n")
                 self._lines, self._is_cut = self._lines + 1, False
         except OSError:
@@ -61,9 +65,17 @@ class History:
         del self._endings[:-_KEPT]
         temporary = self._file.with_suffix(".new")
         lines = (json.dumps(asdict(ending)) + "\n" for ending in self._endings)
-        temporary.write_text("".join(lines), encoding="utf-8")
+        with _private(temporary, "w") as file:
+            file.writelines(lines)
         temporary.rename(self._file)
         self._lines, self._is_cut = len(self._endings), False
+
+
+def _private(path: Path, mode: str) -> IO[str]:
+    """Open a file that is nobody else's to read: keys and reasons are its senders' business."""
+    file: IO[str] = os.fdopen(os.open(path, _FLAGS[mode], 0o600), mode, encoding="utf-8")
+    os.fchmod(file.fileno(), 0o600)
+    return file
 
 
 def _look(file: Path) -> tuple[int, bool]:

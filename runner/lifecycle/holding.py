@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from runner import log
-from runner.errors import RunnerError
+from runner.errors import HostFault, MessageGone, RunnerError
 from runner.lifecycle.board import Entry
 from runner.lifecycle.claim import Claim, Unclaimed
 from runner.lifecycle.keeper import Held
@@ -14,6 +15,22 @@ from runner.model import Cause
 from runner.queues.base import Delivery
 
 _log = log.get_logger(__name__)
+
+
+def hold_warning(delivery: Delivery, claim: Claim, longest: timedelta) -> str:
+    """Return what the sender is to know of a message that cannot be held until the end.
+
+    With a claim record the run goes on under it; ``longest``: how long the experiment may last.
+    """
+    limit = delivery.hold_limit
+    if limit is None or limit >= longest or not isinstance(claim, Unclaimed):
+        return ""
+    hours = f"{limit.total_seconds() / 3600:.1f} h"
+    return (
+        f"the queue lets nobody hold a message for longer than {hours}, and this experiment has no "
+        "place for a claim record: if it takes longer, it is ended and begins anew. Give it a "
+        "writable output artifact, or a max_duration below that"
+    )
 
 
 @dataclass(eq=False)
@@ -34,6 +51,7 @@ class Holding:
                 self.delivery.extend,
                 lease=self.delivery.lease,
                 lost=self._message_lost,
+                renewed=self._note_token,
             )
         )
 
@@ -56,8 +74,20 @@ class Holding:
             )
         )
 
+    def _note_token(self) -> None:
+        """Write down what the next daemon needs: some brokers prove a lease by its last renewal."""
+        record = self.entry.record
+        if self.delivery.token != record.token:
+            self.entry.record = record.but(token=self.delivery.token)
+            try:
+                self.parts.records.rewrite(self.entry.record)
+            except HostFault as error:
+                _log.warning("lease not written down", key=record.key, trouble=str(error))
+
     def _message_lost(self, error: RunnerError) -> None:
         _log.warning("message lost", key=self.entry.record.key, trouble=str(error))
+        if isinstance(error, MessageGone):
+            return  # nobody else has it, so the run is ours to finish and to store
         if self.claim is None or isinstance(self.claim, Unclaimed):
             self._claim_lost(error)
 

@@ -1,192 +1,281 @@
-"""Room before work: nobody receives a message without a slot, and slots are given in turn."""
+"""Room before work: nobody receives a message without a slot, and turns are given fairly."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
 
 import anyio
 
-from runner import log
-from runner.model import Allocation, Capacity, Needs
+from runner.lifecycle.allotting import Allotting, Ledger
+from runner.lifecycle.obstacles import Obstacles
+from runner.lifecycle.reservation import Reservation
+from runner.lifecycle.rules import Rules
+from runner.lifecycle.seats import LEAST, NEVER, Poll, Seat
+from runner.lifecycle.turns import Turns
+from runner.model import Allocation, Needs
+from runner.queues.base import Queue
 
-_log = log.get_logger(__name__)
+__all__ = ["LEAST", "Intake", "Slot", "Turn"]
 
-#: What a queue must at least find free before it is asked for a message.
-LEAST = Needs(cores=1)
-
-_DISK_LOOK_SECONDS = 10.0
-
-
-class Ledger(Protocol):
-    """What the intake needs of ``resources.ledger.Ledger``."""
-
-    @property
-    def free(self) -> Capacity:
-        """What is not allocated."""
-
-    @property
-    def total(self) -> Capacity:
-        """What may be allocated in all."""
-
-    def reserve(self, needs: Needs) -> Allocation | None:
-        """Take a share, or nothing."""
-
-    def release(self, allocation: Allocation) -> None:
-        """Give a share back."""
-
-    def restore(self, allocation: Allocation) -> None:
-        """Take exactly this share: an adopted run has it already."""
+_LOOK_SECONDS = 10.0
 
 
 @dataclass(eq=False)
-class _Waiter:
+class Turn:
+    """A queue's permission to receive; ``Intake.found``, ``nothing`` or ``failed`` ends it."""
+
+    seat: Seat
+    #: What its next message is believed to need, and until when.
     needs: Needs
-    since: float
+    until: float
     granted: anyio.Event = field(default_factory=anyio.Event)
-    #: Stays empty when the intake was closed first.
+    poll: Poll | None = None
+    #: The slot that it has to itself while it is new.
     allocation: Allocation | None = None
 
 
 class Intake:
-    """Hands out the machine in the order of asking, with one reservation for what is too big now.
-
-    The reservation belongs to a message that is held although it cannot start yet. While it is
-    young, smaller experiments may still pass it; after ``patience`` seconds nobody does, so that it
-    starts as soon as enough has been given back.
-    """
+    """Hands out the machine as ``turns`` decides, with one reservation for what is too big now."""
 
     def __init__(
         self,
         ledger: Ledger,
         *,
         disk_is_low: Callable[[], str] = lambda: "",
+        rules: Rules = Rules(),  # noqa: B008 - frozen
         patience: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        self._ledger = ledger
-        self._disk_is_low = disk_is_low
-        self._patience = patience
+        """``clock`` counts seconds, ``wall`` those since the epoch."""
+        self._rules = rules
+        self._obstacles = Obstacles(rules, disk_is_low, wall)
         self._clock = clock
-        self._waiting: list[_Waiter] = []
-        self._reservation: _Waiter | None = None
+        self._turns = Turns()
+        self._allotting = Allotting(ledger, self._turns, rules.at_most, clock)
+        self._seats: dict[tuple[str, str, str], Seat] = {}
+        self._followed: set[Seat] = set()
+        self._asking: dict[Seat, Turn] = {}
+        self._open: dict[Poll, Turn] = {}
+        self._reservation = Reservation(self._allotting, patience, clock)
         self._is_closed = False
-        self._complaint = ""
+        self._wake_at = float("inf")
+        self._earlier = anyio.Event()
 
     @property
     def ledger(self) -> Ledger:
         """The counts; for showing."""
-        return self._ledger
-
-    async def slot(self, needs: Needs = LEAST) -> Slot:
-        """Wait for room for ``needs`` and hold it; a queue receives only with a slot in hand."""
-        waiter = _Waiter(needs, self._clock())
-        self._waiting.append(waiter)
-        allocation = await self._granted(waiter, self._waiting.remove)
-        assert allocation is not None  # noqa: S101 - a slot holds no message, and is not closed
-        return Slot(self, allocation)
+        return self._allotting.ledger
 
     @property
     def is_closed(self) -> bool:
         """The daemon ends: what has no room yet gets none."""
         return self._is_closed
 
-    def close(self) -> None:
-        """Let nobody wait for room with a message in hand any more."""
-        self._is_closed = True
-        if self._reservation is not None:
-            self._reservation.granted.set()
+    @property
+    def complaint(self) -> str:
+        """Why nothing is claimed now, for people; empty where nothing forbids it."""
+        return self._obstacles.said
 
-    def release(self, allocation: Allocation) -> None:
-        """Give a share back and wake who waits for it."""
-        self._ledger.release(allocation)
+    # ------------------------------------------------------------------ turns
+
+    def seat(self, queue: Queue) -> Seat:
+        """Return the queue's place, with what it has had before; ``leave`` gives it up."""
+        seat = self._seat(queue.broker, queue.project, queue.name)
+        if seat in self._followed:  # one that ends has not left yet
+            seat = replace(seat, was_full=False)
+        self._followed.add(seat)
+        seat.tells, seat.glance, seat.patience = queue.tells, queue.glance, queue.patience
+        return seat
+
+    def leave(self, seat: Seat) -> None:
+        """Say that the queue is not followed any more."""
+        self._followed.discard(seat)
+        self._reservation.left(seat)
+        self._turns.leave(seat)
+
+    async def turn(self, seat: Seat, needs: Needs = LEAST, until: float = NEVER) -> Turn:
+        """Wait until the queue may receive.
+
+        ``needs`` are believed to be those of its next message, ``until`` this time of our clock.
+        """
+        turn = self._asking[seat] = Turn(seat, needs, until)
+        self._turns.ask(seat, self._clock(), needs, until)
         self.look()
+        try:
+            await turn.granted.wait()
+        except BaseException:
+            if turn.poll is None:
+                del self._asking[seat]
+                self._turns.withdraw(seat, self._clock())
+                self.look()
+            else:
+                self.failed(turn)
+            raise
+        return turn
+
+    def found(self, turn: Turn) -> Slot:
+        """End a turn with a message; an open receive may bring one when the slot is gone."""
+        allocation = turn.allocation
+        if allocation is None and self.may_take(turn.seat):
+            allocation = self._allotting.take(LEAST)
+        self._turns.found(self._closed(turn), self._clock())
+        return Slot(self, allocation, turn.seat)
+
+    def nothing(self, turn: Turn) -> None:
+        """End a turn that found the queue empty."""
+        self._give_back(turn)
+        self._reservation.is_empty(turn.seat)
+        self._turns.nothing(self._closed(turn), self._clock())
+        self.look()
+
+    def failed(self, turn: Turn) -> None:
+        """End a turn of which nobody knows what it would have brought."""
+        self._give_back(turn)
+        self._turns.failed(self._closed(turn), self._clock())
+        self.look()
+
+    async def slot(self, needs: Needs = LEAST) -> Slot:
+        """Wait for room for ``needs`` and hold it, for nobody's queue in particular."""
+        seat = Seat("", tells=True, glance=float("inf"))
+        try:
+            return self.found(await self.turn(seat, needs, float("inf")))
+        finally:
+            self.leave(seat)
 
     def look(self) -> None:
         """Grant what can be granted now."""
-        if self._disk_forbids():
-            return
-        reservation = self._reservation
-        if reservation is not None and not reservation.granted.is_set():
-            self._try(reservation)
-            if not reservation.granted.is_set() and self._is_due(reservation):
-                return
-        for waiter in list(self._waiting):
-            if not waiter.granted.is_set():
-                self._try(waiter)
+        now = self._clock()
+        for poll in self._turns.glanced(now):
+            self._give_back(self._open[poll])
+        if not self._is_forbidden() and not self._is_closed:
+            self._reservation.serve()
+            room = self._allotting.room(self._allows)
+            for seat in self._turns.choose(now, room):
+                self._begin(self._asking[seat], now)
+        if self._turns.wake_at(now) < self._wake_at:
+            self._earlier.set()
 
     async def keep_looking(self) -> None:
-        """Look again now and then: the disk may have been freed by somebody else."""
+        """Look again when a glance is over, and now and then: the disk or the hour has changed."""
         while True:
-            await anyio.sleep(_DISK_LOOK_SECONDS)
+            now = self._clock()
+            self._wake_at = min(self._turns.wake_at(now), now + _LOOK_SECONDS)
+            self._earlier = anyio.Event()
+            with anyio.move_on_after(self._wake_at - now):
+                await self._earlier.wait()
+                continue
             self.look()
 
-    async def reserved(self, needs: Needs) -> Allocation | None:
+    def close(self) -> None:
+        """Let nobody receive, or wait for room with a message in hand, any more."""
+        self._is_closed = True
+        self._reservation.end()
+
+    # ------------------------------------------------------------------ room
+
+    def take(self, needs: Needs, seat: Seat) -> Allocation | None:
+        """Take a share for an experiment of the queue now, or nothing."""
+        allocation = self._allotting.take(needs, seat)
+        if allocation is not None:
+            self._reservation.served(seat, needs)
+        return allocation
+
+    def may_take(self, seat: Seat) -> bool:
+        """Tell whether the queue may take what is promised to nobody."""
+        return not self._is_forbidden() and self._reservation.lets_pass(seat)
+
+    def adopt(self, allocation: Allocation, *, broker: str, project: str, queue: str) -> None:
+        """Take exactly this share: an adopted run of the queue has it already."""
+        self._allotting.adopt(allocation, self._seat(broker, project, queue))
+
+    def release(self, allocation: Allocation, *, quietly: bool = False) -> None:
+        """Give a share back and wake who waits for it; ``quietly``: the caller looks next."""
+        self._allotting.release(allocation)
+        if not quietly:
+            self.look()
+
+    async def reserved(self, needs: Needs, seat: Seat | None = None) -> Allocation | None:
         """Wait with the machine's one reservation; ``None`` when it is taken, or we are closed."""
-        if self._reservation is not None or self.is_closed:
+        if self._is_closed:
             return None
-        self._reservation = waiter = _Waiter(needs, self._clock())
+        return await self._reservation.wait(needs, seat, self.look)
 
-        def forget(_: _Waiter) -> None:
-            self._reservation = None
+    # ------------------------------------------------------------------ how
 
-        return await self._granted(waiter, forget)
+    def _seat(self, broker: str, project: str, queue: str) -> Seat:
+        address = (broker, project, queue)
+        if address not in self._seats:
+            owner = f"{broker}:{project}"
+            self._seats[address] = Seat(queue, owner, self._rules.priority(queue))
+        return self._seats[address]
 
-    async def _granted(
-        self, waiter: _Waiter, forget: Callable[[_Waiter], None]
-    ) -> Allocation | None:
-        self.look()
-        try:
-            await waiter.granted.wait()
-        except BaseException:
-            if waiter.allocation is not None:
-                self._ledger.release(waiter.allocation)
-            raise
-        finally:
-            forget(waiter)
-            self.look()
-        return waiter.allocation
+    def _begin(self, turn: Turn, now: float) -> None:
+        if turn.seat.is_sure:
+            turn.allocation = self._allotting.take(turn.needs if now < turn.until else LEAST)
+            if turn.allocation is None:
+                return  # what it is believed to need went to one before it
+        del self._asking[turn.seat]
+        turn.poll = self._turns.open(turn.seat, now)
+        self._open[turn.poll] = turn
+        turn.granted.set()
 
-    def _try(self, waiter: _Waiter) -> None:
-        waiter.allocation = self._ledger.reserve(waiter.needs)
-        if waiter.allocation is not None:
-            waiter.granted.set()
+    def _closed(self, turn: Turn) -> Poll:
+        assert turn.poll is not None  # noqa: S101 - it was granted
+        del self._open[turn.poll]
+        return turn.poll
 
-    def _is_due(self, waiter: _Waiter) -> bool:
-        return self._clock() - waiter.since >= self._patience
+    def _give_back(self, turn: Turn) -> None:
+        if turn.allocation is not None:
+            self._allotting.release(turn.allocation)
+            turn.allocation = None
 
-    def _disk_forbids(self) -> bool:
-        complaint = self._disk_is_low()
-        if complaint and not self._complaint:
-            _log.error("nothing is claimed", reason=complaint)
-        if self._complaint and not complaint:
-            _log.info("claiming again, there is disk space")
-        self._complaint = complaint
+    def _allows(self, seat: Seat) -> bool:
+        """No receive is opened that would outlast the active hours, or pass what waits."""
+        if not self._reservation.lets_pass(seat):
+            return False
+        return not self._obstacles.ends_within(seat.patience)
+
+    def _is_forbidden(self) -> bool:
+        complaint = self._obstacles.look()
+        if self._obstacles.is_off_hours:
+            self._reservation.end()
         return bool(complaint)
 
 
 class Slot:
-    """Room that was given before the message is known; grows into what the request needs."""
+    """Room that was given before the message is known; grows into what the request needs.
 
-    def __init__(self, intake: Intake, allocation: Allocation) -> None:
+    It is empty where the message came on an open receive while the last slot was taken: then it
+    waits as one does that is too big for now.
+    """
+
+    def __init__(self, intake: Intake, allocation: Allocation | None, seat: Seat) -> None:
         self._intake = intake
-        self._allocation: Allocation | None = allocation
+        self._allocation = allocation
+        self._seat = seat
 
     def grow(self, needs: Needs) -> Allocation | None:
         """Exchange the slot for ``needs`` in one step; ``None`` when there is not enough."""
-        self._give_back_quietly()
-        allocation = self._intake.ledger.reserve(needs)
+        may = self._give_back_quietly() or self._intake.may_take(self._seat)
+        allocation = self._intake.take(needs, self._seat) if may else None
         self._intake.look()
         return allocation
 
+    async def reserved(self, needs: Needs) -> Allocation | None:
+        """Give the slot back and wait with the reservation; ``None`` when that cannot be had."""
+        self.give_back()
+        return await self._intake.reserved(needs, self._seat)
+
     def give_back(self) -> None:
         """Return what is left of the slot, if anything, and wake who waits."""
-        self._give_back_quietly()
-        self._intake.look()
+        if self._give_back_quietly():
+            self._intake.look()
 
-    def _give_back_quietly(self) -> None:
-        if self._allocation is not None:
-            self._intake.ledger.release(self._allocation)
-            self._allocation = None
+    def _give_back_quietly(self) -> bool:
+        allocation, self._allocation = self._allocation, None
+        if allocation is not None:
+            self._intake.release(allocation, quietly=True)
+        return allocation is not None

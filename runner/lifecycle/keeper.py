@@ -36,8 +36,10 @@ class Held:
         lost: Callable[[RunnerError], None],
         *,
         expires: bool,
+        renewed: Callable[[], None],
     ) -> None:
         self.name = name
+        self._tell_renewed = renewed
         self._beat = beat
         self._lease = lease.total_seconds()
         self._tell_lost = lost
@@ -80,6 +82,7 @@ class Held:
         except Exception as trouble:  # noqa: BLE001 - whatever it is, the lease is not renewed
             return self._tolerate(trouble)
         self._confirmed = started
+        self._tell_renewed()
         return self._lease / 3
 
     def _tolerate(self, trouble: Exception) -> float:
@@ -132,8 +135,11 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         lease: timedelta,
         lost: Callable[[RunnerError], None],
         expires: bool = True,
+        renewed: Callable[[], None] = lambda: None,
     ) -> Held:
         """Call ``beat`` often enough to keep ``lease``; ``lost`` is called on the main loop.
+
+        So is ``renewed``, after each beat that came through.
 
         What does not ``expire`` is lost only when the other side says so, however late: whoever
         holds it makes sure of it again before it is used.
@@ -143,8 +149,11 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         def tell(error: RunnerError) -> None:
             main.call_soon_threadsafe(lost, error)
 
+        def tell_renewed() -> None:
+            main.call_soon_threadsafe(renewed)
+
         async def begin() -> Held:
-            held = Held(name, beat, lease, tell, expires=expires)
+            held = Held(name, beat, lease, tell, expires=expires, renewed=tell_renewed)
             self._holding.add(held)
             return held
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import anyio
 from anyio.abc import TaskGroup
 
-from runner import log
-from runner.errors import QueueUnavailable
+from runner.lifecycle.accounts import Account
+from runner.lifecycle.aside import Aside
 from runner.lifecycle.handling import Handling
 from runner.lifecycle.parts import Parts
-from runner.lifecycle.pulling import LONGEST_TROUBLE_PAUSE, TROUBLE_PAUSE, Limit, Puller
+from runner.lifecycle.pulling import Limit, Puller
+from runner.lifecycle.receiving import Receiving, names_queue
+from runner.lifecycle.source import Source
+from runner.lifecycle.supply import Supply
 from runner.lifecycle.trust import Trust
+from runner.lifecycle.vanishing import APART
 from runner.model import Cause, Deferred, News, Outcome, Refused, Report
-from runner.queues.base import Broker, Queue
-
-_log = log.get_logger(__name__)
-
-_Name = tuple[str, str, str]
+from runner.queues.base import Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +47,26 @@ class Loop:
     """Everything between start and end of the daemon; ``run`` returns when it has drained."""
 
     parts: Parts
-    brokers: Sequence[Broker]
+    supply: Supply
     ends: Ends = Ends()
     #: The operator named this very queue: it is never set aside.
     is_named: Callable[[str], bool] = lambda _: False
-    #: By broker, project and name.
-    queues: dict[_Name, Queue] = field(default_factory=dict)
-    _pullers: dict[_Name, anyio.CancelScope] = field(default_factory=dict)
+    #: Between the first and the last definite no before a queue is believed to be deleted.
+    apart: timedelta = APART
+    #: Queues that are somebody else's.
+    aside: Aside = field(default_factory=Aside)
+    _receiving: Receiving | None = None
     _drain: anyio.Event = field(default_factory=anyio.Event)
     _stop: anyio.Event = field(default_factory=anyio.Event)
     _changed: anyio.Event = field(default_factory=anyio.Event)
     _limit: Limit = field(default_factory=_NoLimit)
     _attempts: int = 0
     _busy: int = 0
+
+    @property
+    def queues(self) -> Mapping[str, Queue]:
+        """The queues that are taken from, by address."""
+        return self._receiving.queues if self._receiving else {}
 
     @property
     def is_draining(self) -> bool:
@@ -84,70 +91,50 @@ class Loop:
             self._limit = anyio.Semaphore(max(0, self.ends.tasks - len(adopted)))
         async with anyio.create_task_group() as group:
             for handling in adopted:
-                self._start(group, handling.resume)
+                record = handling.entry.record
+                self._start(group, (record.broker, record.project), handling.resume)
             group.start_soon(self.parts.intake.keep_looking)
             group.start_soon(self._end_by_itself)
-            await self._receive_until_drained(group)
-            await self._finish_within_grace()
+            async with anyio.create_task_group() as receivers:
+                receiving = self._receiving = self._made_receiving(group)
+                receivers.start_soon(receiving.serve)
+                await self._drain.wait()
+                receiving.shut()
+                await self._finish_within_grace(receiving)
+                # A poll that is still open now is cut off; what it brings is visible again soon.
+                receivers.cancel_scope.cancel()
+            await self._stop_the_rest()
             group.cancel_scope.cancel()
 
-    # ------------------------------------------------------------------ queues
+    def _made_receiving(self, handlers: TaskGroup) -> Receiving:
+        def puller(source: Source, queue: Queue) -> Puller:
+            is_named = self.is_named(queue.name) or names_queue(
+                source.credential.queues, queue.name
+            )
+            return Puller(
+                self.parts,
+                queue,
+                Trust(is_named=is_named),
+                self._limit,
+                lambda work: self._start(handlers, source.account, work),
+            )
 
-    async def _receive_until_drained(self, handlers: TaskGroup) -> None:
-        async with anyio.create_task_group() as group:
-            for broker in self.brokers:
-                group.start_soon(self._follow, broker, group, handlers)
-            await self._drain.wait()
-            group.cancel_scope.cancel()
-
-    async def _follow(self, broker: Broker, group: TaskGroup, handlers: TaskGroup) -> None:
-        pause = TROUBLE_PAUSE
-        while True:
-            try:
-                async for names in broker.discover():
-                    pause = TROUBLE_PAUSE
-                    await self._adjust(broker, names, group, handlers)
-            except QueueUnavailable as error:
-                _log.warning("no queues", broker=broker.name, trouble=str(error), paused=pause)
-            await anyio.sleep(pause)
-            pause = min(2 * pause, LONGEST_TROUBLE_PAUSE)
-
-    async def _adjust(
-        self, broker: Broker, names: frozenset[str], group: TaskGroup, handlers: TaskGroup
-    ) -> None:
-        account = (broker.name, broker.project)
-        known = {name for kind, project, name in self._pullers if (kind, project) == account}
-        for name in sorted(known - names):
-            self._pullers.pop((*account, name)).cancel()
-            self.queues.pop((*account, name), None)
-        for name in sorted(names - known):
-            queue = await broker.open(name)
-            scope = self._pullers[*account, name] = anyio.CancelScope()
-            self.queues[*account, name] = queue
-            group.start_soon(self._pull, queue, scope, handlers)
-        if names != known:
-            await self._say(f"{broker.name} queues: {', '.join(sorted(names)) or 'none'}")
-
-    async def _pull(self, queue: Queue, scope: anyio.CancelScope, handlers: TaskGroup) -> None:
-        puller = Puller(
-            self.parts,
-            queue,
-            Trust(is_named=self.is_named(queue.name)),
-            self._limit,
-            lambda work: self._start(handlers, work),
-        )
-        with scope:
-            await puller.pull()
+        return Receiving(self.parts, self.supply, puller, self.apart, aside=self.aside)
 
     # ------------------------------------------------------------------ handlers
 
-    def _start(self, handlers: TaskGroup, work: Callable[[], Awaitable[Outcome]]) -> None:
+    def _start(
+        self, handlers: TaskGroup, account: Account, work: Callable[[], Awaitable[Outcome]]
+    ) -> None:
         self._busy += 1
         self._tell()
-        handlers.start_soon(self._see_to_its_end, work)
+        handlers.start_soon(self._see_to_its_end, account, work)
 
-    async def _see_to_its_end(self, work: Callable[[], Awaitable[Outcome]]) -> None:
-        outcome = await work()
+    async def _see_to_its_end(
+        self, account: Account, work: Callable[[], Awaitable[Outcome]]
+    ) -> None:
+        with self.supply.used(account):
+            outcome = await work()
         self._busy -= 1
         if isinstance(outcome, Deferred | Refused):
             self._limit.release()
@@ -179,14 +166,17 @@ class Loop:
                 await self._say(f"nothing to run for {idle:.0f} s: the daemon ends")
                 self._begin_to_drain()
 
-    async def _finish_within_grace(self) -> None:
+    async def _finish_within_grace(self, receiving: Receiving) -> None:
         if self._busy:
             await self._say(f"draining: {self._busy} under way")
         with anyio.move_on_after(self.ends.grace.total_seconds()):
             async with anyio.create_task_group() as group:
                 group.start_soon(self._cancel_when_stopped, group.cancel_scope)
+                await receiving.until_shut()
                 await self._until_idle()
                 group.cancel_scope.cancel()
+
+    async def _stop_the_rest(self) -> None:
         for entry in self.parts.board:
             entry.stopper.stop(Cause.DRAINED, "the daemon stops")
         await self._until_idle()

@@ -35,7 +35,7 @@ async def claims_for(parts: Parts, request: Request, entry: Entry) -> Claims:
     artifact = claim_artifact(request)
     store = None
     if artifact is not None:
-        store = await parts.store_for(artifact, request, record.broker)
+        store = await parts.store_for(artifact, request, (record.broker, record.project))
     return Claims(
         store,
         request,
@@ -63,9 +63,10 @@ async def attempt_again(parts: Parts, request: Request, entry: Entry, claim: Cla
 
 def status_for(parts: Parts, request: Request, entry: Entry) -> ClientStatus:
     """Return what keeps the client's own record of the experiment."""
+    account = (entry.record.broker, entry.record.project)
 
     async def store_for(location: Location) -> Store:
-        return await parts.store_for(location, request, entry.record.broker)
+        return await parts.store_for(location, request, account)
 
     return ClientStatus(request, store_for)
 
@@ -78,7 +79,7 @@ def _attempt(
     status = status_for(parts, request, entry)
 
     async def store_for(artifact: Artifact) -> Store:
-        store = await parts.store_for(artifact, request, record.broker)
+        store = await parts.store_for(artifact, request, (record.broker, record.project))
         return entry.progress.watched(store)
 
     async def saved(stored: Mapping[str, Stored]) -> None:

@@ -21,8 +21,8 @@ from runner.redaction import Redactor
 from runner.sandboxes.base import Sandbox
 from runner.stores.base import Store
 
-StoreFor = Callable[[Artifact | Location, Request, str], Awaitable[Store]]
-"""What is wanted, the request, the broker's name -> the store. Raises RequestError."""
+StoreFor = Callable[[Artifact | Location, Request, tuple[str, str]], Awaitable[Store]]
+"""What is wanted, the request, its queue's broker and project -> the store. Raises RequestError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +73,8 @@ class Parts:
     identity: Identity | None = None
     #: What immutable artifacts hold, for all experiments; ``None``: each fetches its own.
     cache: Cache | None = None
-    #: Directories that experiments must not see into, where the sandbox can hide them.
+    #: What experiments must not see into, where the sandbox can hide it: directories and files,
+    #: absolute and without links; what is not there yet counts as soon as it is.
     hidden: tuple[Path, ...] = ()
+    #: What of it they need all the same, besides their own workspace and environment.
+    visible: tuple[Path, ...] = ()

@@ -17,6 +17,7 @@ from runner.lifecycle.checkpoints import append_note, banner
 from runner.lifecycle.claim import Claim
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.run import RunSpec
+from runner.lifecycle.spellings import spellings
 from runner.lifecycle.workspace import Workspace, client_distributions
 from runner.model import Cause, Request
 from runner.request.requirements import requirement_warnings, requirements
@@ -122,11 +123,11 @@ class Preparation:
             argv=(str(attachment.python), experiment.filename, *experiment.args),
             cwd=self.workspace.code,
             env=env,
-            writable=(self.workspace.root,),
-            readonly=attachment.readonly,
+            writable=spellings(self.workspace.root),
+            readonly=spellings(environment.root),
             overlays=self.artifacts.overlays,
-            # Asked now: the cache heals when its directory comes back, and does without meanwhile.
-            hidden=tuple(path for path in self.parts.hidden if path.is_dir()),
+            hidden=self.parts.hidden,
+            visible=(*self.parts.visible, attachment.python.resolve().parents[1]),
             leases=(*self.artifacts.locks, *((environment.lock,) if environment.lock else ())),
             identity=self.parts.identity,
         )

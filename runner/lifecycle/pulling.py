@@ -5,25 +5,35 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 import anyio
 
 from runner import log
-from runner.errors import QueueUnavailable
+from runner.errors import QueueDenied, QueueUnavailable, RunnerError
 from runner.lifecycle.board import Entry
 from runner.lifecycle.handling import Handling
 from runner.lifecycle.intake import LEAST, Slot
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.pauses import LONGEST_TROUBLE_PAUSE, TROUBLE_PAUSE, Pauses
 from runner.lifecycle.record import Record
-from runner.lifecycle.trust import FOREIGN_LIMIT, Trust
+from runner.lifecycle.seats import Seat
+from runner.lifecycle.trust import Trust
 from runner.model import Allocation, Bytes, Needs, News, Outcome, Report
 from runner.queues.base import Delivery, Queue
 
+__all__ = ["LONGEST_TROUBLE_PAUSE", "TROUBLE_PAUSE", "Hint", "Limit", "Puller", "fresh_record"]
+
 _log = log.get_logger(__name__)
 
-TROUBLE_PAUSE, LONGEST_TROUBLE_PAUSE = 1.0, 60.0
+#: A broker that finds nothing at once is not asked again before.
+_SHORTEST_LOOK = 1.0
+_GIVE_BACK_SECONDS = 10.0
+#: No broker hides what was given back for longer, and only nearly so long is sure.
+_LONGEST_HIDING, _OF_HIDING = timedelta(minutes=10), 0.75
 _NOTHING = Allocation(cores=0, memory=Bytes(0), disk=Bytes(0))
 _HINT_SECONDS, _LONGEST_HINT_SECONDS = 30.0, 300.0
 
@@ -72,70 +82,103 @@ class Puller:
     #: Starts a handler that outlives the pulling; the limit's permit is the handler's then.
     start: Callable[[Callable[[], Awaitable[Outcome]]], None]
     hint: Hint = field(default_factory=Hint)
+    pauses: Pauses = field(default_factory=Pauses)
+    #: Waits after trouble; it may end early when the credential was changed.
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    _looked_at: float = 0.0
 
     async def pull(self) -> None:
         """Take one message after the other; trouble with the broker only makes us wait."""
-        pause = TROUBLE_PAUSE
-        while await self.trust.allows_another():
-            try:
-                await self._take_one()
-                pause = TROUBLE_PAUSE
-            except QueueUnavailable as error:
-                _log.warning("no message", queue=self.queue.name, trouble=str(error), paused=pause)
-                await anyio.sleep(pause)
-                pause = min(2 * pause, LONGEST_TROUBLE_PAUSE)
+        seat = self.parts.intake.seat(self.queue)
+        try:
+            while await self.trust.allows_another():
+                try:
+                    await self._take_one(seat)
+                except QueueUnavailable as error:
+                    await self._pause(error)
+        finally:
+            self.parts.intake.leave(seat)
         await self._say(
-            f"queue {self.queue.name} is set aside: {FOREIGN_LIMIT} messages in a row are no "
-            f"StudioML requests; name it in --queue-match, as in '^(local|{self.queue.name}$)', "
-            f"to take it nevertheless"
+            News.QUEUES_CHANGED,
+            f"queue {self.queue.name} is set aside: its messages are no StudioML requests "
+            f"({self.trust.strangers} in a row); name it in --queue-match, as in "
+            f"'^(local|{self.queue.name}$)', to take it nevertheless",
         )
 
-    async def _take_one(self) -> None:
+    async def _pause(self, error: QueueUnavailable) -> None:
+        pause, is_news = self.pauses.after(error), self.pauses.is_news(error)
+        if isinstance(error, QueueDenied):
+            if is_news:
+                await self._say(News.WARNING, f"queue {self.queue.name} is refused: {error}")
+        else:
+            _log.warning("no message", queue=self.queue.name, trouble=str(error), paused=pause)
+        await self.sleep(pause)
+
+    async def _take_one(self, seat: Seat) -> None:
         await self.queue.ready()
+        if self.trust.is_over:  # what is ready now may be the stranger of before
+            return
         await self.limit.acquire()
         taken = False
         try:
-            taken = await self._take_with_room()
+            taken = await self._take_with_room(seat)
         finally:
             if not taken:
                 self.limit.release()
+        if not taken:
+            # A backend that finds nothing at once must not become a busy loop.
+            await anyio.sleep(max(0.0, self._looked_at + _SHORTEST_LOOK - anyio.current_time()))
 
-    async def _take_with_room(self) -> bool:
-        slot = await self._slot()
-        delivery: Delivery | None = None
+    async def _take_with_room(self, seat: Seat) -> bool:
+        intake = self.parts.intake
+        turn = await intake.turn(seat, self.hint.needs, self.hint.until)
+        self._looked_at = anyio.current_time()
         try:
-            # Another runner may have been faster: then the room is better used by other queues.
-            with anyio.move_on_after(self.queue.patience):
-                delivery = await self.queue.receive()
-        finally:
-            if delivery is None:
-                slot.give_back()
+            delivery = await self.queue.take()
+        except BaseException:
+            intake.failed(turn)
+            raise
+        self.pauses.over()
         if delivery is None:
+            intake.nothing(turn)
             return False
         # No await from here to the handler: nobody else knows of the message and of its room.
+        slot = intake.found(turn)
+        if intake.is_closed:
+            await self._give_back(delivery, slot)
+            return False
+        self._hand_over(delivery, slot)
+        return True
+
+    def _hand_over(self, delivery: Delivery, slot: Slot) -> None:
         handling = Handling(
             self.parts,
             delivery,
             Entry(fresh_record(self.queue, delivery)),
-            judged=lambda is_foreign: self.trust.judge(is_foreign=is_foreign),
+            judged=self._judge,
         )
         self.trust.wait_for_one()
         self.start(lambda: self._handle(handling, slot))
-        return True
 
-    async def _slot(self) -> Slot:
-        if self.hint.left > 0:
-            with anyio.move_on_after(self.hint.left):
-                return await self.parts.intake.slot(self.hint.needs)
-        return await self.parts.intake.slot(LEAST)
+    def _judge(self, is_foreign: bool) -> None:  # noqa: FBT001 - the one thing that is told
+        self.trust.judge(is_foreign=is_foreign)
+        if is_foreign:
+            hidden = min(self.parts.options.retry.longest_delay, _LONGEST_HIDING)
+            self.trust.doubt(_OF_HIDING * hidden.total_seconds() - self.queue.patience)
+
+    async def _give_back(self, delivery: Delivery, slot: Slot) -> None:
+        """The daemon ends, and an open receive has brought a message."""
+        slot.give_back()
+        with anyio.move_on_after(_GIVE_BACK_SECONDS, shield=True), suppress(RunnerError):
+            await self.parts.keeper.run(delivery.release, delay=timedelta(0))
 
     async def _handle(self, handling: Handling, slot: Slot) -> Outcome:
         outcome = await handling.perform(slot)
         self.hint.note(handling.too_big_for_now)
         return outcome
 
-    async def _say(self, text: str) -> None:
-        await self.parts.report(Report(News.QUEUES_CHANGED, text))
+    async def _say(self, news: News, text: str) -> None:
+        await self.parts.report(Report(news, text, queue=self.queue.name))
 
 
 def fresh_record(queue: Queue, delivery: Delivery) -> Record:

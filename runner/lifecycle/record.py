@@ -95,6 +95,11 @@ class Records:
         except OSError as error:
             raise host_fault(f"the run record {record.run} cannot be written", error) from error
 
+    def rewrite(self, record: Record) -> None:
+        """Write a record that is there; one that is not yet, or not any more, stays unwritten."""
+        if (self.directory / record.run / _FILE).exists():
+            self.write(record)
+
     async def remove(self, run: str) -> None:
         """Forget a run, at once, and everything its supervisor wrote, which may be large."""
         place = self.directory / run

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from pathlib import Path
 
 from runner import log
-from runner.errors import HostFault, LeaseLost, RunnerError
+from runner.errors import HostFault
 from runner.lifecycle.board import Entry
 from runner.lifecycle.handling import Handling
+from runner.lifecycle.late import Late
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.record import Phase, Record
+from runner.lifecycle.supply import Supply
 from runner.lifecycle.workspace import leftovers, sweep
-from runner.model import Message
-from runner.queues.base import Broker, Delivery
 
 _log = log.get_logger(__name__)
 
 
-class Gone(Delivery):
-    """A message that could not be held again: the run goes on under its claim record alone."""
-
-    def __init__(self, message: Message, token: str) -> None:
-        super().__init__(message, token=token, lease=timedelta(hours=1))
-
-    async def extend(self) -> None:
-        """Nothing to keep."""
-
-    async def ack(self) -> None:
-        """Nothing to settle: another holder finds the claim record."""
-
-    async def release(self, delay: timedelta) -> None:
-        """Nothing to settle: another holder finds the claim record."""
-
-    async def bury(self, reason: str) -> None:
-        """Nothing to settle: another holder finds the claim record."""
-
-
-async def recover(parts: Parts, brokers: Sequence[Broker]) -> Sequence[Handling]:
+async def recover(parts: Parts, supply: Supply) -> Sequence[Handling]:
     """Take over what is on disk; return what is to be resumed, with its share of the machine.
 
-    What no record knows of is swept away in the background.
+    No broker is waited for: messages are held again in the background. What no record knows of is
+    swept away there too.
     """
-    by_project = {(broker.name, broker.project): broker for broker in brokers}
-    found = [await _handling(parts, by_project, record) for record in parts.records.read_all()]
+    found = [_handling(parts, supply, record) for record in parts.records.read_all()]
     kept = {handling.entry.record.workspace for handling in found}
     # Listed now: what the daemon makes from here on is none of it.
     left = leftovers(parts.working_dir, {path for path in kept if path is not None})
@@ -53,33 +33,19 @@ async def recover(parts: Parts, brokers: Sequence[Broker]) -> Sequence[Handling]
     return found
 
 
-async def _handling(
-    parts: Parts, brokers: Mapping[tuple[str, str], Broker], record: Record
-) -> Handling:
-    message_is_lost = False
-    try:
-        delivery = await _hold_again(brokers, record)
-    except RunnerError as error:
-        _log.warning("message not held again", key=record.key, trouble=str(error))
-        message_is_lost = isinstance(error, LeaseLost)
-        delivery = Gone(record.message, record.token)
+def _handling(parts: Parts, supply: Supply, record: Record) -> Handling:
+    delivery = Late(record, supply, parts.options.claim_lease)
+    parts.background(delivery.seek)
     entry = Entry(record, stage="resuming")
     if record.phase is not Phase.PREPARING:
-        parts.intake.ledger.restore(record.allocation)
+        queue = record.message.queue
+        parts.intake.adopt(
+            record.allocation, broker=record.broker, project=record.project, queue=queue
+        )
     if record.stop is not None:
         entry.stopper.stop(record.stop, "asked for before the daemon was restarted")
     _log.info("adopted", key=record.key, run=record.run, phase=record.phase.value)
-    return Handling(parts, delivery, entry, message_is_lost=message_is_lost)
-
-
-async def _hold_again(brokers: Mapping[tuple[str, str], Broker], record: Record) -> Delivery:
-    """Raises LeaseLost, QueueUnavailable, Misconfigured."""
-    broker = brokers.get((record.broker, record.project))
-    if broker is None:
-        _log.warning("its queue is not served any more", key=record.key, queue=record.message.queue)
-        return Gone(record.message, record.token)
-    queue = await broker.open(record.message.queue)
-    return await queue.adopt(record.message, record.token)
+    return Handling(parts, delivery, entry, message_is_lost=delivery.is_lost)
 
 
 async def _sweep(paths: Sequence[Path]) -> None:

@@ -63,6 +63,7 @@ def _launch(spec: RunSpec) -> launch.Launch:
         readonly_binds=_paths(wanted.readonly_binds),
         overlays=[_overlay(overlay) for overlay in wanted.overlays],
         hidden=_paths(wanted.hidden),
+        visible=_paths(wanted.visible),
         leases=_paths(wanted.leases),
         user_namespace=wanted.user_namespace,
         no_new_privileges=wanted.no_new_privileges,

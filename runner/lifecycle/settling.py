@@ -9,7 +9,14 @@ import anyio
 import anyio.lowlevel
 
 from runner import log
-from runner.errors import LeaseLost, RunnerError, Unavailable
+from runner.errors import (
+    HostFault,
+    LeaseLost,
+    MessageGone,
+    QueueGone,
+    RunnerError,
+    Unavailable,
+)
 from runner.lifecycle.announcing import announce
 from runner.lifecycle.board import Entry
 from runner.lifecycle.claim import Claim
@@ -18,7 +25,17 @@ from runner.lifecycle.keeper import Held
 from runner.lifecycle.making import status_for
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.workspace import Workspace
-from runner.model import Ack, Bury, Cause, Disposition, Outcome, Release, Request
+from runner.model import (
+    Ack,
+    Bury,
+    Cause,
+    Disposition,
+    News,
+    Outcome,
+    Release,
+    Report,
+    Request,
+)
 from runner.queues.base import Delivery
 
 _log = log.get_logger(__name__)
@@ -55,7 +72,7 @@ class Settlement:
         with anyio.CancelScope(shield=True):
             for promise in held:
                 await self.parts.keeper.release(promise)
-        await self._settle_delivery(disposition)
+        disposition = await self._settle_delivery(disposition)
         with anyio.CancelScope(shield=True):
             await announce(self.parts, self.entry, outcome, disposition)
             await self.parts.records.remove(self.entry.record.run)
@@ -137,7 +154,21 @@ class Settlement:
 
     # ------------------------------------------------------------------ the broker
 
-    async def _settle_delivery(self, disposition: Disposition) -> None:
+    async def _settle_delivery(self, disposition: Disposition) -> Disposition:
+        """Tell the broker, and return what it was told in the end."""
+        error = await self._tell_the_broker(disposition)
+        if isinstance(error, HostFault) and isinstance(disposition, Bury):
+            # No place to keep it: somebody may make one, and until then nothing is forgotten.
+            disposition = Release(self._policy.longest_delay)
+            await self._warn(f"it cannot be buried, so it goes back to its queue: {error}")
+            error = await self._tell_the_broker(disposition)
+        if isinstance(error, MessageGone | QueueGone):
+            _log.info("its message is gone", key=self.entry.record.key, said=str(error))
+        elif error is not None:
+            _log.warning("message not settled", key=self.entry.record.key, trouble=str(error))
+        return disposition
+
+    async def _tell_the_broker(self, disposition: Disposition) -> RunnerError | None:
         async def tell() -> None:
             match disposition:
                 case Ack():
@@ -150,9 +181,16 @@ class Settlement:
         async def step() -> None:
             await self.parts.keeper.run(tell)
 
-        error = await self._insist(step, _BROKER_PATIENCE)
-        if error is not None:
-            _log.warning("message not settled", key=self.entry.record.key, trouble=str(error))
+        return await self._insist(step, _BROKER_PATIENCE)
+
+    async def _warn(self, text: str) -> None:
+        record = self.entry.record
+        said = self.parts.redactor.redact(f"{record.key or record.message.id}: {text}")
+        _log.error(said)
+        with anyio.move_on_after(_SECONDS, shield=True):
+            await self.parts.report(
+                Report(News.WARNING, said, queue=record.message.queue, key=record.key)
+            )
 
     # ------------------------------------------------------------------ tries
 
@@ -163,7 +201,7 @@ class Settlement:
         give_up, pause = anyio.current_time() + patience, _PAUSE
         while True:
             error = await self._once(step)
-            if not isinstance(error, Unavailable) or isinstance(error, LeaseLost):
+            if not isinstance(error, Unavailable) or isinstance(error, LeaseLost | QueueGone):
                 return error
             is_late = anyio.current_time() + pause > give_up
             if is_late or self.entry.stopper.is_lost or not await self.entry.stopper.pause(pause):

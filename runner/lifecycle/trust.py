@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import anyio
 
 #: Messages in a row that are no StudioML requests, after which a queue is left alone.
@@ -14,9 +17,13 @@ class Trust:
     What was taken and is not judged yet may be a stranger too, so that it counts until then.
     """
 
-    def __init__(self, *, is_named: bool = False) -> None:
+    def __init__(
+        self, *, is_named: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Trust a queue that the operator ``is_named`` for ever."""
         self._is_named = is_named
+        self._clock = clock
+        self._until = float("inf")
         self._foreign = 0
         self._unknown = 0
         self._judged = anyio.Event()
@@ -25,7 +32,24 @@ class Trust:
         """Wait until that is certain, and tell whether one more message may be taken."""
         while self._foreign < FOREIGN_LIMIT <= self._foreign + self._unknown and not self._is_named:
             await self._judged.wait()
-        return self._is_named or self._foreign < FOREIGN_LIMIT
+        return self._is_named or (self._foreign < FOREIGN_LIMIT and not self.is_over)
+
+    @property
+    def is_over(self) -> bool:
+        """A stranger that was given back would be seen again from now on."""
+        return not self._is_named and self._clock() >= self._until
+
+    def doubt(self, seconds: float) -> None:
+        """After a stranger: take others for so long, and none after that but for a request.
+
+        Not one message of somebody else's is to be taken twice.
+        """
+        self._until = min(self._until, self._clock() + seconds)
+
+    @property
+    def strangers(self) -> int:
+        """How many there were in a row."""
+        return self._foreign
 
     def wait_for_one(self) -> None:
         """One message more was taken; ``judge`` follows."""
@@ -35,5 +59,7 @@ class Trust:
         """Say what one of the taken messages was."""
         self._unknown -= 1
         self._foreign = self._foreign + 1 if is_foreign else 0
+        if not is_foreign:
+            self._until = float("inf")
         self._judged.set()
         self._judged = anyio.Event()

@@ -17,7 +17,7 @@ from runner.errors import BadField, HostFault, Misconfigured, host_fault
 from runner.lifecycle.removal import remove_tree
 from runner.sandboxes.base import Identity, Overlay
 
-_EXPERIMENTS = "experiments"
+EXPERIMENTS = "experiments"
 _PRIVATE, _SCRATCH, _HOME, _ENVIRONMENT = "_runner", "_tmp", "_home", "_env"
 _OVERLAYS = "overlays"
 _OURS = frozenset({_PRIVATE, _SCRATCH, _HOME, _ENVIRONMENT})
@@ -45,7 +45,7 @@ class Workspace:
         Raises Misconfigured when ``identity`` could not reach it, HostFault or OutOfDisk when the
         disk refuses.
         """
-        experiments = working_dir / _EXPERIMENTS
+        experiments = working_dir / EXPERIMENTS
         try:
             _make_parents(experiments, identity)
             workspace = cls(_first_free(experiments, key), identity)
@@ -161,7 +161,7 @@ class Workspace:
         self.private.mkdir(mode=0o700)
         for own in (self.code, self.log.parent, self.scratch, self.home):
             own.mkdir(mode=0o700)
-        link = self.home / _EXPERIMENTS / self.name
+        link = self.home / EXPERIMENTS / self.name
         link.parent.mkdir(mode=0o700)
         link.symlink_to(Path("..") / "..")
         for own in (self.code, self.log.parent, self.scratch, self.home):
@@ -174,7 +174,7 @@ def leftovers(working_dir: Path, keep: Collection[Path]) -> list[Path]:
     Only for who has the working directory to itself, see ``hold``, and before it makes its first.
     """
     kept = {path.name for path in keep}
-    experiments = working_dir / _EXPERIMENTS
+    experiments = working_dir / EXPERIMENTS
     found = sorted(experiments.iterdir()) if experiments.is_dir() else ()
     return [path for path in found if path.name not in kept]
 

@@ -6,5 +6,8 @@ BROKERS = Registry(
     "broker",
     {
         "local": ("runner.queues.local:LocalBroker", None),
+        "pubsub": ("runner.queues.pubsub:PubsubBroker", "gcp"),
+        "rabbitmq": ("runner.queues.rabbitmq:RabbitBroker", "rabbitmq"),
+        "sqs": ("runner.queues.sqs:SqsBroker", "aws"),
     },
 )

@@ -24,6 +24,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import anyio
+
 from runner.model import Message
 from runner.queues.choice import Choice
 from runner.queues.credential import Credential
@@ -64,9 +66,14 @@ class Delivery(ABC):
 class Queue(ABC):
     """One queue that we take from."""
 
-    #: Seconds that ``receive`` may hold a slot without a message before the slot is given back: a
-    #: long poll's length, or a moment where ``ready`` knows and another runner may be faster.
+    #: Seconds that one ``take`` lasts at most: a long poll's length, or a moment where ``ready``
+    #: knows and another runner may be faster.
     patience: float = 20.0
+    #: Seconds within which a receive brings a message that is there. So long it has a slot to
+    #: itself; after that many open receives wait beside each other for the slots that are free.
+    glance: float = 0.5
+    #: ``ready`` waits for a message. Where it returns at once, only receiving tells.
+    tells: bool = False
 
     def __init__(self, name: str, *, broker: str, project: str) -> None:
         #: Short name, as clients write it.
@@ -90,6 +97,16 @@ class Queue(ABC):
     @abstractmethod
     async def receive(self) -> Delivery:
         """Wait for the oldest visible message and hold it."""
+
+    async def take(self) -> Delivery | None:
+        """Receive for ``patience`` seconds at most; ``None``: there was nothing.
+
+        A broker whose polls end by themselves overrides it: a poll that is cut off may have taken a
+        message with it, which is then hidden for a while.
+        """
+        with anyio.move_on_after(self.patience):
+            return await self.receive()
+        return None
 
     @abstractmethod
     async def adopt(self, message: Message, token: str) -> Delivery:

@@ -43,6 +43,11 @@ class Ledger:
             gpus=tuple(gpu for gpu in self._total.gpus if gpu.uuid not in taken),
         )
 
+    @property
+    def held(self) -> int:
+        """How many shares are given out."""
+        return len(self._held)
+
     def fits_ever(self, needs: Needs) -> bool:
         """Tell whether the empty machine could give this much."""
         return self._share(needs, self._total) is not None

@@ -5,8 +5,10 @@ Promises held by ``tests/contracts/sandboxes.py`` for every backend:
 * Nothing passes a shell: ``argv`` and ``env`` arrive in the process byte for byte.
 * ``Command.readonly`` directories cannot be changed by the run where the backend says that it
   ``protects``; a backend that cannot says so before the run starts.
-* ``Command.overlays`` are the run's to change while their ``lower`` stays as it is, and nothing in
-  ``Command.hidden`` can be seen, where the backend says that it ``overlays``.
+* ``Command.overlays`` are the run's to change while their ``lower`` stays as it is, where the
+  backend says that it ``overlays``.
+* Nothing in ``Command.hidden`` can be seen or changed, where the backend says that it ``hides``;
+  what is ``writable``, ``readonly`` or ``visible`` and lies there can, each as it is meant.
 * ``Command.leases`` are held until the last process of the run has ended.
 * The exit code of the command is the exit code of the launch.
 """
@@ -50,8 +52,11 @@ class Command:
     readonly: tuple[Path, ...] = ()
     #: Only for a sandbox that ``overlays``.
     overlays: tuple[Overlay, ...] = ()
-    #: Directories it must not see into, hidden after the overlays were made from them.
+    #: Directories it must not see into and files it must not open, hidden after the overlays were
+    #: made from them. Absolute and without links, as are the next ones.
     hidden: tuple[Path, ...] = ()
+    #: Directories that it needs, wherever they lie.
+    visible: tuple[Path, ...] = ()
     #: Files on which the supervisor holds a shared lock as long as the run lives.
     leases: tuple[Path, ...] = ()
     #: ``None``: the daemon's own user.
@@ -71,6 +76,8 @@ class Launch:
     #: Made there before the binds; then ``hidden`` is covered.
     overlays: tuple[Overlay, ...] = ()
     hidden: tuple[Path, ...] = ()
+    #: Stays where it is below what is hidden.
+    visible: tuple[Path, ...] = ()
     #: Mounting takes a user namespace of the run's own, too.
     user_namespace: bool = False
     #: Files on which the supervisor holds a shared lock.
@@ -86,8 +93,10 @@ class Sandbox(ABC):
     name: str
     #: ``Command.readonly`` cannot be changed by the run, not even as root.
     protects: bool = False
-    #: ``Command.overlays`` can be had, and ``Command.hidden``. Tried by ``try_overlays``.
+    #: ``Command.overlays`` can be had. Tried by ``try_overlays``.
     overlays: bool = False
+    #: ``Command.hidden`` is.
+    hides: bool = False
 
     def try_overlays(self, *, lower: Path, upper: Path) -> bool:
         """Find out whether runs can have overlays of what lies in ``lower``, changed in ``upper``.

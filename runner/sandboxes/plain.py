@@ -19,14 +19,16 @@ class PlainSandbox(Sandbox):
     The experiment sees the file system, the network and the processes that its user may see. What
     it is kept from is what file permissions keep it from; and, where mounts can be made, writing to
     ``Command.readonly`` and its overlays' lower directories (``protects``, ``overlays``), and
-    looking into ``Command.hidden``. An ordinary user's mounts take a user namespace, in which other
-    users' files look like nobody's; it is made only for who has overlays or something to hide.
+    looking into ``Command.hidden`` (``hides``). An ordinary user's mounts take a user namespace, in
+    which other users' files look like nobody's; it is made only for who has overlays or something
+    to hide. Who is root in the run can take mounts away again: it is kept from accidents alone.
     """
 
     name = "plain"
 
     def __init__(self) -> None:
-        self.protects = os.geteuid() == 0 and _probe()
+        self.hides = _probe()
+        self.protects = self.hides and os.geteuid() == 0
 
     def try_overlays(self, *, lower: Path, upper: Path) -> bool:
         """See ``Sandbox``: mount one, in a process of its own."""
@@ -41,7 +43,8 @@ class PlainSandbox(Sandbox):
         """Pass the command through, with the mounts that can be had."""
         if command.overlays and not self.overlays:
             raise ValueError("overlays are asked for that this sandbox does not have")
-        has_mounts = self.protects or (self.overlays and bool(command.overlays or command.hidden))
+        hidden = command.hidden if self.hides else ()
+        has_mounts = self.protects or bool(hidden or command.overlays)
         return Launch(
             argv=command.argv,
             cwd=command.cwd,
@@ -49,7 +52,8 @@ class PlainSandbox(Sandbox):
             identity=command.identity,
             readonly_binds=command.readonly if has_mounts else (),
             overlays=command.overlays,
-            hidden=command.hidden if has_mounts else (),
+            hidden=hidden,
+            visible=(*command.writable, *command.readonly, *command.visible) if hidden else (),
             user_namespace=has_mounts and os.geteuid() != 0,
             leases=command.leases,
         )
@@ -58,12 +62,11 @@ class PlainSandbox(Sandbox):
 def _probe(*arguments: Path) -> bool:
     """Try it: being root is not enough in a container, and being told so is too late in a run."""
     script = Path(runner.supervisor.__file__).with_name("probe.py")
-    tried = subprocess.run(
-        [sys.executable, "-I", "-S", str(script), *map(str, arguments)],
-        check=False,
-        capture_output=True,
-    )
-    return tried.returncode == 0
+    command = [sys.executable, "-I", "-S", str(script), *map(str, arguments)]
+    try:
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    except OSError:
+        return False
 
 
 def _remove(scratch: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from runner.settings.caching import CacheOptions
+from runner.settings.claiming import ClaimOptions
 from runner.settings.installing import EnvironmentOptions
 from runner.settings.machine import MachineOptions
 from runner.settings.option import Option, declared
@@ -32,6 +34,7 @@ class Settings(
     ServiceOptions,
     RetryOptions,
     RunOptions,
+    ClaimOptions,
     EnvironmentOptions,
     StorageOptions,
     MessageOptions,
@@ -46,6 +49,8 @@ class Settings(
     origins: Mapping[str, Origin] = dataclasses.field(repr=False)
     #: Sentences for the log: secrets on the command line, options without effect.
     notes: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    #: Files that secrets were read from: those of ``--NAME-file``, and one that names a secret.
+    secret_files: tuple[Path, ...] = dataclasses.field(default=(), repr=False)
 
     @staticmethod
     def load(argv: Sequence[str], environ: Mapping[str, str], *, command: str = "run") -> Settings:

@@ -16,8 +16,9 @@ below, the same name with `STUDIO_RUNNER_` before it wins over the bare one:
 `LOG_FORMAT` are not set. `studio-runner config` prints every value and where it came from.
 
 Sizes are written `512gb`, `16gib`, `1024mb`; durations `20m`, `1h30m`, `48h`. An option that may
-be repeated takes several values in one text as well: paths parted by `:`, addresses by a space, all
-else by a comma. An empty variable counts as not set, except where the empty value has a meaning.
+be repeated takes several values in one text as well: paths parted by `:`, addresses and priorities
+by a space, all else by a comma. An empty variable counts as not set, except where the empty value
+has a meaning.
 
 Options marked * are accepted, and have no effect yet.
 """

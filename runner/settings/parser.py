@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +17,9 @@ from runner.settings import OPTIONS
 from runner.settings.option import Option, variables
 
 FILE_SUFFIX = "-file"
+#: Keys of the file that are options of client commands alone: where ``submit`` puts things.
+CLIENT_KEYS = frozenset({"store", "store-keys", "store-records"})
+_WIDTH = 80
 _EPILOG = (
     "Every option is also an environment variable (--max-cores: STUDIO_RUNNER_MAX_CORES, else "
     "MAX_CORES) and a key in the YAML file of --config (max-cores: 4). A flag wins over the "
@@ -74,17 +79,27 @@ def _open(path: str) -> Any:
 
 
 def build_parser(
-    prog: str, description: str, options: Iterable[Option], usage: str | None = None
+    prog: str,
+    description: str,
+    options: Iterable[Option],
+    usage: str | None = None,
+    *,
+    client_keys: Collection[str] = (),
 ) -> Parser:
-    """Return a parser of ``studio-runner PROG`` that knows ``options``."""
+    """Return a parser of ``studio-runner PROG`` that knows ``options``.
+
+    ``client_keys``: those of ``CLIENT_KEYS`` that the command adds options for.
+    """
     options = tuple(options)
-    known = {"known": _keys(OPTIONS.values()), "taken": _keys(options)}
-    file_parser = type("KnownKeys", (ConfigFile,), known)
+    known = _keys(OPTIONS.values()) | CLIENT_KEYS
+    taken = _keys(options) | frozenset(client_keys)
+    file_parser = type("KnownKeys", (ConfigFile,), {"known": known, "taken": taken})
     parser = Parser(
         prog=f"studio-runner {prog}",
         usage="%(prog)s [OPTION…]" if usage is None else f"%(prog)s {usage}",
-        description=description,
-        epilog=_EPILOG,
+        description=_wrapped(description),
+        epilog=_wrapped(_EPILOG),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         config_file_open_func=_open,
         config_file_parser_class=file_parser,
         add_config_file_help=False,
@@ -100,6 +115,11 @@ def build_parser(
         "--config", is_config_file=True, metavar="FILE", env_var="CONFIG", help="YAML file"
     )
     return parser
+
+
+def _wrapped(text: str) -> str:
+    """Break a paragraph; a text that has lines keeps them."""
+    return text if "\n" in text else textwrap.fill(text, _WIDTH)
 
 
 def _keys(options: Iterable[Option]) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ class _Given:
 
     texts: tuple[str, ...]
     origin: Origin
+    #: The file that a ``--NAME-file`` names.
+    file: Path | None = None
 
 
 def read(
@@ -43,8 +45,8 @@ def read(
     namespace, unknown = parser.parse_known_args(doubled_dashes(argv, names), env_vars=effective)
     refuse_unknown(unknown, parser)
     origins = _origins(parser, written_as)
-    values, sources, notes = _evaluate(active, namespace, origins, environ)
-    return Settings(**values, origins=sources, notes=notes), namespace
+    values, more = _evaluate(active, namespace, origins, environ)
+    return Settings(**values, **more), namespace
 
 
 def _effective(
@@ -89,10 +91,11 @@ def _evaluate(
     namespace: Namespace,
     origins: Mapping[str, Origin],
     environ: Mapping[str, str],
-) -> tuple[dict[str, Any], dict[str, Origin], tuple[str, ...]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     values: dict[str, Any] = {}
     sources: dict[str, Origin] = {}
     notes: list[str] = []
+    files: list[Path] = []
     places = Places(environ, root=os.geteuid() == 0, values=values)
     for field, found in OPTIONS.items():
         given = _given(found, namespace, origins) if field in active else None
@@ -101,9 +104,18 @@ def _evaluate(
             given = _Given(texts, Origin(Source.DEFAULT))
         else:
             notes.extend(_notes(found, given.origin))
+            files.extend(_files(found, given))
         values[field] = _value(found, given, environ)
         sources[field] = given.origin
-    return values, sources, tuple(notes)
+    return values, {"origins": sources, "notes": tuple(notes), "secret_files": tuple(files)}
+
+
+def _files(found: Option, given: _Given) -> Iterator[Path]:
+    """Yield the files that are to be kept from others because of this value."""
+    if given.file is not None:
+        yield given.file
+    elif found.secret and given.origin.source is Source.FILE:
+        yield Path(given.origin.name.partition(", key ")[0])
 
 
 def _given(found: Option, namespace: Namespace, origins: Mapping[str, Origin]) -> _Given | None:
@@ -118,7 +130,7 @@ def _given(found: Option, namespace: Namespace, origins: Mapping[str, Origin]) -
             f"--{found.name} and --{found.name}{FILE_SUFFIX} are both given "
             f"({plain.origin}, {pointer.origin}): keep one of them"
         )
-    return _Given((_content(found, pointer),), pointer.origin)
+    return _Given((_content(found, pointer),), pointer.origin, Path(pointer.texts[0]).expanduser())
 
 
 def _content(found: Option, pointer: _Given) -> str:

@@ -10,9 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
+from runner.model import Bytes
 from runner.redaction import Secret
 from runner.settings import kinds
 from runner.settings.option import option
+
+#: The SDK's own variables, the one that counts first.
+_AWS_REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,41 +41,63 @@ class SourceOptions:
     queue_mismatch: re.Pattern[str] | None = option(
         kinds.OPTIONAL_PATTERN, "", "leave queues in whose name this is found"
     )
+    queue: tuple[str, ...] = option(
+        kinds.ADDRESS,
+        "",
+        "queue that is taken without being listed, whatever the patterns say: "
+        "sqs://REGION/ACCOUNT/NAME, pubsub://PROJECT/SUBSCRIPTION, amqp://HOST/VHOST?QUEUE, "
+        "local://NAME; a file named queues beside a credential lists such as well",
+        repeatable=True,
+    )
     queue_poll: timedelta = option(
         kinds.LEASE,
         "15s",
         "how often local queues are looked at besides being told of changes; a network file "
         "system does not tell",
     )
+    queue_refresh: timedelta = option(
+        kinds.LEASE, "60s", "how often a broker is asked for its queues"
+    )
+    dead_letter_limit: Bytes = option(
+        kinds.SIZE,
+        "256mib",
+        "dead letters kept below --state-dir, for queues whose owner configured no place for them",
+    )
     certs_dir: Path = option(
         kinds.PATH,
         lambda places: str(places.config / "certs"),
         "watched directory of credentials, one directory or file each",
         shown_default="/etc/studio-runner/certs as root, else ~/.config/studio-runner/certs",
-        idle=True,
     )
     google_certs: Path | None = option(
-        kinds.OPTIONAL_PATH, "", "directory of Google service account files", idle=True
+        kinds.OPTIONAL_PATH, "", "watched directory of Google service account files"
+    )
+    google_project: str = option(
+        kinds.TEXT,
+        lambda places: places.environ.get("GOOGLE_CLOUD_PROJECT", ""),
+        "project of the machine's own Google identity, see --ambient-credentials",
+        shown_default="`GOOGLE_CLOUD_PROJECT`, else what the metadata service says",
     )
     pubsub_timeout: timedelta = option(
-        kinds.DURATION, "5s", "limit of one listing of Google subscriptions", idle=True
+        kinds.DURATION, "5s", "limit of one listing of Google subscriptions"
     )
     sqs_certs: Path | None = option(
-        kinds.OPTIONAL_PATH, "", "directory of AWS credentials, one directory each", idle=True
+        kinds.OPTIONAL_PATH, "", "watched directory of AWS credentials, one directory each"
     )
-    sqs_prefix: str = option(
-        kinds.TEXT, "", "list only SQS queues whose name begins with this", idle=True
+    aws_region: str = option(
+        kinds.TEXT,
+        lambda places: next(filter(None, map(places.environ.get, _AWS_REGION)), ""),
+        "region of the machine's own AWS identity, see --ambient-credentials",
+        shown_default="`AWS_REGION` or `AWS_DEFAULT_REGION`, else what the metadata service says",
     )
-    sqs_timeout: timedelta = option(
-        kinds.DURATION, "15s", "limit of one listing of SQS queues", idle=True
-    )
+    sqs_prefix: str = option(kinds.TEXT, "", "take only SQS queues whose name begins with this")
+    sqs_timeout: timedelta = option(kinds.DURATION, "15s", "limit of one listing of SQS queues")
     amqp_url: Secret = option(
         kinds.TEXT,
         "",
-        "RabbitMQ broker: amqp://USER:PASSWORD@HOST:PORT/VHOST",
+        "RabbitMQ broker: amqp://USER:PASSWORD@HOST:PORT/VHOST; $VARIABLES are expanded",
         secret=True,
         file_form=True,
-        idle=True,
     )
     amqp_mgt_url: Secret = option(
         kinds.TEXT,
@@ -79,7 +105,13 @@ class SourceOptions:
         "management interface of the RabbitMQ broker; empty means derived from --amqp-url",
         secret=True,
         file_form=True,
-        idle=True,
+    )
+    ambient_credentials: tuple[str, ...] = option(
+        kinds.choice("google", "aws", metavar="CLOUD"),
+        "",
+        "take queues with the machine's own identity (workload identity, instance role, IRSA), "
+        "without a file: google, aws",
+        repeatable=True,
     )
 
 

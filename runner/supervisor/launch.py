@@ -31,6 +31,7 @@ class Launch:
         readonly_binds: list[bytes] | None = None,
         overlays: list[tuple[bytes, bytes, bytes, bytes]] | None = None,
         hidden: list[bytes] | None = None,
+        visible: list[bytes] | None = None,
         leases: list[bytes] | None = None,
         user_namespace: bool = False,
         no_new_privileges: bool = True,
@@ -49,6 +50,8 @@ class Launch:
         #: Target, lower, upper and work directory of each.
         self.overlays = overlays or []
         self.hidden = hidden or []
+        #: Stays where it is below what is hidden.
+        self.visible = visible or []
         self.leases = leases or []
         self.user_namespace = user_namespace
         self.no_new_privileges = no_new_privileges

@@ -36,7 +36,7 @@ _STEPS = {
         SANDBOX_UNAVAILABLE,
         "kept artifacts cannot be attached by overlay (start the daemon anew: it tries first)",
     ),
-    "hidden": (SANDBOX_UNAVAILABLE, "directories cannot be hidden from the run"),
+    "hidden": (SANDBOX_UNAVAILABLE, "credentials and records cannot be hidden from the run"),
     "mounts": (
         SANDBOX_UNAVAILABLE,
         "directories cannot be made read-only for the run (it takes root and CAP_SYS_ADMIN)",
@@ -150,7 +150,7 @@ def _mounts(launch: Launch) -> list[tuple[str, Callable[[], None]]]:
         ("namespace", lambda: _own_mounts(in_user_namespace=launch.user_namespace)),
         ("overlays", lambda: _overlays(launch)),
         # Only now: what is hidden may hold what was laid over.
-        ("hidden", lambda: _each(syscalls.hide, launch.hidden)),
+        ("hidden", lambda: _hide(launch)),
         ("mounts", lambda: _each(syscalls.bind_readonly, launch.readonly_binds)),
     ]
 
@@ -164,6 +164,11 @@ def _own_mounts(*, in_user_namespace: bool) -> None:
 def _overlays(launch: Launch) -> None:
     for target, lower, upper, work in launch.overlays:
         syscalls.mount_overlay(target, lower, upper, work, privileged=not launch.user_namespace)
+
+
+def _hide(launch: Launch) -> None:
+    for path in launch.hidden:
+        syscalls.hide(path, launch.visible)
 
 
 def _each(act: Callable[[bytes], None], paths: list[bytes]) -> None:

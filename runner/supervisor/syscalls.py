@@ -5,6 +5,7 @@ import errno
 import os
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _CLONE_NEWNS = 0x00020000
@@ -19,6 +20,7 @@ _MS_REC = 0x4000
 _MS_SLAVE = 0x80000
 #: Flags of the file system below that a remount must repeat; it keeps those about times by itself.
 _KEPT = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+_SEALED = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
 _OVERLAY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -58,6 +60,14 @@ def die_with_parent(signum: int) -> None:
 def forbid_new_privileges() -> None:
     """Make setuid programs powerless for us and for all that we start."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def keep_to_ourselves() -> None:
+    """Let no other process of our user look into us: memory, environment, open files, directories.
+
+    Root still may. Ends with the next exec, so that nothing that we start is the same.
+    """
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def leave_user_namespace() -> None:
@@ -119,10 +129,35 @@ def mount_overlay(
             os.close(place)
 
 
-def hide(path: bytes) -> None:
-    """Put an empty directory over ``path``, in this mount namespace, if there is such a path."""
-    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+def hide(path: bytes, visible: list[bytes]) -> None:
+    """Cover ``path``, if there is such a path, in this mount namespace.
+
+    A directory becomes an empty one in which nothing can be made; what of ``visible`` lies below it
+    stays where it is, with all that is mounted there. Anything else cannot be opened any more.
+    """
     try:
-        _mount(b"none", path, flags, b"tmpfs", b"mode=000,nr_inodes=1")
+        is_directory = os.path.isdir(path)
+        if is_directory:
+            _cover(path, [place for place in visible if place.startswith(path + b"/")])
+        elif os.path.lexists(path):
+            _mount(b"/dev/null", path, _MS_BIND)
+            _mount(None, path, _MS_REMOUNT | _MS_BIND | _SEALED)
     except FileNotFoundError:
-        pass
+        pass  # gone in this moment
+
+
+def _cover(path: bytes, visible: list[bytes]) -> None:
+    places = [(place, os.open(place, _OVERLAY)) for place in visible]
+    try:
+        inodes = 1 + sum(place.count(b"/") - path.count(b"/") for place in visible)
+        mode = b"711" if visible else b"000"
+        _mount(
+            b"none", path, _SEALED & ~_MS_RDONLY, b"tmpfs", b"mode=%s,nr_inodes=%d" % (mode, inodes)
+        )
+        for place, descriptor in places:
+            os.makedirs(place, 0o711, exist_ok=True)
+            _mount(b"/proc/self/fd/%d" % descriptor, place, _MS_BIND | _MS_REC)
+        _mount(None, path, _MS_REMOUNT | _MS_BIND | _SEALED)
+    finally:
+        for _, descriptor in places:
+            os.close(descriptor)

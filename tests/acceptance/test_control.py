@@ -96,6 +96,8 @@ async def test_status_tells_what_runs_waits_and_ended(
     assert (told["pid"], told["draining"]) == (daemon.pid, False)
     assert (told["capacity"]["cores"], told["free"]["cores"]) == (2, 0)
     assert told["queues"] == [{"name": "local_test", "broker": "local", "waiting": 1}]
+    (source,) = told["sources"]
+    assert (source["broker"], source["state"], source["trouble"]) == ("local", "open", "")
     (running,) = status["running"]
     assert (running["key"], running["phase"], running["attempt"]) == (key, "running", 1)
     (ended,) = status["recent"]

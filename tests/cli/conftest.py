@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 
 from runner.cli import main
+from tests.servers.pubsub import pubsub_fake
+
+__all__ = ["desk", "pubsub_fake"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,12 @@ def desk(
         "QUEUE_ROOT": "queues",
         "LOCAL_STORE_ROOT": "store",
         "STATE_DIR": "state",
+        "CERTS_DIR": "certs",
     }.items():
         monkeypatch.setenv(name, str(tmp_path / place))
     for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "STUDIO_RUNNER_CONFIG", "CONFIG"):
         monkeypatch.delenv(name, raising=False)
+    for name in os.environ:
+        if name.startswith(("AWS_", "GOOGLE_", "PUBSUB_", "AMQP_")):
+            monkeypatch.delenv(name)
     return Desk(tmp_path, capsys)

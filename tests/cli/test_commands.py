@@ -77,46 +77,6 @@ def test_config_is_a_table_of_tabs_in_a_pipe(desk: Desk) -> None:
     assert "lease\t1m30s\tflag --lease" in out.splitlines()
 
 
-def test_queue_list_counts(desk: Desk) -> None:
-    """Every queue with its waiting messages, dead letters, and whether it is taken from."""
-    desk.run("submit", "train.py")
-    desk.run("submit", "--queue", "other", "train.py")
-    status, out, _ = desk.run("queue", "list", "--json")
-    assert status == 0
-    assert json.loads(out) == [
-        {"queue": "local_default", "waiting": 1, "dead": 0, "taken": "yes"},
-        {"queue": "other", "waiting": 1, "dead": 0, "taken": "no"},
-    ]
-
-
-def test_queue_peek_shows_what_waits(desk: Desk) -> None:
-    """Key, script and needs of good messages; of a bad one why it cannot run."""
-    desk.run("submit", "--key", "k1", "--cores", "2", "train.py", "--lr", "1")
-    (desk.queue / "bad").write_text('{"experiment": {"key": "k2"}}')
-    found = json.loads(desk.run("queue", "peek", "local_default", "--json")[1])
-    by_key = {one["key"]: one for one in found}
-    assert by_key["k1"]["script"] == "train.py --lr 1"
-    assert by_key["k1"]["cores"] == 2
-    assert "cannot run: experiment.filename" in by_key["k2"]["script"]
-    assert len(desk.messages()) == 2
-
-
-def test_queue_requeue_needs_to_know_which(desk: Desk) -> None:
-    """Neither an id nor --all, or both, is a usage error; an unknown id is an error."""
-    assert desk.run("queue", "requeue")[0] == 2
-    assert desk.run("queue", "requeue", "local_default")[0] == 2
-    status, _, err = desk.run("queue", "requeue", "local_default", "nix")
-    assert status == 1
-    assert "no dead letter 'nix'" in err
-
-
-def test_no_queue_root_is_one_sentence(desk: Desk) -> None:
-    """With local queues turned off the option that turns them on is named."""
-    status, _, err = desk.run("queue", "list", "--queue-root", "")
-    assert status == 2
-    assert "--queue-root" in err
-
-
 def test_status_without_a_daemon_reads_the_disk(desk: Desk) -> None:
     """What the last daemon left: runs without a keeper, and what ended."""
     state = desk.root / "state"

@@ -253,3 +253,41 @@ def test_requirements_of_an_activated_environment(
     monkeypatch.setenv("VIRTUAL_ENV", str(desk.root / "venv"))
     desk.run("submit", "train.py")
     assert _request(desk).experiment.requirements == ("thing==1.5",)
+
+
+def test_the_file_of_config_may_name_the_store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file serves the daemon and its clients; a flag wins over it, and it over a variable."""
+    (desk.root / "config.yaml").write_text(f"store: {desk.root / 'filed'}\nmax_cores: 3\n")
+    config = ["--config", str(desk.root / "config.yaml")]
+    monkeypatch.setenv("STUDIO_RUNNER_STORE", str(desk.root / "variable"))
+    assert desk.run("submit", "--key", "k1", "train.py")[0] == 0
+    assert desk.run("submit", *config, "--key", "k2", "train.py")[0] == 0
+    flag = ["--store", str(desk.root / "flag")]
+    assert desk.run("submit", *config, *flag, "--key", "k3", "train.py")[0] == 0
+    stores = {one["experiment"]["key"]: one["config"]["storage"] for one in desk.messages()}
+    named = {key: Path(store["endpoint"]).name for key, store in stores.items()}
+    assert named == {"k1": "variable", "k2": "filed", "k3": "flag"}
+    assert desk.run("config", *config)[0] == 0
+    assert desk.run("status", *config, "k2")[0] == 0
+    assert desk.run("cancel", *config, "k2")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("queue", "says"),
+    [
+        ("sqs://eu-west-1/x", "sqs://eu-west-1/x is taken from by other machines, which cannot"),
+        ("pubsub://p-1/n_sub", "name a bucket with --store s3://HOST/BUCKET"),
+        ("amqp://127.0.0.1:1/v?x", "or with the key store in the file of --config"),
+        ("sqs://x", "names no region"),
+        ("nix://x", "--queue is 'nix://x': write local://NAME"),
+    ],
+)
+def test_a_queue_that_cannot_work_is_refused_before_anything_is_packed(
+    desk: Desk, queue: str, says: str
+) -> None:
+    """A directory here is of no use to runners elsewhere; nobody was asked yet."""
+    status, _, err = desk.run("submit", "--queue", queue, "train.py")
+    assert status == 2
+    assert says in err
+    assert err.count("\n") == 1
+    assert not desk.store.exists()

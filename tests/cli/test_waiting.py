@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.archives.pack import pack_single
-from runner.cli.following import Ending, Output
+from runner.cli.following import Ending, Output, Watch
+from runner.cli.shop import LocalShop
 from runner.lifecycle.claim_record import ClaimRecord, Owner, RecordedOutcome, State
 from runner.lifecycle.history import Ending as Lately
 from runner.lifecycle.history import History
@@ -155,6 +157,18 @@ def test_cancel_marks_what_waits(desk: Desk) -> None:
     assert json.loads(out)["reason"] == "it has ended already (cancelled)"
 
 
+def test_cancel_says_when_there_is_no_record(desk: Desk) -> None:
+    """Of an experiment that only its claim is known of, nobody would see the wish."""
+    desk.run("submit", "--key", "k1", "train.py")
+    claim = ClaimRecord("k1", Owner("far", "daemon", "run"), updated_at=1.0)
+    _store(desk, desk.store / "storage/experiments/k1", claim, "one\n")
+    (desk.store / "studioml-meta/experiments/k1").unlink()
+    status, _, err = desk.run("cancel", "k1")
+    assert status == 1
+    assert "k1 was not cancelled" in err
+    assert "has no record of it" in err
+
+
 @given(parts=st.lists(st.text(max_size=400), max_size=6), cut=st.integers(0, 400))
 def test_an_output_read_again_is_printed_once(parts: list[str], cut: int) -> None:
     """Reading a growing output from its beginning several times prints it once."""
@@ -185,6 +199,44 @@ def test_exit_codes_are_those_of_a_shell() -> None:
     """Signals give 128 and more; a failure without a code gives 1; success gives 0."""
     codes = [("completed", 0), ("exit", 300), ("signal", -9), ("time-limit", None)]
     assert [Ending(cause, code, "", 1).status for cause, code in codes] == [0, 255, 137, 1]
+
+
+def test_following_shows_what_checkpoints_store(desk: Desk) -> None:
+    """Of a run on another machine the output grows in the store, and is printed as it grows."""
+    claim = ClaimRecord("k1", Owner("far", "daemon", "run"), updated_at=1.0)
+    assert desk.run("submit", "--key", "k1", "train.py")[0] == 0
+    [message] = desk.messages()
+    claim = replace(claim, submitted=message["experiment"]["time_added"])
+    place = desk.store / "storage/experiments/k1"
+    _store(desk, place, claim, "one\n")
+
+    class Printed(io.StringIO):
+        """Each time that all there is was printed, the runner goes on."""
+
+        def write(self, text: str) -> int:
+            written = super().write(text)
+            if self.getvalue() == "one\n":
+                _store(desk, place, claim, "one\ntwo\n")
+            elif self.getvalue() == "one\ntwo\n":
+                outcome = RecordedOutcome("completed", 0, "")
+                _end(desk, "k1", outcome, "one\ntwo\nthree\n")
+            return written
+
+    printed = Printed()
+    control = desk.root / "state/control.sock"
+    watch = Watch(LocalShop(desk.store), "k1", None, control, Output(printed))
+    assert anyio.run(watch.ending).cause == "completed"
+    assert printed.getvalue() == "one\ntwo\nthree\n"
+
+
+def _store(desk: Desk, place: Path, claim: ClaimRecord, output: str) -> None:
+    """Do what a runner does at a checkpoint."""
+    place.mkdir(parents=True, exist_ok=True)
+    (desk.root / "output").write_text(output)
+    with (place / "output.part").open("wb") as stream:
+        pack_single(desk.root / "output", stream)
+    (place / "output.part").rename(place / "output.tar")
+    (place / "_claim.k1.json").write_bytes(claim.encode())
 
 
 def test_a_broken_stored_output_is_no_crash(desk: Desk) -> None:

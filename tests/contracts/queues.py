@@ -62,8 +62,12 @@ class QueueContract:
     counts_receives = True
     #: Settling a message that came back to the queue meanwhile is refused by the broker.
     refuses_lost_leases = True
+    #: So is adopting it with the token of an earlier holder.
+    refuses_old_tokens = True
     #: Queues can be looked into, and dead letters be read.
     inspectable = True
+    #: ``depth`` counts the waiting messages, and at once.
+    tells_depth = True
     #: ``ready`` waits for a message; elsewhere it returns at once.
     tells_readiness = True
     #: Seconds in which a queue with nothing visible is believed to be so.
@@ -268,12 +272,21 @@ class QueueContract:
         """Peek and depth tell what waits, and it still waits."""
         if not isinstance(queue, Inspectable):
             pytest.skip(f"{self.backend} cannot be looked into")
-        for number in range(3):
-            await self.publish(queue, body_of(number))
-        assert [message.body for message in await queue.peek(2)] == [body_of(0), body_of(1)]
-        assert await queue.depth() == 3
-        assert (await received(queue)).message.body == body_of(0)
-        assert await queue.depth() == 2
+        bodies = [body_of(number) for number in range(3)]
+        for body in bodies:
+            await self.publish(queue, body)
+        seen = [message.body for message in await queue.peek(2)]
+        assert len(set(seen)) == 2
+        assert seen == bodies[:2] if self.ordered else set(seen) < set(bodies)
+        if self.tells_depth:
+            assert await queue.depth() == 3
+        found = await received(queue)
+        if self.ordered:
+            assert found.message.body == bodies[0]
+        if self.tells_depth:
+            assert await queue.depth() == 2
+        rest = [await received(queue) for _ in bodies[1:]]
+        assert {delivery.message.body for delivery in (found, *rest)} == set(bodies)
 
     async def test_settling_twice_is_settling_once(self, queue: Queue) -> None:
         """The second settling of a delivery does nothing, whatever it is."""
@@ -346,6 +359,8 @@ class QueueContract:
         self, queue: Queue, connect: Connect, name: str
     ) -> None:
         """A restarted daemon that was away for too long hears that its lease is lost."""
+        if not self.refuses_old_tokens:
+            pytest.skip(f"{self.backend} takes the token of an earlier holder")
         await self.publish(queue, body_of(1))
         async with connect() as before:
             held = await received(await before.open(name))

@@ -148,6 +148,69 @@ class SandboxContract:
         assert runs.said() == b"before\n"
         assert look(overlay.lower) == before
 
+    async def test_hidden_files_and_directories_are_closed(
+        self, sandbox: Sandbox, runs: Runs
+    ) -> None:
+        """Neither read nor changed, whatever their modes; what is not there yet is no trouble."""
+        self.need_hiding(sandbox)
+        secrets = runs.root / "secrets"
+        (secrets / "below").mkdir(parents=True)
+        key = runs.root / "key"
+        for file in (key, secrets / "one", secrets / "below" / "two"):
+            file.write_text("before\n")
+            file.chmod(0o666)
+        script = (
+            f"cat {key} {secrets}/one {secrets}/below/two; ls {secrets}; echo x >> {key}; "
+            f"echo x >> {secrets}/one; echo x > {secrets}/new; mkdir {secrets}/more; echo done"
+        )
+        command = self.command(
+            runs,
+            *("/bin/sh", "-c", f"{{ {script}; }} 2> /dev/null"),
+            hidden=(secrets, key, runs.root / "gone"),
+        )
+        assert (await self.run(sandbox, runs, command)).code == 0
+        assert runs.said() == b"done\n"
+        assert sorted(path.name for path in secrets.iterdir()) == ["below", "one"]
+        assert {file.read_text() for file in (key, secrets / "one")} == {"before\n"}
+
+    async def test_what_is_its_own_stays_in_a_hidden_directory(
+        self, sandbox: Sandbox, runs: Runs
+    ) -> None:
+        """Overlays included: the run finds its directories, and nothing beside them."""
+        self.need_hiding(sandbox)
+        overlay = self.overlay(sandbox, runs, name="state")
+        state = runs.root / "state"
+        own, shared, needed = (state / "a" / name for name in ("own", "shared", "needed"))
+        for path in (own, shared, needed, state / "a" / "other", own / "tree"):
+            path.mkdir(parents=True)
+            (path / "file").write_text(f"{path.name}\n")
+        (own / "tree" / "file").unlink()
+        script = (
+            "cat file tree/file ../shared/file ../needed/file; echo x > new; echo x > tree/new; "
+            "echo x > ../needed/new; echo x > ../shared/new; echo x > ../new; cd ..; echo *"
+        )
+        command = self.command(
+            runs,
+            *("/bin/sh", "-c", f"{{ {script}; }} 2> /dev/null"),
+            cwd=own,
+            writable=(own,),
+            readonly=(shared,),
+            visible=(needed,),
+            overlays=(replace(overlay, target=own / "tree"),),
+            hidden=(state / "a", state),
+        )
+        assert (await self.run(sandbox, runs, command)).code == 0
+        said = b"own\nbefore\nshared\nneeded\nneeded own shared\n"
+        assert runs.said() == said
+        places = {str(path.relative_to(state)) for path in state.rglob("new")}
+        assert places == {"a/own/new", "a/needed/new"}
+        assert (overlay.upper / "new").exists()
+
+    def need_hiding(self, sandbox: Sandbox) -> None:
+        """Skip where the backend says that it hides nothing."""
+        if not sandbox.hides:
+            pytest.skip(f"{sandbox.name} cannot hide anything on this machine, and says so")
+
     async def test_leases_are_held_as_long_as_the_run_lives(
         self, sandbox: Sandbox, runs: Runs
     ) -> None:

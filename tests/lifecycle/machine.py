@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 import anyio
 import anyio.abc
@@ -29,6 +29,8 @@ from runner.lifecycle.parts import Options, Parts
 from runner.lifecycle.pulling import fresh_record
 from runner.lifecycle.record import Records
 from runner.lifecycle.recovery import recover
+from runner.lifecycle.source import Complain, Source
+from runner.lifecycle.supply import Supply
 from runner.model import (
     Artifact,
     Bytes,
@@ -41,6 +43,7 @@ from runner.model import (
     Request,
 )
 from runner.queues.base import Broker, Delivery, Queue
+from runner.queues.credential import Credential
 from runner.redaction import Redactor
 from runner.resources.ledger import Ledger
 from runner.sandboxes.plain import PlainSandbox
@@ -192,9 +195,12 @@ class Line(Queue):
     """A queue in memory; what is given back comes back at once, whatever the delay."""
 
     patience = PATIENCE
+    tells = True
 
-    def __init__(self, name: str, points: Points) -> None:
-        super().__init__(name, broker="local", project="memory")
+    def __init__(
+        self, name: str, points: Points, *, broker: str = "local", project: str = "memory"
+    ) -> None:
+        super().__init__(name, broker=broker, project=project)
         self.points = points
         self.held: dict[str, Letter] = {}
         #: Every letter that was ever handed out.
@@ -214,6 +220,11 @@ class Line(Queue):
         """Add a message as a client would."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.put(Message(f"m{len(self._received) + len(self.waiting)}", data, self.name))
+
+    async def ready(self) -> None:
+        """Wait for a message, unless only receiving ``tells``."""
+        while self.tells and not self.waiting:
+            await self._news.wait()
 
     async def receive(self) -> Letter:
         """Hand out the oldest."""
@@ -261,10 +272,26 @@ class Switchboard(Broker):
     def __init__(self, *queues: Line) -> None:
         self.lines = {queue.name: queue for queue in queues}
         self.trouble: list[Exception] = []
+        #: What ``exists`` raises, as long as it is set.
+        self.silence: Exception | None = None
+        #: What was asked of ``exists``.
+        self.asked: list[str] = []
+        self.renewals: list[Credential] = []
+        self.is_open = False
         self._news = anyio.Event()
 
+    async def __aenter__(self) -> Self:
+        """Open."""
+        self.is_open = True
+        return self
+
     async def __aexit__(self, *_: object) -> None:
-        """Nothing is open."""
+        """Close."""
+        self.is_open = False
+
+    async def renew(self, credential: Credential) -> None:
+        """Remember it."""
+        self.renewals.append(credential)
 
     async def discover(self) -> AsyncIterator[frozenset[str]]:
         """Tell the names, again after every change."""
@@ -281,6 +308,9 @@ class Switchboard(Broker):
 
     async def exists(self, queue: str) -> bool:
         """Tell whether it is there."""
+        self.asked.append(queue)
+        if self.silence is not None:
+            raise self.silence
         return queue in self.lines
 
     def change(self, *queues: Line) -> None:
@@ -364,6 +394,8 @@ class Machine:
     queue: Line
     reports: list[Report]
     ledger: Ledger
+    #: Of one broker with this queue.
+    supply: Supply
 
     @classmethod
     @asynccontextmanager
@@ -389,8 +421,10 @@ class Machine:
             background = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(background.cancel_scope.cancel)
 
-            async def store_for(wanted: Artifact | Location, request: Request, broker: str) -> Shop:
-                del wanted, request, broker
+            async def store_for(
+                wanted: Artifact | Location, request: Request, account: tuple[str, str]
+            ) -> Shop:
+                del wanted, request, account
                 return store
 
             async def report(news: Report) -> None:
@@ -415,7 +449,9 @@ class Machine:
                 options=replace(OPTIONS, **options),
                 background=lambda work: started(background, work),
             )
-            yield cls(box, points, parts, keeper, queue, reports, ledger)
+            supply = Supply(keeper, complaining(report), fixed=[(Switchboard(queue), "memory")])
+            await stack.enter_async_context(supply)
+            yield cls(box, points, parts, keeper, queue, reports, ledger, supply)
 
     async def handling(self, body: bytes | Json | None = None) -> tuple[Handling, Letter]:
         """Send a message, receive it, and return what is to handle it."""
@@ -437,7 +473,12 @@ class Machine:
 
     async def adopted(self) -> Sequence[Handling]:
         """Take over what an earlier machine of the box left."""
-        return await recover(self.parts, [Switchboard(self.queue)])
+        return await recover(self.parts, self.supply)
+
+    def supplied(self, *brokers: Broker, **more: Any) -> Supply:
+        """Return what gives these brokers, to be opened."""
+        fixed = [(broker, "memory") for broker in brokers]
+        return Supply(self.keeper, complaining(self.parts.report), fixed=fixed, **more)
 
     async def take_over(self) -> list[Outcome]:
         """Take over and see all of it through."""
@@ -457,6 +498,15 @@ class Machine:
     def ends(self) -> list[str]:
         """The causes that were reported."""
         return [str(one.cause) for one in self.reports if one.news is News.ENDED]
+
+
+def complaining(report: Callable[[Report], Awaitable[None]]) -> Complain:
+    """Report what keeps a source from working."""
+
+    async def complain(source: Source, text: str) -> None:
+        await report(Report(News.WARNING, f"{source.origin}: {text}"))
+
+    return complain
 
 
 def started(group: anyio.abc.TaskGroup, work: Act) -> None:

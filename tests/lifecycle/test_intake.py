@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from runner.lifecycle.intake import LEAST, Intake, Slot
+from runner.lifecycle.rules import Rules
 from runner.model import Allocation, Bytes, Capacity, Needs
+from tests.lifecycle.simulation import Paper
 
 pytestmark = pytest.mark.anyio
 
@@ -18,6 +21,7 @@ class Cores:
 
     def __init__(self, cores: int) -> None:
         self._cores = self._all = cores
+        self.held = 0
 
     @property
     def free(self) -> Capacity:
@@ -34,15 +38,18 @@ class Cores:
         if needs.cores > self._cores:
             return None
         self._cores -= needs.cores
+        self.held += 1
         return Allocation(needs.cores, NOTHING, NOTHING)
 
     def release(self, allocation: Allocation) -> None:
         """Give cores back."""
         self._cores += allocation.cores
+        self.held -= 1
 
     def restore(self, allocation: Allocation) -> None:
         """Take cores without asking."""
         self._cores -= allocation.cores
+        self.held += 1
 
 
 class Clock:
@@ -190,3 +197,151 @@ async def test_a_closed_intake_gives_no_reservation() -> None:
     assert await intake.reserved(Needs(cores=1)) is None
     slot.give_back()
     assert ledger.free.cores == 1
+
+
+async def test_many_receives_are_open_for_one_slot_and_one_message_gets_it() -> None:
+    """The second message finds the slot gone: it waits with the reservation, and is not lost."""
+    clock = Clock()
+    intake = Intake(Cores(1), clock=clock)
+    seats = [intake.seat(Paper(f"q{n}")) for n in range(3)]
+    turns = []
+    for seat in seats:
+        with anyio.fail_after(1):
+            turns.append(await intake.turn(seat))
+        clock.now += 1  # its glance is over, and it brought nothing
+    first = intake.found(turns[0])
+    running = first.grow(LEAST)
+    assert running is not None
+    second = intake.found(turns[1])
+    assert second.grow(LEAST) is None
+    got: list[Allocation | None] = []
+    async with anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            got.append(await second.reserved(LEAST))
+
+        group.start_soon(wait)
+        await settle_down()
+        assert not got
+        intake.release(running)
+    assert got[0] is not None
+    intake.nothing(turns[2])
+    intake.release(got[0])
+    assert intake.ledger.held == 0
+
+
+async def test_a_new_receive_has_its_slot_to_itself_for_a_glance() -> None:
+    """Two queues that had messages do not both ask for the one slot."""
+    clock = Clock()
+    ledger = Cores(1)
+    intake = Intake(ledger, clock=clock)
+    one, other = (intake.seat(Paper(name, tells=True)) for name in ("one", "other"))
+    turn = await intake.turn(one)
+    assert ledger.free.cores == 0
+    async with anyio.create_task_group() as group:
+        granted: list[str] = []
+
+        async def ask() -> None:
+            intake.failed(await intake.turn(other))
+            granted.append("other")
+
+        group.start_soon(ask)
+        await settle_down()
+        assert not granted
+        clock.now = 1.0
+        intake.look()
+        await settle_down()
+        assert granted
+    intake.nothing(turn)
+    assert ledger.free.cores == 1
+
+
+async def test_no_more_than_the_operator_allows_begin() -> None:
+    """Adopted runs count; below the bound it goes on."""
+    ledger = Cores(8)
+    intake = Intake(ledger, rules=Rules(at_most=2))
+    adopted = Allocation(1, NOTHING, NOTHING)
+    intake.adopt(adopted, broker="paper", project="p", queue="q")
+    slot = await intake.slot()
+    with anyio.move_on_after(0.01) as waited:
+        await intake.slot()
+    assert waited.cancelled_caught
+    intake.release(adopted)
+    other = await intake.slot()
+    slot.give_back()
+    other.give_back()
+    assert ledger.held == 0
+
+
+async def test_outside_the_hours_nothing_is_claimed_and_nothing_waits_with_a_message() -> None:
+    """The edge is looked at on the wall; the last receive is over before it."""
+    wall = Clock()
+    rules = Rules(is_open_at=lambda moment: moment < 100, hours="00:00-00:01")
+    ledger = Cores(1)
+    intake = Intake(ledger, rules=rules, wall=wall)
+    queue = Paper("q")
+    slot = await intake.slot()
+    got: list[Allocation | None] = []
+    async with anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            got.append(await intake.reserved(LEAST))
+
+        group.start_soon(wait)
+        await settle_down()
+        assert not got
+        wall.now = 100
+        intake.look()
+    assert got == [None]
+    assert "00:00-00:01" in intake.complaint
+    slot.give_back()
+    wall.now = 100 - queue.patience
+    with anyio.move_on_after(0.01) as waited:
+        await intake.turn(intake.seat(queue))
+    assert waited.cancelled_caught
+    wall.now -= 1
+    intake.nothing(await intake.turn(intake.seat(queue)))
+    assert intake.complaint == ""
+
+
+async def test_a_reservation_stays_with_its_queue_when_the_message_goes_back() -> None:
+    """While nobody else may pass, its queue is asked again; found empty later, it is void."""
+    clock = Clock()
+    ledger = Cores(2)
+    intake = Intake(ledger, patience=60, clock=clock)
+    big, small = (intake.seat(Paper(name, tells=True)) for name in ("big", "small"))
+    running = intake.take(LEAST, small)
+    assert running is not None
+    slot = intake.found(await intake.turn(big))
+    assert slot.grow(Needs(cores=2)) is None
+    with anyio.move_on_after(0.01):
+        await slot.reserved(Needs(cores=2))
+    clock.now = 61
+    with anyio.move_on_after(0.01) as waited:
+        await intake.turn(small)
+    assert waited.cancelled_caught
+    intake.nothing(await intake.turn(big))
+    intake.failed(await intake.turn(small))
+    intake.release(running)
+    assert ledger.held == 0
+
+
+async def test_a_turn_that_is_not_waited_for_any_more_leaves_nothing() -> None:
+    """Cancelled before or after it was granted, a queue holds no room."""
+    ledger = Cores(1)
+    intake = Intake(ledger)
+    seat = intake.seat(Paper("q", tells=True))
+    async with anyio.create_task_group() as group:
+        group.start_soon(intake.turn, seat)
+        await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    assert ledger.held == 0
+    slot = await intake.slot()
+    async with anyio.create_task_group() as group:
+        group.start_soon(intake.turn, seat)
+        await settle_down()
+        group.cancel_scope.cancel()
+    slot.give_back()
+    intake.failed(await intake.turn(seat))
+    intake.leave(seat)
+    assert ledger.held == 0

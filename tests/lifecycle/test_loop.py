@@ -49,11 +49,12 @@ async def looping(
     machine: Machine, ends: Ends | None = None, broker: Switchboard | None = None
 ) -> AsyncIterator[Loop]:
     """Run a loop beside the block and wait for its end."""
-    loop = Loop(machine.parts, [broker or Switchboard(machine.queue)], ends or Ends())
-    with anyio.fail_after(PATIENCE):
-        async with anyio.create_task_group() as group:
-            group.start_soon(loop.run)
-            yield loop
+    async with machine.supplied(broker or Switchboard(machine.queue)) as supply:
+        loop = Loop(machine.parts, supply, ends or Ends())
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as group:
+                group.start_soon(loop.run)
+                yield loop
 
 
 def send(machine: Machine, script: str = "print('x')", queue: Line | None = None) -> str:
@@ -92,7 +93,8 @@ async def test_a_drain_receives_nothing_more_and_lets_runs_end(machine: Machine)
 
 
 async def test_an_idle_loop_drains_at_once(machine: Machine) -> None:
-    """A receive that is open holds neither message nor room afterwards."""
+    """A receive that is open ends by itself, and holds neither message nor room afterwards."""
+    machine.queue.tells, machine.queue.patience = False, 0.2
     async with looping(machine) as loop:
         await seen(lambda: "receive" in machine.points.passed)
         loop.drain()
@@ -227,7 +229,7 @@ async def test_two_queues_share_one_core_in_turn(small: Machine) -> None:
 async def test_cancelling_the_loop_settles_nothing(machine: Machine) -> None:
     """The daemon leaves; the run is the next one's."""
     send(machine, waits_for_go(machine))
-    loop = Loop(machine.parts, [Switchboard(machine.queue)])
+    loop = Loop(machine.parts, machine.supply)
     async with anyio.create_task_group() as group:
         group.start_soon(loop.run)
         await begun(machine)
@@ -236,7 +238,7 @@ async def test_cancelling_the_loop_settles_nothing(machine: Machine) -> None:
     async with Machine.open(machine.box, points=machine.points, queue=machine.queue) as second:
         adopted = await second.adopted()
         assert second.ledger.free.cores == 1
-        loop = Loop(second.parts, [Switchboard(second.queue)], Ends(tasks=1))
+        loop = Loop(second.parts, second.supply, Ends(tasks=1))
         async with anyio.create_task_group() as group:
             group.start_soon(loop.run, adopted)
             go(machine)

@@ -56,3 +56,29 @@ async def test_a_queue_that_was_named_is_trusted() -> None:
     for _ in range(2 * FOREIGN_LIMIT):
         _took(trust, foreign=True)
     assert await trust.allows_another()
+
+
+async def test_no_stranger_is_taken_twice() -> None:
+    """Before the first of them comes back the queue is set aside, unless a request came by."""
+    now = 100.0
+    trust = Trust(clock=lambda: now)
+    _took(trust, foreign=True)
+    trust.doubt(50)
+    assert await trust.allows_another()
+    now = 149.0
+    assert await trust.allows_another()
+    now = 150.0
+    assert trust.is_over
+    assert not await trust.allows_another()
+    assert trust.strangers == 1
+
+
+async def test_a_request_ends_the_doubt() -> None:
+    """A clumsy sender's message may be seen again: the queue is ours."""
+    now = 100.0
+    trust = Trust(clock=lambda: now)
+    _took(trust, foreign=True)
+    trust.doubt(50)
+    _took(trust, foreign=False)
+    now = 1000.0
+    assert await trust.allows_another()

@@ -53,10 +53,27 @@ def test_the_command_is_passed_through() -> None:
 def test_without_the_right_to_mount_nothing_is_bound() -> None:
     """What cannot be had is not asked for: the run starts, and ``protects`` tells the truth."""
     sandbox = PlainSandbox()
-    sandbox.protects = False
+    sandbox.protects = sandbox.hides = False
     command = Command(("a",), Path("/"), {}, readonly=(Path("/shared"),), hidden=(Path("/c"),))
     launch = sandbox.launch(command)
     assert (launch.readonly_binds, launch.hidden, launch.user_namespace) == ((), (), False)
+
+
+def test_what_is_hidden_leaves_what_is_needed() -> None:
+    """The supervisor is told of everything that the run has a use for."""
+    own, shared, needed, state = (Path(f"/s/{name}") for name in ("own", "shared", "needed", ""))
+    sandbox = PlainSandbox()
+    sandbox.hides = True
+    launch = sandbox.launch(
+        Command(
+            *(("a",), own, {}),
+            writable=(own,),
+            readonly=(shared,),
+            visible=(needed,),
+            hidden=(state,),
+        )
+    )
+    assert (launch.hidden, launch.visible) == ((state,), (own, shared, needed))
 
 
 def test_an_overlay_that_cannot_be_had_is_never_left_out_silently() -> None:

@@ -59,7 +59,15 @@ def test_every_option_has_both_variables() -> None:
     """Each option is taken from its bare variable, and the prefixed one wins over it."""
     for option in OPTIONS.values():
         text = option.default if isinstance(option.default, str) and option.default else "/x"
-        given = {"run_as": "0", "retry_on": "exit", "expose_env": "HOME", "cache_size": "1gb"}
+        given = {
+            "active_hours": "19:00-07:00",
+            "ambient_credentials": "aws",
+            "cache_size": "1gb",
+            "expose_env": "HOME",
+            "queue_priority": "urgent=1",
+            "retry_on": "exit",
+            "run_as": "0",
+        }
         text = given.get(option.field, text)
         prefixed, bare = variables(option.name)
         assert Settings.load([], {bare: text}).origins[option.field].name == bare
@@ -207,8 +215,8 @@ def test_a_file_form_is_read_and_ranked(tmp_path: Path) -> None:
 
 def test_notes_warn_of_secrets_and_idle_options() -> None:
     """A secret on the command line and an option without effect are each said once."""
-    notes = Settings.load(["--slack-hook", "https://hooks"], {"SQS_TIMEOUT": "3s"}).notes
+    notes = Settings.load(["--slack-hook", "https://hooks"], {"K8S_NAMESPACE": "lab"}).notes
     assert len(notes) == 3
     assert any("--slack-hook-file" in note and "every user" in note for note in notes)
-    assert any("--sqs-timeout" in note and "no effect yet" in note for note in notes)
+    assert any("--k8s-namespace" in note and "no effect yet" in note for note in notes)
     assert Settings.load([], {}).notes == ()

@@ -180,6 +180,31 @@ async def test_an_ordinary_user_has_the_tree_as_its_own(runs: Runs, ordinary: Ov
     assert (ordinary.upper / "file").stat().st_uid == NOBODY.uid
 
 
+async def test_an_ordinary_user_is_shown_nothing_but_its_own(runs: Runs, ordinary: Overlay) -> None:
+    """Its directory stays, with the overlay in it; what lies beside it and a file are covered."""
+    private = runs.root / "private"
+    secret, key = private / "secret", runs.root / "key"
+    for file in (secret, key):
+        file.write_text("secret")
+        give(file)
+    target = private / "own" / "tree"
+    target.mkdir(parents=True)
+    give(private / "own")
+    script = f"cat {secret} {key} file; echo x > new; echo x >> {key}; ls {private}; umount {key}"
+    spec = spec_of(runs, replace(ordinary, target=target), script, user_namespace=True)
+    launch = replace(
+        spec.launch,
+        hidden=(ordinary.lower.parent, private, key),
+        visible=(private / "own",),
+    )
+    spec = replace(spec, launch=launch)
+    record = ending(spec, supervised(spec))
+    said = [line for line in runs.said().decode().splitlines() if ": " not in line]
+    assert said == ["before", "own"], (record, runs.said())
+    assert (ordinary.upper / "new").read_text() == "x\n"
+    assert (secret.read_text(), key.read_text()) == ("secret", "secret")
+
+
 async def test_an_ordinary_user_gains_no_powers(runs: Runs, ordinary: Overlay) -> None:
     """What it may do in its namespace ends before the experiment begins, and cannot come back."""
     script = "grep -E 'CapEff|CapPrm|NoNewPrivs' /proc/self/status; umount . 2> /dev/null || id -u"

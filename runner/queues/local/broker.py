@@ -86,7 +86,14 @@ class LocalBroker(Broker):
         name = names.checked_queue(queue)
         if name == names.FLAT_QUEUE and self._flat_seen:
             return True
-        return await self._caretaker.call(Places.of(self._root, name).messages.is_dir)
+        await self._caretaker.start()
+
+        def look() -> bool:
+            # A root that was unmounted has no queues, and nobody deleted them.
+            (self._root / names.STATE).stat()
+            return Places.of(self._root, name).messages.is_dir()
+
+        return await self._caretaker.call(look)
 
     def _names(self) -> frozenset[str]:
         found: set[str] = set()

@@ -32,7 +32,8 @@ class LocalQueue(Queue, Inspectable):
     """Usually one directory; the queue ``local`` also has what lies directly in the root."""
 
     #: ``ready`` knows; longer than it takes to see that an unfinished file is not being written.
-    patience = 2.0
+    patience = glance = 2.0
+    tells = True
 
     def __init__(self, name: str, caretaker: Caretaker) -> None:
         super().__init__(name, broker="local", project=str(caretaker.root))

@@ -1,0 +1,18 @@
+"""The operator's rules about claiming, from the settings."""
+
+from __future__ import annotations
+
+from runner.lifecycle.rules import Rules
+from runner.settings import Settings
+from runner.settings.hours import Hours
+
+
+def rules(settings: Settings) -> Rules:
+    """Return what the intake goes by."""
+    hours = Hours(settings.active_hours)
+    return Rules(
+        priorities=settings.queue_priority,
+        is_open_at=hours.are_open_at if hours.windows else None,
+        hours=str(hours),
+        at_most=settings.max_experiments,
+    )

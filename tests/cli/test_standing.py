@@ -1,0 +1,78 @@
+"""``status KEY``: how an experiment stands, as its store tells it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from runner.cli.standing import of
+from runner.lifecycle.claim_record import ClaimRecord, Owner, RecordedOutcome, State
+from tests.cli.conftest import Desk
+
+CLAIM = ClaimRecord("k1", Owner("gpu-1", "daemon", "run"), attempt=2, submitted=5.0, updated_at=9.0)
+ENDED = replace(CLAIM, state=State.ENDED, outcome=RecordedOutcome("exit", 3, "it exited with 3"))
+
+
+@pytest.mark.parametrize(
+    ("status", "claim", "state", "says"),
+    [
+        ("waiting", None, "waiting", "waiting for a runner, submitted "),
+        ("stopped", None, "stopped", "to be stopped"),
+        ("running", CLAIM, "running", "running, attempt 2 on gpu-1, last heard of "),
+        ("stopped", CLAIM, "stopped", "to be stopped; attempt 2 on gpu-1"),
+        (
+            "running",
+            replace(CLAIM, state=State.RELEASED, previous_cause="host-fault"),
+            "released",
+            "waiting for the next attempt; attempt 2 on gpu-1, host-fault",
+        ),
+        ("finished", ENDED, "ended", "ended (exit, exit code 3), attempt 2 on gpu-1: it exited"),
+        ("stopped", ENDED, "ended", "ended (exit"),
+        ("waiting", replace(ENDED, buried=True), "ended", "among the dead letters"),
+        ("waiting", replace(ENDED, submitted=4.0), "waiting", "waiting for a runner"),
+        ("waiting", replace(ENDED, submitted=None), "ended", "ended (exit"),
+    ],
+)
+def test_the_store_tells_how_it_stands(
+    status: str, claim: ClaimRecord | None, state: str, says: str
+) -> None:
+    """The claim counts before the client's record, but for a wish to stop that is not done yet.
+
+    A claim of an earlier submission of the same key says nothing.
+    """
+    found = of("k1", {"status": status, "time_added": 5.0}, claim)
+    assert found.state == state
+    assert says in found.sentence
+    assert found.submitted == 5.0
+
+
+def test_a_claim_alone_is_enough() -> None:
+    """Where nobody keeps the client's record, the runners' own word is shown."""
+    found = of("k1", {}, CLAIM)
+    assert (found.state, found.attempt, found.host, found.submitted) == ("running", 2, "gpu-1", 5.0)
+
+
+def test_status_of_a_key_asks_the_store(desk: Desk) -> None:
+    """One sentence, or JSON; without a daemon; a key that nobody knows is an error."""
+    assert desk.run("submit", "--key", "k1", "train.py")[0] == 0
+    status, out, _ = desk.run("status", "k1")
+    assert status == 0
+    assert out.startswith("k1: waiting for a runner, submitted ")
+    [message] = desk.messages()
+    place = desk.store / "storage/experiments/k1"
+    place.mkdir(parents=True)
+    outcome = RecordedOutcome("exit", 3, "password=topsecret\n")
+    claim = replace(ENDED, submitted=message["experiment"]["time_added"], outcome=outcome)
+    (place / "_claim.k1.json").write_bytes(claim.encode())
+    out = desk.run("status", "k1")[1]
+    assert "k1: ended (exit, exit code 3), attempt 2 on gpu-1: password=***" in out
+    assert out.count("\n") == 1
+    facts = json.loads(desk.run("status", "--json", "k1")[1])
+    assert (facts["state"], facts["cause"], facts["exit_code"]) == ("ended", "exit", 3)
+    status, _, err = desk.run("status", "k2")
+    assert status == 1
+    assert err == (
+        "studio-runner: the experiment 'k2' is not known here: name its store with --store\n"
+    )
