@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -339,7 +340,7 @@ async def test_what_becomes_unreadable_stays_in_use_and_is_said(tmp_path: Path) 
     put(certs / "a" / "key.json", google("p-1")).chmod(0o644)
     put(certs / "b.json", google("p-2")).chmod(0o600)
     async with await anyio.open_process(
-        ["python", "-c", _AS_NOBODY, str(certs)],
+        [sys.executable, "-c", _AS_NOBODY, str(certs)],
         cwd=Path(__file__).parents[3],
         stderr=subprocess.STDOUT,
     ) as child:
