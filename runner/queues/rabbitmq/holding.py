@@ -153,4 +153,7 @@ class Hold(ABC):
                     if time.monotonic() < self.deadline:
                         continue
                     self._is_over = True
-                    await self._let_go()
+                    with anyio.move_on_after(self.lease / 4):
+                        await self._let_go()
+                        return
+                    await self._suspect()  # it hangs; the broker lets go when it is cut

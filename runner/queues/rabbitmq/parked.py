@@ -58,6 +58,10 @@ class ParkedHold(Hold):
         self.is_parked = True
         with anyio.CancelScope(shield=True):  # once it is parked, this must be certain
             await channel.ack(caught.original.tag)
+            # No broker confirms an ack, and one that is lost gives the message to somebody else as
+            # well: only what was answered behind it says that it has come.
+            with anyio.move_on_after(self.lease / 4), suppress(QueueUnavailable):
+                await channel.ping()
 
     async def unpark(self, caught: Caught) -> None:
         """Undo ``park``, however far it came. Never raises."""
