@@ -208,7 +208,9 @@ class PubsubAccount:
 class Operator:
     """A running daemon and the directory that it watches."""
 
-    def __init__(self, box: Box, variables: Mapping[str, str]) -> None:
+    def __init__(self, box: Box, variables: Mapping[str, str], match: str = "") -> None:
+        """``match``: of which queues alone; a server may have what other tests have left."""
+        self._match = ["--queue-match", match] if match else []
         self.box = box
         self.certs = box.root / "certs"
         self.certs.mkdir(mode=0o700)
@@ -225,6 +227,7 @@ class Operator:
             *("--lease", "6s"),
             *("--queue-refresh", "1s"),
             "--allow-file-artifacts",
+            *self._match,
             variables=self._variables,
         )
         self.sees("waiting for experiments", self._starts)
@@ -282,7 +285,7 @@ class OperatorsDay:
     @pytest.fixture
     def operator(self, box: Box, account: Account) -> Operator:
         """Start a daemon with an empty directory of credentials."""
-        return Operator(box, account.variables)
+        return Operator(box, account.variables, f"^(local|{account.queue})")
 
     async def test_work_starts_with_a_credential_and_stops_with_it(
         self, operator: Operator, account: Account
