@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 from tests.leaks import leak_check
+from tests.logging_state import logging_put_back
 from tests.servers.fake_gcs import gcs_bucket, gcs_server
 from tests.servers.moto import moto_bucket, moto_server
 from tests.servers.rabbitmq import rabbit_server
@@ -20,6 +21,7 @@ __all__ = [
     "gcs_bucket",
     "gcs_server",
     "leak_check",
+    "logging_put_back",
     "moto_bucket",
     "moto_server",
     "public_bucket",

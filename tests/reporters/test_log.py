@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-import structlog
 
 from runner import log
 from runner.model import Cause, News, Report
@@ -17,13 +16,6 @@ from runner.reporters.log import LogReporter
 from tests.contracts.reporters import ReporterContract
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    """Leave the process's logging as it was found."""
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -7,22 +7,11 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from runner.log import configure, get_logger
 from runner.redaction import Redactor
-
-
-@pytest.fixture(autouse=True)
-def put_back() -> Iterator[None]:
-    """Leave the process's logging as it was."""
-    handlers = list(logging.getLogger().handlers)
-    yield
-    structlog.reset_defaults()
-    logging.getLogger().handlers[:] = handlers
 
 
 def _log(form: str, level: str = "info") -> io.StringIO:
