@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import anyio
+from anyio.from_thread import start_blocking_portal
 
 from runner.model import Location
 from runner.stores import STORES
@@ -22,6 +24,7 @@ PIECE = 1 << 20
 AT_ONCE = 4
 
 Pairs = Sequence[tuple[str, Path]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,9 @@ class Contender(ABC):
     def __init__(self, place: Place) -> None:
         self.server = place.server
         self.bucket = place.bucket
+
+    def close(self) -> None:  # noqa: B027 - most keep nothing open
+        """End what is kept open between the transfers."""
 
     @abstractmethod
     def down(self, key: str, file: Path) -> None:
@@ -201,7 +207,10 @@ class Obstore(Rival):
 
 
 class Ours(Contender):
-    """A store of the runner, as experiments use it: verified while it streams."""
+    """A store of the runner, as experiments use it: verified while it streams.
+
+    It stays open, as it does in the daemon and as the SDKs' clients do.
+    """
 
     #: Registry name of the backend.
     backend = ""
@@ -211,27 +220,35 @@ class Ours(Contender):
         server = place.server
         kind: type[Store] = STORES.load(self.backend)
         account = Account(self.backend, server.endpoint, server.region, server.admin)
-        self.store = kind.for_account(account, StoreOptions())
+        store = kind.for_account(account, StoreOptions())
+        with ExitStack() as opening:
+            self._portal = opening.enter_context(start_blocking_portal())
+            self.store = opening.enter_context(self._portal.wrap_async_context_manager(store))
+            self._open = opening.pop_all()
+
+    def close(self) -> None:
+        """Close the store."""
+        self._open.close()
+
+    def run(self, act: Callable[..., Awaitable[T]], *words: object) -> T:
+        """Run it where the store lives."""
+        return self._portal.call(act, *words)
 
     def down(self, key: str, file: Path) -> None:
         """Fetch."""
-        anyio.run(self._opened, self._down, key, file)
+        self.run(self._down, key, file)
 
     def up(self, file: Path, key: str) -> None:
         """Store."""
-        anyio.run(self._opened, self._up, key, file)
+        self.run(self._up, key, file)
 
     def many_down(self, pairs: Pairs) -> None:
         """Fetch side by side, as the daemon does."""
-        anyio.run(self._opened, self._many, self._down, pairs)
+        self.run(self._many, self._down, pairs)
 
     def many_up(self, pairs: Pairs) -> None:
         """Store side by side, as the daemon does."""
-        anyio.run(self._opened, self._many, self._up, pairs)
-
-    async def _opened(self, act: Callable[..., Any], *words: object) -> None:
-        async with self.store:
-            await act(*words)
+        self.run(self._many, self._up, pairs)
 
     async def _many(self, act: Callable[..., Any], pairs: Pairs) -> None:
         room = anyio.Semaphore(AT_ONCE)
@@ -269,6 +286,15 @@ class OursBoto3(Ours):
 
 
 ALL: tuple[type[Contender], ...] = (OursMinio, OursBoto3, Boto3, Boto3Tuned, Minio, Obstore)
+
+
+@contextmanager
+def all_contenders(place: Place) -> Iterator[list[Contender]]:
+    """Return one of each."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(kind(place))) for kind in ALL]
+
+
 #: What the goals of the project are measured against; obstore stands beside it.
 RIVALS = frozenset({Boto3.name, Boto3Tuned.name, Minio.name})
 

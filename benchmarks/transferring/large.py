@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.table import Table
 
 from benchmarks.transferring import limits
-from benchmarks.transferring.contenders import ALL, RIVALS, Contender, Place
+from benchmarks.transferring.contenders import RIVALS, Contender, Place, all_contenders
 
 PIECE = 1 << 20
 Times = dict[str, list[float]]
@@ -19,9 +19,13 @@ Times = dict[str, list[float]]
 
 def measure(place: Place, size: int, rounds: int) -> list[Table]:
     """Return the tables of downloads and of uploads."""
+    with all_contenders(place) as contenders:
+        return _measured(place, contenders, size, rounds)
+
+
+def _measured(place: Place, contenders: list[Contender], size: int, rounds: int) -> list[Table]:
     source, target = place.folder / "source", place.folder / "target"
     write_random(source, size)
-    contenders = [kind(place) for kind in ALL]
     contenders[-1].up(source, "large")
     tables = []
     for what, act in (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from benchmarks.transferring.contenders import ALL, AT_ONCE, RIVALS, Contender, Place
+from benchmarks.transferring.contenders import AT_ONCE, RIVALS, Contender, Place, all_contenders
 from benchmarks.transferring.large import settle, share
 
 #: Bytes of one artifact: a script, a log, a small result.
@@ -24,9 +24,19 @@ def measure(place: Place, count: int, experiments: int, rounds: int) -> Table:
     names = [f"small-{number}" for number in range(count)]
     for name in names:
         (sources / name).write_bytes(os.urandom(SIZE))
-    contenders = [kind(place) for kind in ALL]
     each = count // experiments
     sessions = [names[first : first + each] for first in range(0, count, each)]
+    with all_contenders(place) as contenders:
+        times = _times(place, contenders, sessions, rounds)
+    return _table(times, count, experiments)
+
+
+def _times(
+    place: Place, contenders: list[Contender], sessions: list[list[str]], rounds: int
+) -> dict[str, dict[str, list[float]]]:
+    """Return the seconds for one object, by contender and direction, round by round."""
+    sources, targets = place.folder / "sources", place.folder / "targets"
+    count = sum(map(len, sessions))
     times: dict[str, dict[str, list[float]]] = {one.name: {} for one in contenders}
     for number in range(rounds):
         shift = number % len(contenders)
@@ -35,7 +45,7 @@ def measure(place: Place, count: int, experiments: int, rounds: int) -> Table:
                 settle(place, *targets.iterdir())
                 took = _all_sessions(one, what, sessions, sources, targets)
                 times[one.name].setdefault(what, []).append(took / count)
-    return _table(times, count, experiments)
+    return times
 
 
 def _all_sessions(

@@ -10,10 +10,10 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
-import anyio
 from rich.table import Table
 
 from benchmarks.transferring.contenders import Ours, Place
@@ -38,9 +38,13 @@ def write_tar(file: Path, size: int, members: int) -> None:
 
 def measure(place: Place, kind: type[Ours], size: int, members: int, rounds: int) -> Table:
     """Return the table of the times."""
+    with closing(kind(place)) as ours:
+        return _measured(place, ours, size, members, rounds)
+
+
+def _measured(place: Place, ours: Ours, size: int, members: int, rounds: int) -> Table:
     archive, tree = place.folder / "archive.tar", place.folder / "tree"
     write_tar(archive, size, members)
-    ours = kind(place)
     ours.up(archive, "archive")
     ways: dict[str, Callable[[], None]] = {
         "download and unpack, ours": lambda: fetched(ours, tree),
@@ -66,13 +70,8 @@ def measure(place: Place, kind: type[Ours], size: int, members: int, rounds: int
 
 def fetched(ours: Ours, tree: Path) -> None:
     """Unpack while downloading."""
-
-    async def run() -> None:
-        location = ours.server.location(ours.bucket, "archive")
-        async with ours.store:
-            await ours.store.read(location, lambda stream: _unpack(stream, tree))
-
-    anyio.run(run)
+    location = ours.server.location(ours.bucket, "archive")
+    ours.run(lambda: ours.store.read(location, lambda stream: _unpack(stream, tree)))
 
 
 def unpacked(archive: Path, tree: Path) -> None:
