@@ -1,0 +1,52 @@
+"""What comes in over HTTP and what goes out, as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.model import NOTHING
+
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
+#: Methods that only look; they need no proof of where they come from.
+SAFE = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, whole; everything in it is untrusted."""
+
+    method: str
+    #: Without the query.
+    path: str
+    #: By name in lower case.
+    headers: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    body: bytes = b""
+
+    def header(self, name: str) -> str:
+        """Return a header by its name in lower case; empty where there is none."""
+        return self.headers.get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, whole."""
+
+    status: int
+    body: bytes
+    content_type: str = TEXT
+    headers: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+
+
+def sentence(status: int, text: str, **headers: str) -> Answer:
+    """Return one sentence for a person; ``www_authenticate="Bearer"`` adds that header."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, f"{text}\n".encode("utf-8", "backslashreplace"), headers=named)
+
+
+def document(value: Mapping[str, Any]) -> Answer:
+    """Return a JSON document."""
+    return Answer(200, json.dumps(value, default=str).encode() + b"\n", JSON)
