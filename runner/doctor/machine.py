@@ -1,0 +1,71 @@
+"""Cores and memory as the daemon sees them, and who gives them out already."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from runner import blocking
+from runner.app.dry_run import capacity
+from runner.doctor import locks
+from runner.doctor.check import Finding, failed, ok, warning
+from runner.doctor.examination import Tell
+from runner.doctor.patient import LIMIT, Patient
+from runner.resources.machine_lock import SHARED
+from runner.settings import Settings
+
+_GIB = 1 << 30
+_LITTLE = _GIB
+
+
+async def look(patient: Patient, tell: Tell) -> None:
+    """Measure as the daemon does, and lock nothing."""
+    for finding in await blocking.call(lambda _: list(_findings(patient.settings)), limit=LIMIT):
+        tell(finding)
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
+    total = capacity(settings)
+    seen = os.cpu_count() or 0
+    cores = f"{total.cores} of {seen} cores" if total.cores != seen else f"{seen} cores"
+    sentence = f"for experiments: {cores}, {total.memory / _GIB:.1f} GiB of memory, "
+    sentence += f"{total.disk / _GIB:.1f} GiB of disk"
+    if total.memory < _LITTLE:
+        yield warning(
+            f"{sentence}: little memory is left", "end what uses it, or raise the container's limit"
+        )
+    else:
+        yield ok(sentence)
+    yield from _of_lock(settings)
+
+
+def _of_lock(settings: Settings) -> Iterator[Finding]:
+    directory = settings.lock_dir or next(
+        (one for one in (SHARED, Path(f"/tmp/studio-runner-{os.geteuid()}")) if one.is_dir()),  # noqa: S108 - looked at alone
+        SHARED,
+    )
+    path = directory / "machine.lock"
+    pid = locks.holder(path)
+    if pid is None:
+        yield ok("no runner gives out this machine's cores and memory", "lock")
+        return
+    owner = _owner(path)
+    if owner == str(settings.state_dir):
+        yield ok(f"the daemon with pid {pid} gives them out", "lock")
+    else:
+        yield failed(
+            f"the runner with pid {pid} and state directory {owner!r} already gives out this "
+            "machine's cores and memory: a daemon of these settings would not start",
+            "stop that one, or give each bounds and a --lock-dir of its own",
+            "lock",
+        )
+
+
+def _owner(path: Path) -> str:
+    """Return the state directory in the note; anybody may have written it."""
+    try:
+        return str(json.loads(path.read_bytes()[:4096])["state_dir"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
