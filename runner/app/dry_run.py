@@ -11,9 +11,9 @@ from functools import partial
 import anyio
 
 from runner import blocking
+from runner.app.choosing import choice
 from runner.app.credentials import credential_sources
-from runner.app.places import DEAD_LETTERS
-from runner.app.sources import choice, local, maker
+from runner.app.sources import local, maker
 from runner.errors import RequestError, RunnerError
 from runner.lifecycle import admission
 from runner.model import Capacity, Message
@@ -21,7 +21,7 @@ from runner.queues.base import Broker, Inspectable, Queue
 from runner.queues.choice import Choice
 from runner.queues.credentials import found_now
 from runner.queues.credentials.finder import Finder
-from runner.queues.drawer import Drawer
+from runner.queues.drawer import DEAD_LETTERS, Drawer
 from runner.request import decode
 from runner.resources import PROBES
 from runner.resources.base import HostProbe
@@ -48,7 +48,7 @@ async def _print(settings: Settings) -> int:
 
 async def plan(settings: Settings) -> AsyncIterator[str]:
     """Yield the plan line by line."""
-    total = _capacity(settings)
+    total = capacity(settings)
     yield f"for experiments: {total.cores} cores, {total.memory} bytes of memory"
     found = await blocking.call(lambda _: _credentials(settings), limit=_LIMIT)
     for trouble in found.troubles:
@@ -80,7 +80,8 @@ def _at_hand(broker: Broker) -> Callable[[], Awaitable[Broker]]:
     return give
 
 
-def _capacity(settings: Settings) -> Capacity:
+def capacity(settings: Settings) -> Capacity:
+    """Return what experiments would be given here, without GPUs. Raises Misconfigured."""
     # It need not be there before the daemon's first start.
     parents = (settings.working_dir, *settings.working_dir.parents)
     there = next(path for path in parents if path.is_dir())

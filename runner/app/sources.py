@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from functools import partial
 from typing import cast
 
 from runner import blocking
+from runner.app.choosing import choice, named_local, timeout
 from runner.app.credentials import credential_sources
 from runner.app.masking import mask
 from runner.lifecycle.keeper import Keeper
@@ -18,9 +18,7 @@ from runner.lifecycle.receiving import names_queue
 from runner.lifecycle.source import Complain, Make
 from runner.lifecycle.supply import Fixed, Supply
 from runner.queues import BROKERS
-from runner.queues.addresses import LocalAddress, parse
 from runner.queues.base import Broker, BrokerOptions
-from runner.queues.choice import Choice
 from runner.queues.credential import Credential
 from runner.queues.credentials import Credentials
 from runner.queues.drawer import Drawer
@@ -28,8 +26,6 @@ from runner.redaction import Redactor
 from runner.settings import Settings
 
 _LOADING = blocking.Limit(2)
-#: Of brokers that have no option of their own for it.
-_TIMEOUT = timedelta(seconds=15)
 
 
 async def opened(
@@ -54,6 +50,7 @@ async def opened(
         credentials=credentials.changes(),
         learn=partial(mask, redactor),
         refused=credentials.refused,
+        unusable=lambda: credentials.unusable,
     )
     return await stack.enter_async_context(supply)
 
@@ -83,23 +80,12 @@ def maker(settings: Settings, owner: str, drawer: Drawer) -> Make:
             choice=choice(settings, credential.broker),
             lease=settings.lease,
             refresh=settings.queue_refresh,
-            timeout=_timeout(settings, credential.broker),
+            timeout=timeout(settings, credential.broker),
             drawer=drawer,
         )
         return cast("Broker", backend(credential, options))
 
     return make
-
-
-def choice(settings: Settings, broker: str) -> Choice:
-    """Return which queues are taken (design section 6): every subscription of a Google project."""
-    takes_all = broker == "pubsub" and not settings.given("queue_match")
-    return Choice(
-        None if takes_all else settings.queue_match,
-        settings.queue_mismatch,
-        named=_named_local(settings) if broker == "local" else frozenset(),
-        prefix=settings.sqs_prefix if broker == "sqs" else "",
-    )
 
 
 def named(settings: Settings) -> Callable[[str], bool]:
@@ -111,15 +97,6 @@ def named(settings: Settings) -> Callable[[str], bool]:
 
     def is_named(queue: str) -> bool:
         is_in_pattern = re.search(rf"(?<![\w-]){re.escape(queue)}(?![\w-])", written) is not None
-        return is_in_pattern or names_queue(_named_local(settings), queue)
+        return is_in_pattern or names_queue(named_local(settings), queue)
 
     return is_named
-
-
-def _timeout(settings: Settings, broker: str) -> timedelta:
-    return {"pubsub": settings.pubsub_timeout, "sqs": settings.sqs_timeout}.get(broker, _TIMEOUT)
-
-
-def _named_local(settings: Settings) -> frozenset[str]:
-    found = (parse(text) for text in settings.queue)
-    return frozenset(one.name for one in found if isinstance(one, LocalAddress))

@@ -13,8 +13,6 @@ from runner.settings import Settings
 Item = dict[str, Any]
 #: What ended lately, in the state directory.
 HISTORY = "recent.jsonl"
-#: Where it keeps messages that a broker has no place for.
-DEAD_LETTERS = "dead-letters"
 _SOCKET = "control.sock"
 _RECORDS = "runs/*/record.json"
 

@@ -8,8 +8,9 @@ from typing import cast
 
 import anyio
 
+from runner.app import choosing
 from runner.cli import show
-from runner.cli.queues import Access, AnyQueue, Listed, choice_of, label
+from runner.cli.queues import Access, AnyQueue, Listed, label
 from runner.errors import Misconfigured, RequestError, RunnerError
 from runner.model import Message
 from runner.queues.addresses import LocalAddress, QueueAddress, address_of
@@ -51,7 +52,7 @@ async def all_queues(access: Access) -> tuple[list[Row], list[str]]:
 async def one_queue(access: Access, address: QueueAddress) -> Row:
     """Return the row of a queue that was named."""
     credential = access.opening(address)
-    taken = choice_of(access.settings, address.broker).takes(address.name)
+    taken = choosing.choice(access.settings, address.broker).takes(address.name)
     async with access.queue(address) as queue:
         return (label(address), *(await _row(credential, queue, taken=taken))[1:])
 

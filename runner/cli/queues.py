@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from runner import log
+from runner.app import choosing
 from runner.cli import show
-from runner.cli.daemon import DEAD_LETTERS
 from runner.cli.identities import is_meant, opening
 from runner.errors import Misconfigured, QueueUnavailable
 from runner.queues import BROKERS
@@ -21,7 +21,7 @@ from runner.queues.addresses import AmqpAddress, LocalAddress, QueueAddress, Sqs
 from runner.queues.base import Broker, BrokerOptions, Inspectable, Queue
 from runner.queues.choice import Choice
 from runner.queues.credential import Credential
-from runner.queues.drawer import Drawer
+from runner.queues.drawer import DEAD_LETTERS, Drawer
 from runner.redaction import Redactor
 from runner.settings import Settings
 
@@ -40,6 +40,7 @@ SETTINGS = (
     "pubsub_timeout",
     "sqs_certs",
     "aws_region",
+    "sqs_prefix",
     "sqs_timeout",
     "amqp_url",
     "amqp_mgt_url",
@@ -47,7 +48,6 @@ SETTINGS = (
 )
 #: A command lists queues once.
 _NEVER = timedelta(days=1)
-_TIMEOUT = timedelta(seconds=15)
 #: Found in no name.
 _NOTHING = re.compile("(?!)")
 HELP = "its name, or local://NAME, sqs://…, pubsub://…, amqp://…: see studio-runner queue --help"
@@ -143,7 +143,7 @@ class Access:
     async def listed(self, credential: Credential | None) -> AsyncIterator[Listed]:
         """Give an account with what a daemon would take of it, and what it would leave."""
         kind = credential.broker if credential else LocalAddress.broker
-        async with self.broker(credential, choice_of(self.settings, kind)) as broker:
+        async with self.broker(credential, choosing.choice(self.settings, kind)) as broker:
             taken = await _first(broker.discover())
             yield Listed(broker, taken, broker.left)
 
@@ -159,13 +159,12 @@ class Access:
                 poll=settings.queue_poll,
             )
             return local
-        limits = {"sqs": settings.sqs_timeout, "pubsub": settings.pubsub_timeout}
         options = BrokerOptions(
             owner=owner,
             choice=choice,
             lease=settings.lease,
             refresh=_NEVER,
-            timeout=limits.get(credential.broker, _TIMEOUT),
+            timeout=choosing.timeout(settings, credential.broker),
             drawer=Drawer(settings.state_dir / DEAD_LETTERS, settings.dead_letter_limit),
         )
         remote: Broker = BROKERS.load(credential.broker)(credential, options)
@@ -201,15 +200,6 @@ def add_credential(group: Any) -> None:
         help="which credential opens the queue, where several can: its file or directory below "
         "--certs-dir, or its account",
     )
-
-
-def choice_of(settings: Settings, broker: str) -> Choice:
-    """Return what a daemon with these settings takes of a broker (design section 6)."""
-    is_google = broker == "pubsub" and not settings.given("queue_match")
-    addresses = [parse(text) for text in settings.queue]
-    named = frozenset(one.name for one in addresses if one.broker == broker == LocalAddress.broker)
-    match = None if is_google else settings.queue_match
-    return Choice(match, settings.queue_mismatch, named)
 
 
 def _look(settings: Settings, environ: Mapping[str, str]) -> Configured:

@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 
+from runner.app import choosing
 from runner.archives.select import Selection, select
 from runner.cli import queues, show, stores
 from runner.cli.arguments import ClientCommand, own_words
@@ -215,7 +216,7 @@ def _confirm(
     elif not waits:
         print(submission.key)
     show.note(f"queued {submission.key} in {queues.label(address)}")
-    if not queues.choice_of(access.settings, address.broker).takes(address.name):
+    if not choosing.choice(access.settings, address.broker).takes(address.name):
         name = queues.label(address)
         show.note(f"note: --queue-match and --queue-mismatch leave {name} to others")
 

@@ -26,7 +26,7 @@ class Choice:
         """Tell whether a queue of this name is ours."""
         if queue in self.named:
             return True
-        if queue.endswith(RESPONSES):
+        if queue.endswith(RESPONSES) or not queue.startswith(self.prefix):
             return False
         if self.match is not None and not self.match.search(queue):
             return False
@@ -42,6 +42,8 @@ class Choice:
         """Say why a queue of this name is left, with the option that would take it."""
         if queue.endswith(RESPONSES):
             return "it is for responses"
+        if not queue.startswith(self.prefix):
+            return f"it does not begin with --sqs-prefix {self.prefix}, and no --queue names it"
         if self.mismatch is not None and self.mismatch.search(queue):
             return f"--queue-mismatch {self.mismatch.pattern} is found in it"
         pattern = self.match.pattern if self.match else ""

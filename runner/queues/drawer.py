@@ -19,6 +19,8 @@ from runner.model import Bytes, Message
 
 _log = log.get_logger(__name__)
 
+#: The directory of letters, below the state directory.
+DEAD_LETTERS = "dead-letters"
 _END = ".json"
 _PART = ".part"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from urllib.parse import urlsplit
 
 from minio import Minio
@@ -15,14 +14,13 @@ from urllib3.exceptions import HTTPError
 from runner.errors import RunnerError, StoreUnavailable
 from runner.model import Credentials, Location, Span
 from runner.stores.base import AccessDenied, Account, Conflict, NotFound, ObjectInfo, StoreOptions
-from runner.stores.minio_copies import copy_headers, signed
+from runner.stores.minio_signing import copy_headers, signed
 from runner.stores.remote import wires
 from runner.stores.remote.client import Body, Client, Data
 from runner.stores.remote.patching import PatchingStore
 from runner.stores.remote.s3_answers import described, error_of, text_of
+from runner.wires import close
 
-#: Of a signature: far more than a request takes to arrive, and than clocks should differ.
-_VALID = timedelta(hours=1)
 _OK = frozenset({200, 204, 206})
 _PARTIAL, _NO_SUCH_THING = 206, 501
 #: What hosts without regions expect.
@@ -44,10 +42,9 @@ class MinioStore(PatchingStore):
 
 
 class MinioClient(Client):
-    """Requests signed by the SDK, sent by our own pool.
+    """Requests whose addresses and signatures the SDK makes, sent by our own pool.
 
-    The SDK signs URLs through its public ``get_presigned_url``, for any method and any query. Its
-    own calls would not do: those for parts and for conditions are private to it.
+    The SDK's own calls would not do: those for parts and for conditions are private to it.
     """
 
     def __init__(self, account: Account, options: StoreOptions, keys: Credentials) -> None:
@@ -60,17 +57,8 @@ class MinioClient(Client):
         self._region = account.region or keys.region or _REGION
         try:
             self._pool = wires.pool(account.endpoint, ssl_context=context)
-            self._plain = Minio(
+            self._addresses = Minio(
                 url.netloc, secure=is_secure, region=self._region, http_client=self._pool
-            )
-            self._signer = Minio(
-                url.netloc,
-                access_key=keys.access_key or None,
-                secret_key=keys.secret_key.reveal(),
-                session_token=keys.session_token.reveal() or None,
-                secure=is_secure,
-                region=self._region,
-                http_client=self._pool,
             )
         except ValueError as error:
             raise AccessDenied(f"{account.endpoint} is no S3 endpoint: {error}") from error
@@ -147,11 +135,8 @@ class MinioClient(Client):
     ) -> str:
         """Store a part of what is stored."""
         query = {"uploadId": upload, "partNumber": str(number)}
-        url = self._address(self._plain, "PUT", location, query)
         headers = copy_headers(location, span, version)
-        answer = self._sent(
-            "PUT", url, location, signed("PUT", url, headers, self._keys, self._region)
-        )
+        answer = self._open("PUT", location, query=query, headers=headers)
         _finished(answer, location)
         if answer.status == _NO_SUCH_THING:
             raise Conflict(f"{location}: this store copies no parts")
@@ -197,7 +182,7 @@ class MinioClient(Client):
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.clear()
+        close(self._pool)
 
     def _send(
         self,
@@ -223,37 +208,27 @@ class MinioClient(Client):
         body: Data | None = None,
     ) -> BaseHTTPResponse:
         """Return any answer, its body not yet read."""
-        url = self._address(self._signer, method, location, query or {})
-        return self._sent(method, url, location, headers, body)
-
-    @staticmethod
-    def _address(signer: Minio, method: str, location: Location, query: Mapping[str, str]) -> str:
-        """Return what to ask; it carries the signature of a signer that has keys."""
-        try:
-            return signer.get_presigned_url(
-                method,
-                location.bucket,
-                location.key,
-                expires=_VALID,
-                extra_query_params=dict(query),
-            )
-        except ValueError as error:  # a name that no bucket or object can have
-            raise NotFound(f"{location} cannot exist: {error}") from error
-
-    def _sent(
-        self,
-        method: str,
-        url: str,
-        location: Location,
-        headers: Mapping[str, str] | None = None,
-        body: Data | None = None,
-    ) -> BaseHTTPResponse:
+        url = self._address(method, location, query or {})
         try:
             return self._pool.urlopen(
-                method, url, body=body, headers=headers, preload_content=False, redirect=False
+                method,
+                url,
+                body=body,
+                headers=signed(method, url, headers or {}, self._keys, self._region),
+                preload_content=False,
+                redirect=False,
             )
         except HTTPError as error:
             raise wires.unavailable(str(location), error) from error
+
+    def _address(self, method: str, location: Location, query: Mapping[str, str]) -> str:
+        """Return what to ask. Its maker has no keys: what it signs would be the address."""
+        try:
+            return self._addresses.get_presigned_url(
+                method, location.bucket, location.key, extra_query_params=dict(query)
+            )
+        except ValueError as error:  # a name that no bucket or object can have
+            raise NotFound(f"{location} cannot exist: {error}") from error
 
 
 def _finished(answer: BaseHTTPResponse, location: Location) -> None:

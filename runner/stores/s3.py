@@ -29,6 +29,7 @@ from runner.stores.remote.client import Body, Client, Data
 from runner.stores.remote.headers import from_base64
 from runner.stores.remote.patching import PatchingStore
 from runner.stores.remote.s3_answers import described, error_of
+from runner.wires import close
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client as Sdk
@@ -195,7 +196,7 @@ class S3Client(Client):
     def close(self) -> None:
         """Close the connections."""
         self._sdk.close()
-        self._pool.clear()
+        close(self._pool)
 
     def _call(self, name: str, location: Location, **asked: Any) -> dict[str, Any]:
         """Call a method of the SDK for the object."""

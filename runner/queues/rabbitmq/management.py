@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 import urllib3
 
-from runner import blocking
+from runner import blocking, wires
 from runner.errors import QueueDenied, QueueUnavailable
 from runner.queues.rabbitmq.account import Account
 
@@ -55,7 +55,7 @@ class Management:
     def close(self) -> None:
         """Close idle connections."""
         if self._pool is not None:
-            self._pool.clear()
+            wires.close(self._pool)
 
     async def _get(self, what: str) -> Any:
         return await blocking.call(lambda _: self._ask(what), limit=_LIMIT)

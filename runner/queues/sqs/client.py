@@ -17,8 +17,9 @@ from runner.blocking import Interrupted, Stop
 from runner.errors import QueueUnavailable
 from runner.queues.credential import AwsCredential
 from runner.queues.sqs.identity import make_client
+from runner.queues.sqs.pools import CONNECT, pool
 from runner.queues.sqs.trouble import Asked, translated
-from runner.queues.sqs.wire import CONNECT, Wire, close, pool
+from runner.wires import Wire, close
 
 #: Connections that are kept for the next call; polls have one each, as long as they are open.
 CALLS, POLLS = 16, 1000

@@ -24,7 +24,7 @@ from botocore.credentials import (
 from runner import __version__
 from runner.errors import QueueDenied
 from runner.queues.credential import AwsCredential
-from runner.queues.sqs.wire import CONNECT
+from runner.queues.sqs.pools import CONNECT
 
 # What it has to say about keys that it does not get arrives here as an exception, which is told.
 logging.getLogger("botocore.credentials").setLevel(logging.ERROR)

@@ -21,7 +21,7 @@ from runner.errors import (
     Unsupported,
 )
 from runner.model import Message
-from runner.queues.base import BrokerOptions, Delivery, Inspectable, Queue
+from runner.queues.base import BrokerOptions, Delivery, Inspectable, Queue, Rights
 from runner.queues.drawer import DeadLetter
 from runner.queues.sqs.account import Account, Polled
 from runner.queues.sqs.delivery import SqsDelivery
@@ -39,6 +39,7 @@ from runner.queues.sqs.receipt import (
     server_clock,
     word,
 )
+from runner.queues.sqs.rights import rights
 
 #: Seconds for which what the queue's owner has set is believed.
 _FRESH = 600.0
@@ -138,6 +139,10 @@ class SqsQueue(Queue, Inspectable):
         told = await self._attributes("ApproximateNumberOfMessages")
         count = str(told.get("ApproximateNumberOfMessages", ""))
         return int(count) if count.isdecimal() else None
+
+    async def rights(self) -> Rights:
+        """Try to keep and to delete a message that nobody ever had."""
+        return await rights(self._account, await self.url())
 
     async def check(self) -> None:
         """Ask about the queue. Raises QueueGone, QueueUnavailable, QueueDenied."""

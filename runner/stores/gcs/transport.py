@@ -12,6 +12,7 @@ from requests.cookies import RequestsCookieJar
 
 from runner.stores.gcs.identity import Identity
 from runner.stores.remote import wires
+from runner.wires import close
 
 #: Seconds to connect, and without a byte.
 TIMEOUT = (wires.CONNECT, wires.READ)
@@ -31,6 +32,10 @@ class _Adapter(requests.adapters.HTTPAdapter):
         """Use the pool of all stores; it has its own proxy, timeouts and size."""
         del args
         self.poolmanager = wires.pool(self._endpoint, **options)
+
+    def close(self) -> None:
+        """Close the connections."""
+        close(self.poolmanager)
 
     def send(
         self, request: requests.PreparedRequest, *args: Any, **options: Any

@@ -19,6 +19,7 @@ from runner.stores.base import AccessDenied
 from runner.stores.http.answers import redirect_in
 from runner.stores.http.places import Place, addresses_of, place_of, shown
 from runner.stores.remote import wires
+from runner.wires import close
 
 #: Where the operator names further authorities; ``ssl`` reads it.
 AUTHORITIES = "SSL_CERT_FILE"
@@ -70,7 +71,7 @@ class Hops:
         """Close the connections."""
         with self._lock:
             for pool in self._pools.values():
-                pool.clear()
+                close(pool)
             self._pools.clear()
 
     def _ask(self, place: Place, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
@@ -101,6 +102,7 @@ class Hops:
                 pool = self._pools[origin] = wires.pool(origin, ssl_context=self._trust)
             self._pools.move_to_end(origin)
             while len(self._pools) > _SERVERS:
+                # Not closed: another thread may be about to use it.
                 self._pools.popitem(last=False)[1].clear()
             return pool
 

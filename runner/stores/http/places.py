@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from runner.errors import StoreUnavailable
 from runner.stores.base import AccessDenied
 from runner.stores.http.addresses import is_named, why_private
-from runner.stores.remote import wires
+from runner.wires import here
 
 OPTION = "--http-private-hosts"
 _PORTS = {"http": 80, "https": 443}
@@ -114,7 +114,7 @@ def _resolved(host: str, port: int) -> tuple[str, ...]:
 
 def _leavable(act: Callable[[], None]) -> None:
     """Run where a stopped transfer need not wait for it."""
-    wire = wires.here()
+    wire = here()
     if wire is None:
         act()
     else:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from runner.blocking import Stop
 from runner.errors import StoreUnavailable
 from runner.stores.remote.client import Busy, Lasting
-from runner.stores.remote.wires import Wire
+from runner.wires import Wire
 
 T = TypeVar("T")
 
