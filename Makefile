@@ -7,14 +7,16 @@ SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
-# A file's tests stay together: they share daemons and servers.
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile
+# A file's tests stay together: they share daemons and servers. Most tests wait most of the time, so
+# four workers are not too many for two cores; acceptance tests are the longest and come first.
+PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 LOCK := "$(BIN)/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 SERVICES := .make/services
 
 .PHONY: help setup demo test check format lint types arch fix bench services lock clean
+.PHONY: image push release deploy undeploy
 
 help: ## Show this list
 	@echo 'studio-runner: make VERB'
@@ -62,6 +64,10 @@ lock: setup ## Resolve the newest versions that pyproject.toml allows into requi
 	@$(LOCK) --upgrade pyproject.toml --output-file requirements/runtime.txt
 	@$(LOCK) --upgrade pyproject.toml --all-extras --group dev \
 		--constraints requirements/runtime.txt --output-file requirements/dev.txt
+	@$(LOCK) pyproject.toml --all-extras --constraints requirements/dev.txt \
+		--output-file requirements/all.txt
+	@echo hatchling | $(LOCK) - --constraints requirements/dev.txt \
+		--output-file requirements/build.txt
 	@$(LOCK) --upgrade requirements/services.in --output-file requirements/services.txt
 	@echo uv | $(LOCK) --upgrade - --constraints requirements/runtime.txt \
 		--output-file requirements/installer.txt
@@ -70,3 +76,21 @@ clean: ## Remove the environment, caches and what the demo left
 	@rm -rf "$(VENV)" build dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What these are told is in docs/docker.md; a variable that is given reaches the script by itself.
+image: ## Build the container image: VERSION_TAG= REGISTRY= PROJECT= BASE= CUDA=
+	@sh docker/build.sh image
+
+push: ## Push the image and its base: VERSION_TAG= REGISTRY= PROJECT=
+	@sh docker/build.sh push
+
+release: setup ## Make a release in dist/: VERSION=1.2.3, with DRY_RUN=1 keep nothing
+	@PYTHONPATH=. "$(BIN)/python" -m release $(if $(DRY_RUN),--dry-run) \
+		$(foreach python,$(PYTHONS),--python $(python)) -- "$(VERSION)"
+
+# What these are told is in docs/kubernetes.md.
+deploy: ## Put the runner into a Kubernetes cluster: OVERLAY= CONTEXT= REGISTRY= PROJECT= VERSION_TAG=
+	@sh deploy/k8s/deploy.sh deploy
+
+undeploy: ## Take it out again, its volumes and secrets stay: OVERLAY= CONTEXT=
+	@sh deploy/k8s/deploy.sh undeploy

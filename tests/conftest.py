@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import hypothesis
@@ -11,6 +12,7 @@ from tests.leaks import leak_check
 from tests.logging_state import logging_put_back
 from tests.servers.fake_gcs import gcs_bucket, gcs_server
 from tests.servers.moto import moto_bucket, moto_server
+from tests.servers.pubsub import pubsub_emulator, pubsub_fake
 from tests.servers.rabbitmq import rabbit_server
 from tests.servers.seaweed import alice_bucket, public_bucket, seaweed_bucket, seaweed_server
 from tests.services import pytest_runtest_setup
@@ -25,6 +27,8 @@ __all__ = [
     "moto_bucket",
     "moto_server",
     "public_bucket",
+    "pubsub_emulator",
+    "pubsub_fake",
     "pytest_runtest_setup",
     "rabbit_server",
     "seaweed_bucket",
@@ -36,6 +40,15 @@ hypothesis.settings.register_profile(
     "studio-runner", deadline=None, print_blob=True, derandomize=bool(os.environ.get("CI"))
 )
 hypothesis.settings.load_profile("studio-runner")
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector look at what tests make, not at thousands of collected tests.
+
+    The check for leaks collects whenever something seems to be left.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

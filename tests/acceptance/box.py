@@ -81,6 +81,7 @@ class Box:
             "--kill-grace": "1s",
             "--max-cores": "2",
             "--retry-delay": "0s",
+            "--listen": "127.0.0.1:0",
             "--default-python": sys.executable,
         }
         words = [str(word) for pair in options.items() for word in pair]

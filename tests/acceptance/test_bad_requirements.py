@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.box import Box
 
 #: What the daemon knows and no experiment may.
-SECRET = "hooks.example/T0/B0/secret"
+SECRET = "https://127.0.0.1:9/T0/B0/secret"
 SHOW = (
     "import json, os, sys\n"
     "shown = {'args': sys.argv[1:], 'env': dict(os.environ)}\n"

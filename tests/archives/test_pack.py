@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import random
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runner.archives.compression import Compression, compressed, compression_for, recognise
@@ -144,7 +145,17 @@ HOSTILE = st.lists(
 )
 
 
+def leads_to_itself(path: Path) -> bool:
+    """Tell whether the system follows a link to no end; Python makes any path of it."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
 @given(HOSTILE)
+@example([("a", tarfile.SYMTYPE, "a//a")])
 @settings(max_examples=200)
 def test_nothing_ever_leaves(members: list[tuple[str, bytes, str]]) -> None:
     """Whatever names and links an archive has, all it makes is inside, or it makes nothing."""
@@ -166,7 +177,8 @@ def test_nothing_ever_leaves(members: list[tuple[str, bytes, str]]) -> None:
         except ArtifactBad:
             assert list(into.iterdir()) == []
         for path in into.rglob("*"):
-            assert Path(os.path.realpath(path)).is_relative_to(into.resolve())
+            inside = Path(os.path.realpath(path)).is_relative_to(into.resolve())
+            assert inside or leads_to_itself(path)
         assert (top / "c").read_text() == "old"
         assert {p.name for p in (top / "a" / "b").iterdir()} == {"into"}
         assert {p.name for p in top.iterdir()} == {"a", "c"}

@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 
 from runner.cli import main
-from tests.servers.pubsub import pubsub_fake
-
-__all__ = ["desk", "pubsub_fake"]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import timedelta
@@ -13,13 +15,17 @@ import anyio.from_thread
 import anyio.to_thread
 import pytest
 
-from runner.errors import LeaseLost
+from runner.errors import LeaseLost, RunnerError
+from runner.lifecycle.keeper import Keeper
 from runner.model import Message
 from runner.queues.base import Broker, Delivery, Inspectable, Queue
 
 NOW = timedelta(0)
 #: Seconds for anything that must happen: far more than it takes, so that only a defect is slow.
 PATIENCE = 60.0
+
+#: Seconds for which the main loop is blocked, to try it for as long as one likes.
+COMPUTING = float(os.environ.get("COMPUTING_SECONDS", "0"))
 
 Connect = Callable[[], AbstractAsyncContextManager[Broker]]
 
@@ -40,6 +46,13 @@ async def beaten(delivery: Delivery) -> None:
     while True:
         await delivery.extend()
         await anyio.sleep(delivery.lease.total_seconds() / 4)
+
+
+def compute(seconds: float) -> None:
+    """Let nothing else run on this thread."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
 
 
 @asynccontextmanager
@@ -77,6 +90,11 @@ class QueueContract:
     def connect(self) -> Connect:
         """Return what opens another broker on the same account, lease 0.5 to a few seconds."""
         raise NotImplementedError
+
+    @pytest.fixture
+    def patient(self, connect: Connect) -> Connect:
+        """Return what opens brokers whose lease is at least two seconds, for busy machines."""
+        return connect
 
     @pytest.fixture
     def name(self) -> str:
@@ -186,6 +204,25 @@ class QueueContract:
                 group.cancel_scope.cancel()
             await delivery.ack()
             assert await self.nothing_in(watching)
+
+    async def test_a_main_loop_that_computes_costs_no_lease(
+        self, patient: Connect, name: str
+    ) -> None:
+        """Pure Python keeps the loop, and the interpreter, to itself for several leases."""
+        await self.create(name)
+        lost: list[RunnerError] = []
+        async with patient() as broker, patient() as other, Keeper() as keeper:
+            queue = await broker.open(name)
+            await self.publish(queue, body_of(1))
+            delivery = await received(queue)
+            held = await keeper.hold("m", delivery.extend, lease=delivery.lease, lost=lost.append)
+            compute(COMPUTING or 2.5 * delivery.lease.total_seconds())
+            await anyio.sleep(0.1)
+            assert not lost
+            assert await self.nothing_in(await other.open(name))
+            await keeper.release(held)
+            await delivery.ack()
+            assert await self.nothing_in(queue)
 
     async def test_a_message_that_nobody_keeps_comes_back(self, queue: Queue) -> None:
         """After a lease without ``extend`` the message is handed out again."""

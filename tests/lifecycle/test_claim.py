@@ -283,6 +283,31 @@ async def test_a_buried_experiment_can_be_reopened(here: Machine, there: Machine
     assert (again.attempt, again.counted, again.previous_cause) == (2, 0, "exit")
 
 
+async def test_a_burial_is_under_way_until_it_is_noted(here: Machine, there: Machine) -> None:
+    """Whoever gets the message meanwhile is given the claim to note its burial in."""
+    claim = await here.take()
+    await claim.finish(Refused(Cause.EXIT, "three attempts"), buried=True)
+    ended = await there.claims().take()
+    assert isinstance(ended, Ended)
+    assert ended.unburied is not None
+
+    await ended.unburied.note_burial()
+
+    again = await there.claims().take()
+    assert again == Ended(1, RecordedOutcome("exit", None, "three attempts"), buried=True)
+    await claim.note_burial()
+
+
+async def test_a_burial_is_noted_in_no_later_attempts_record(here: Machine, there: Machine) -> None:
+    """Somebody took the message out of the dead letters, and it runs again."""
+    claim = await here.take()
+    await claim.finish(Refused(Cause.EXIT, "three attempts"), buried=True)
+    assert isinstance(await there.claims().reopen(), Claim)
+    with pytest.raises(LeaseLost):
+        await claim.note_burial()
+    assert (await there.record()).state is State.RUNNING
+
+
 async def test_a_restarted_daemon_adopts_its_runs_claim(here: Machine, tmp_path: Path) -> None:
     """By the run's id, from the store alone; taking does the same."""
     await here.take()
@@ -445,6 +470,7 @@ def test_observations_are_bounded() -> None:
         submitted=st.none() | st.floats(allow_nan=False, allow_infinity=False),
         previous_cause=st.none() | st.text(),
         buried=st.booleans(),
+        burying=st.booleans(),
     )
 )
 def test_what_is_encoded_is_decoded(record: ClaimRecord) -> None:

@@ -145,6 +145,33 @@ async def test_what_cannot_be_buried_goes_back_for_long(machine: Machine, fault:
     await machine.check_clean()
 
 
+async def test_what_could_not_be_buried_is_buried_when_it_comes_back(machine: Machine) -> None:
+    """It has ended: what is left to do is to bury it, not to run it again."""
+    machine.points.raises("bury", OutOfDisk("the drawer is full"))
+    machine.points.raises("build", ZeroDivisionError("a defect"))
+    message = machine.box.message("print('x')")
+    message["config"]["runner"] = {"max_attempts": 1}
+    assert (await machine.handle(message)).settled == ["release"]
+    assert (await machine.handle()).settled == ["bury"]
+    assert machine.ends == ["internal"] * 2
+    assert "build" not in machine.points.passed
+    claim = machine.box.claim(message["experiment"]["key"])
+    assert claim is not None
+    assert (claim["buried"], claim["burying"]) == (True, False)
+    await machine.check_clean()
+
+
+async def test_what_lies_among_the_dead_letters_runs_when_it_is_taken_out(machine: Machine) -> None:
+    """Whoever requeues it wants another attempt."""
+    machine.points.raises("build", ZeroDivisionError("a defect"))
+    message = machine.box.message("print('x')")
+    message["config"]["runner"] = {"max_attempts": 1}
+    assert (await machine.handle(message)).settled == ["bury"]
+    assert (await machine.handle(message)).settled == ["ack"]
+    assert machine.ends == ["internal", "completed"]
+    await machine.check_clean()
+
+
 @pytest.mark.parametrize("gone", [QueueGone("no queue"), MessageGone("no message")])
 async def test_what_is_gone_is_not_insisted_on(machine: Machine, gone: Exception) -> None:
     """A settling that finds no message or no queue is over at once."""

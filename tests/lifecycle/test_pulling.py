@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
+import structlog.testing
 
 from runner.errors import QueueDenied, QueueUnavailable
+from runner.lifecycle.echo import Echo
 from runner.lifecycle.pauses import Pauses
 from runner.lifecycle.pulling import Puller
+from runner.lifecycle.suspension import OPERATOR, Intent
 from runner.lifecycle.trust import Trust
 from runner.model import News, Outcome
 from runner.queues.base import Delivery
@@ -47,7 +50,9 @@ async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
 
 
 @asynccontextmanager
-async def pulling(machine: Machine, queue: Line, chance: float = 0.5) -> AsyncIterator[Puller]:
+async def pulling(
+    machine: Machine, queue: Line, chance: float = 0.5, echo: Echo | None = None
+) -> AsyncIterator[Puller]:
     """Pull beside the block; what is taken is handled in the same group."""
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
@@ -60,7 +65,9 @@ async def pulling(machine: Machine, queue: Line, chance: float = 0.5) -> AsyncIt
 
             limit = anyio.Semaphore(100)
             pauses = Pauses(chance=lambda: chance)
-            puller = Puller(machine.parts, queue, Trust(), limit, start, pauses=pauses)
+            puller = Puller(
+                machine.parts, queue, Trust(), limit, start, pauses=pauses, echo=echo or Echo()
+            )
             group.start_soon(puller.pull)
             yield puller
             group.cancel_scope.cancel()
@@ -109,6 +116,22 @@ async def test_after_trouble_a_queue_works_again(machine: Machine) -> None:
         await seen(lambda: machine.ends == ["completed"])
 
 
+async def test_one_lost_connection_is_one_warning(machine: Machine) -> None:
+    """However many queues of the account it was the connection of, whatever each calls itself."""
+    echo = Echo()
+    lines = [Line(f"rmq_{number}", Points(), broker="rabbitmq") for number in range(20)]
+    with structlog.testing.capture_logs() as logged:
+        async with AsyncExitStack() as stack:
+            for line in lines:
+                line.tells = False
+                trouble = QueueUnavailable(f"queue {line.name}: the connection has ended")
+                line.points.raises("receive", trouble)
+                await stack.enter_async_context(pulling(machine, line, echo=echo))
+            await seen(lambda: sum(one["event"] == "no message" for one in logged) == len(lines))
+    loud = [one for one in logged if one["log_level"] == "warning"]
+    assert len(loud) == 1
+
+
 async def test_a_broker_that_answers_at_once_is_no_busy_loop(machine: Machine) -> None:
     """Whatever a backend does with its patience, an empty queue is asked once in a second."""
     queue = Curt(machine.points)
@@ -132,6 +155,21 @@ async def test_what_an_open_receive_brings_while_the_daemon_ends_goes_back(
     assert machine.queue.settlements == ["release"]
     assert machine.ends == []
     await machine.check_clean()
+
+
+async def test_what_an_open_receive_brings_while_claiming_is_suspended_goes_back(
+    machine: Machine,
+) -> None:
+    """At once too; and the queue is asked again when that is over."""
+    suspension = machine.parts.intake.suspension
+    async with pulling(machine, machine.queue):
+        await seen(lambda: "receive" in machine.points.passed)
+        suspension.wish(OPERATOR, Intent.SUSPEND)
+        machine.queue.send(machine.box.message("print('x')"))
+        await seen(lambda: machine.queue.settlements == ["release"])
+        assert machine.ledger.held == 0
+        suspension.wish(OPERATOR, Intent.RUNNING)
+        await seen(lambda: machine.queue.settlements == ["release", "ack"])
 
 
 async def test_a_puller_that_is_cancelled_holds_neither_message_nor_room(machine: Machine) -> None:

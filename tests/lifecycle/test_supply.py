@@ -93,6 +93,12 @@ class World:
         """Wait until a script has begun."""
         await seen(lambda: "begun" in self.machine.box.live_output())
 
+    async def long_run(self, line: Line) -> None:
+        """Bring the credential, and have an experiment run that ends when the test says so."""
+        self.there_are(credential())
+        self.send(line, self.waits_for_go())
+        await self.begun()
+
     def said(self, word: str) -> list[str]:
         """Return the news with this word in it."""
         return [one.text for one in self.machine.reports if word in one.text]
@@ -140,10 +146,8 @@ async def test_work_starts_with_its_credential_and_ends_with_it(world: World) ->
 async def test_a_run_outlives_its_credential_and_is_settled(world: World) -> None:
     """The broker stays open for it, receives nothing more, and is closed behind it."""
     line = world.account("a", "sqs_one")
-    world.send(line, world.waits_for_go())
     async with world.serving() as loop:
-        world.there_are(credential())
-        await world.begun()
+        await world.long_run(line)
         world.there_are()
         await seen(lambda: not loop.queues)
         world.send(line)
@@ -158,10 +162,8 @@ async def test_a_run_outlives_its_credential_and_is_settled(world: World) -> Non
 async def test_a_credential_that_comes_back_in_time_is_taken_up_again(world: World) -> None:
     """What was held all along is still held, and receiving goes on with the same broker."""
     line = world.account("a", "sqs_one")
-    world.send(line, world.waits_for_go())
     async with world.serving() as loop:
-        world.there_are(credential())
-        await world.begun()
+        await world.long_run(line)
         world.there_are()
         await seen(lambda: not loop.queues)
         world.there_are(credential(fingerprint="2"))
@@ -179,10 +181,8 @@ async def test_a_rotation_disturbs_nobody(world: World) -> None:
     """What is held stays held, and the open receive is the same as before."""
     line = world.account("a", "sqs_one")
     line.tells = False
-    world.send(line, world.waits_for_go())
     async with world.serving() as loop:
-        world.there_are(credential())
-        await world.begun()
+        await world.long_run(line)
         await seen(lambda: world.machine.points.passed.count("receive") == 2)
         world.there_are(credential(fingerprint="2"))
         await seen(lambda: world.boards["a"].renewals)
@@ -339,10 +339,8 @@ async def test_a_deleted_queue_stops_its_experiments(world: World) -> None:
     """That is how clients cancel; other queues of the account go on."""
     line = world.account("a", "sqs_one", "sqs_two")
     board = world.boards["a"]
-    world.send(line, world.waits_for_go())
     async with world.serving(apart=0.2):
-        world.there_are(credential())
-        await world.begun()
+        await world.long_run(line)
         board.change(*[one for one in board.lines.values() if one is not line])
         await seen(lambda: world.machine.ends)
     assert world.machine.ends == ["cancelled"]
@@ -361,10 +359,8 @@ async def test_a_queue_that_nobody_can_ask_for_was_not_deleted(
     line = world.account("a", "sqs_one")
     board = world.boards["a"]
     board.silence = silence
-    world.send(line, world.waits_for_go())
     async with world.serving(apart=0.05):
-        world.there_are(credential())
-        await world.begun()
+        await world.long_run(line)
         board.change()
         await seen(lambda: len(board.asked) > 8)
         board.silence = None
@@ -379,10 +375,8 @@ async def test_an_outage_while_a_queue_vanishes_is_no_deletion(world: World) -> 
     """A broker that was restarted without its queue: the run finishes and uploads."""
     line = world.account("a", "sqs_one")
     board = world.boards["a"]
-    world.send(line, world.waits_for_go())
     async with world.serving(apart=0.05):
-        world.there_are(credential())
-        await world.begun()
+        await world.long_run(line)
         board.trouble.append(QueueUnavailable("restarting"))
         board.change()
         await seen(lambda: len(board.asked) > 8)
@@ -395,10 +389,8 @@ async def test_a_removed_credential_deletes_no_queue(world: World) -> None:
     """Nobody is asked about its queues any more."""
     line = world.account("a", "sqs_one")
     board = world.boards["a"]
-    world.send(line, world.waits_for_go())
     async with world.serving(apart=0.05) as loop:
-        world.there_are(credential())
-        await world.begun()
+        await world.long_run(line)
         world.there_are()
         await seen(lambda: not loop.queues)
         board.change()

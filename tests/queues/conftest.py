@@ -11,9 +11,6 @@ import pytest
 
 from runner.queues.choice import Choice
 from runner.queues.local import LocalBroker
-from tests.servers.pubsub import pubsub_emulator, pubsub_fake
-
-__all__ = ["connect", "pubsub_emulator", "pubsub_fake", "root"]
 
 OpenBroker = Callable[[], LocalBroker]
 

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import pytest
 
 from runner.model import Bytes
-from runner.queues.base import BrokerOptions
+from runner.queues.base import BrokerOptions, Delivery
 from runner.queues.choice import Choice
 from runner.queues.credential import GoogleCredential
 from runner.queues.drawer import Drawer
 from runner.queues.pubsub import PubsubBroker
+from runner.queues.pubsub.queue import PubsubQueue
+from tests.contracts.queues import received
 from tests.servers.pubsub import PubsubServer, new_project
 
 LEASE = timedelta(seconds=2)
 NAME = "training_sub"
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """Have the tests of a module share an event loop.
+
+    grpc tells a loop late of calls that were cut off. Told to a loop that is closed by then, it
+    fails in whichever loop is running.
+    """
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def one_loop() -> None:
+    """Keep the loop open between tests."""
 
 
 @dataclass
@@ -59,6 +78,24 @@ class Project:
             queues=queues,
             emulator=self.server.address,
         )
+
+    @asynccontextmanager
+    async def queue(
+        self, *, lease: timedelta = LEASE, **settings: object
+    ) -> AsyncIterator[PubsubQueue]:
+        """Create a queue with these settings, and open it with a broker of its own."""
+        await self.create(NAME, **settings)
+        async with self.broker(lease=lease) as broker:
+            yield await broker.open(NAME)
+
+    @asynccontextmanager
+    async def held(
+        self, *, lease: timedelta = LEASE, **settings: object
+    ) -> AsyncIterator[tuple[PubsubQueue, Delivery]]:
+        """Do the same, and take a message from it; yield the queue and the delivery."""
+        async with self.queue(lease=lease, **settings) as queue:
+            await queue.publish(b"{}")
+            yield queue, await received(queue)
 
     async def create(self, name: str = NAME, **settings: object) -> None:
         """Create a queue as a client would."""

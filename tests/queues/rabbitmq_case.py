@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from runner.queues.base import BrokerOptions
 from runner.queues.choice import Choice
 from runner.queues.credential import AmqpCredential
 from runner.queues.drawer import Drawer
+from runner.queues.rabbitmq import RabbitBroker
 from runner.redaction import Secret
+from tests.servers.rabbitmq import RabbitServer
 
 
 def credential(
@@ -48,3 +51,16 @@ def options(
         timeout=timedelta(seconds=limit),
         drawer=Drawer(directory / "drawer", Bytes(1 << 20)),
     )
+
+
+def declared(server: RabbitServer) -> str:
+    """Make a queue as a client would, and return its name."""
+    name = f"rmq_{secrets.token_hex(4)}"
+    server.declare(name)
+    return name
+
+
+def broker_of(server: RabbitServer, directory: Path, *, lease: float = 2.0) -> RabbitBroker:
+    """Return a broker that may do everything, its management interface included."""
+    own = credential(server.url, management=server.management_url)
+    return RabbitBroker(own, options(directory, lease=lease))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
@@ -15,6 +16,16 @@ from runner.queues.local import LocalBroker
 from tests.contracts.queues import Connect, QueueContract
 
 pytestmark = pytest.mark.anyio
+
+
+def _broker(root: Path, *, lease: timedelta) -> LocalBroker:
+    return LocalBroker(
+        root,
+        choice=Choice(re.compile("^local")),
+        lease=lease,
+        owner="a test",
+        poll=timedelta(seconds=5),
+    )
 
 
 class TestLocalQueue(QueueContract):
@@ -31,13 +42,12 @@ class TestLocalQueue(QueueContract):
     @pytest.fixture
     def connect(self, root: Path) -> Connect:
         """Open brokers on the same root."""
-        return lambda: LocalBroker(
-            root,
-            choice=Choice(re.compile("^local")),
-            lease=timedelta(seconds=0.6),
-            owner="a test",
-            poll=timedelta(seconds=5),
-        )
+        return partial(_broker, root, lease=timedelta(seconds=0.6))
+
+    @pytest.fixture
+    def patient(self, root: Path) -> Connect:
+        """Open brokers that have time."""
+        return partial(_broker, root, lease=timedelta(seconds=2))
 
     @pytest.fixture
     def name(self) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from runner.queues.pubsub import PubsubBroker
 from tests.contracts.queues import Connect, QueueContract
-from tests.queues.pubsub_case import NAME, Project
+from tests.queues.pubsub_case import NAME, Project, anyio_backend, one_loop
 from tests.servers.pubsub import Emulator, FakeServer
+
+__all__ = ["anyio_backend", "one_loop"]
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +34,12 @@ class PubsubContract(QueueContract):
     @pytest.fixture
     def connect(self) -> Connect:
         """Open brokers on the same project."""
-        return self.project.broker
+        return partial(self.project.broker, lease=timedelta(seconds=1))
+
+    @pytest.fixture
+    def patient(self) -> Connect:
+        """Open brokers that have time."""
+        return partial(self.project.broker, lease=timedelta(seconds=3))
 
     @pytest.fixture
     def name(self) -> str:

@@ -13,8 +13,10 @@ from runner.errors import Misconfigured, QueueDenied, QueueGone, QueueUnavailabl
 from runner.queues.choice import Choice
 from runner.queues.credential import AwsCredential
 from runner.queues.pubsub import PubsubBroker
-from tests.queues.pubsub_case import NAME, Project
+from tests.queues.pubsub_case import NAME, Project, anyio_backend, one_loop
 from tests.servers.pubsub import FakeServer
+
+__all__ = ["anyio_backend", "one_loop"]
 
 pytestmark = pytest.mark.anyio
 

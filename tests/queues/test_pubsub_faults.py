@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,9 +14,12 @@ import pytest
 from runner.errors import LeaseLost, QueueDenied, QueueUnavailable, RunnerError
 from runner.lifecycle.keeper import Keeper
 from runner.queues.base import Delivery
+from runner.queues.pubsub.queue import PubsubQueue
 from tests.contracts.queues import received
-from tests.queues.pubsub_case import NAME, Project, until
+from tests.queues.pubsub_case import NAME, Project, anyio_backend, one_loop, until
 from tests.servers.pubsub import FakeServer
+
+__all__ = ["anyio_backend", "one_loop"]
 
 pytestmark = pytest.mark.anyio
 
@@ -47,6 +49,18 @@ async def is_empty(project: Project) -> bool:
         return scope.cancelled_caught
 
 
+async def publish_at_last(queue: PubsubQueue, body: bytes) -> None:
+    """Publish as soon as the server is back."""
+    with anyio.fail_after(30):
+        while True:
+            try:
+                await queue.publish(body)
+            except QueueUnavailable:
+                await anyio.sleep(0.05)
+            else:
+                return
+
+
 async def test_a_broker_that_is_down_at_the_start_is_asked_again(
     project: Project, pubsub_fake: FakeServer
 ) -> None:
@@ -57,13 +71,7 @@ async def test_a_broker_that_is_down_at_the_start_is_asked_again(
         queue = await broker.open(NAME)
         with pytest.raises(QueueUnavailable):
             await queue.receive()
-        with anyio.fail_after(30):
-            while True:
-                try:
-                    await queue.publish(b"{}")
-                    break
-                except QueueUnavailable:
-                    await anyio.sleep(0.2)
+        await publish_at_last(queue, b"{}")
         await (await received(queue)).ack()
 
 
@@ -71,14 +79,10 @@ async def test_an_outage_of_half_a_lease_costs_nothing(
     project: Project, pubsub_fake: FakeServer
 ) -> None:
     """The keeper tries again while there is lease left, and nobody else gets the message."""
-    await project.create()
-    async with project.broker(lease=timedelta(seconds=6)) as broker:
-        queue = await broker.open(NAME)
-        await queue.publish(b"{}")
-        delivery = await received(queue)
+    async with project.held(lease=timedelta(seconds=4)) as (_, delivery):
         async with keeping(delivery) as lost:
-            pubsub_fake.ask("go_down", seconds=3)
-            await anyio.sleep(8)
+            pubsub_fake.ask("go_down", seconds=2)
+            await anyio.sleep(5)
             assert not lost
             assert await is_empty(project)
         await delivery.ack()
@@ -88,22 +92,12 @@ async def test_an_outage_of_two_leases_loses_the_message(
     project: Project, pubsub_fake: FakeServer
 ) -> None:
     """Our clock says so while nobody can be asked, and it stays lost when Pub/Sub is back."""
-    await project.create()
-    async with project.broker() as broker:
-        queue = await broker.open(NAME)
-        await queue.publish(b"{}")
-        delivery = await received(queue)
+    async with project.held() as (queue, delivery):
         async with keeping(delivery) as lost:
             pubsub_fake.ask("go_down", seconds=4)
             await until(lambda: bool(lost))
         assert isinstance(lost[0], LeaseLost)
-        with anyio.fail_after(30):
-            while True:
-                try:
-                    await queue.publish(b"another")
-                    break
-                except QueueUnavailable:
-                    await anyio.sleep(0.2)
+        await publish_at_last(queue, b"another")
         with pytest.raises(LeaseLost):
             await delivery.ack()
         assert (await received(queue)).message.id == delivery.message.id
@@ -113,11 +107,7 @@ async def test_a_renewal_that_hangs_is_tried_on_another_connection(
     project: Project, pubsub_fake: FakeServer
 ) -> None:
     """One that is not answered on an established connection costs no lease."""
-    await project.create()
-    async with project.broker(lease=timedelta(seconds=3)) as broker:
-        queue = await broker.open(NAME)
-        await queue.publish(b"{}")
-        delivery = await received(queue)
+    async with project.held(lease=timedelta(seconds=3)) as (_, delivery):
         with pubsub_fake.failing(project.project, "ModifyAckDeadline", times=1):
             async with keeping(delivery) as lost:
                 await anyio.sleep(5)
@@ -130,41 +120,18 @@ async def test_a_server_that_falls_silent_for_a_moment_costs_nothing(
     project: Project, pubsub_fake: FakeServer
 ) -> None:
     """Connections stay established, nothing is answered, then all goes on."""
-    await project.create()
-    async with project.broker(lease=timedelta(seconds=6)) as broker:
-        queue = await broker.open(NAME)
-        await queue.publish(b"{}")
-        delivery = await received(queue)
+    async with project.held(lease=timedelta(seconds=4)) as (_, delivery):
         async with keeping(delivery) as lost:
             with pubsub_fake.frozen():
-                await anyio.sleep(3)
-            await anyio.sleep(4)
+                await anyio.sleep(2)
+            await anyio.sleep(3)
             assert not lost
-        await delivery.ack()
-
-
-async def test_a_blocked_main_loop_costs_no_lease(project: Project) -> None:
-    """The keeper's own connection works while the main loop computes for several leases."""
-    await project.create()
-    async with project.broker() as broker:
-        queue = await broker.open(NAME)
-        await queue.publish(b"{}")
-        delivery = await received(queue)
-        async with keeping(delivery) as lost:
-            end = time.monotonic() + 3 * delivery.lease.total_seconds()
-            while time.monotonic() < end:  # to block is what is tried
-                pass
-            await anyio.sleep(0.1)
-            assert not lost
-            assert await is_empty(project)
         await delivery.ack()
 
 
 async def test_throttling_is_no_busy_loop(project: Project, pubsub_fake: FakeServer) -> None:
     """Whoever is told to slow down says so once per receive, and asks no more by itself."""
-    await project.create()
-    async with project.broker() as broker:
-        queue = await broker.open(NAME)
+    async with project.queue() as queue:
         await queue.publish(b"{}")
         before = pubsub_fake.stats()["calls"].get("Pull", 0)
         with pubsub_fake.failing(project.project, "Pull", status="RESOURCE_EXHAUSTED"):
@@ -177,9 +144,7 @@ async def test_throttling_is_no_busy_loop(project: Project, pubsub_fake: FakeSer
 
 async def test_empty_answers_are_no_busy_loop(project: Project, pubsub_fake: FakeServer) -> None:
     """The service may end a pull at once with nothing: then there is a pause."""
-    await project.create()
-    async with project.broker() as broker:
-        queue = await broker.open(NAME)
+    async with project.queue() as queue:
         before = pubsub_fake.stats()["calls"].get("Pull", 0)
         with pubsub_fake.failing(project.project, "Pull", empty=True):
             with anyio.move_on_after(2.5):
@@ -191,11 +156,7 @@ async def test_a_right_that_is_taken_away_is_said(
     project: Project, pubsub_fake: FakeServer
 ) -> None:
     """In the middle of everything; what is held is not lost by it."""
-    await project.create()
-    async with project.broker() as broker:
-        queue = await broker.open(NAME)
-        await queue.publish(b"{}")
-        delivery = await received(queue)
+    async with project.held() as (queue, delivery):
         with pubsub_fake.failing(project.project, "*", status="PERMISSION_DENIED"):
             with pytest.raises(QueueDenied, match=r"pubsub.subscriptions.consume on projects/"):
                 await queue.receive()
@@ -207,14 +168,12 @@ async def test_a_right_that_is_taken_away_is_said(
 
 async def test_a_message_that_comes_during_the_shutdown_comes_back(project: Project) -> None:
     """It was on an open pull that nobody waited for any more, and is given back at the end."""
-    await project.create()
-    async with project.broker(lease=timedelta(seconds=60)) as broker:
-        queue = await broker.open(NAME)
+    async with project.queue(lease=timedelta(seconds=60), ack_deadline_seconds=10) as queue:
         with anyio.move_on_after(0.5):
             await queue.receive()
         await queue.publish(b"{}")
     async with project.broker() as other:
-        with anyio.fail_after(30):  # a pull that was cut off hides it for the ack deadline: 20 s
+        with anyio.fail_after(30):  # a pull that was cut off hides it for the ack deadline: 10 s
             await (await (await other.open(NAME)).receive()).ack()
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from runner.errors import LeaseLost, MessageGone, QueueUnavailable
 from tests.contracts.queues import NOW, received
-from tests.queues.pubsub_case import NAME, Project
+from tests.queues.pubsub_case import NAME, Project, anyio_backend, one_loop
 from tests.servers.pubsub import FakeServer, topic_path
+
+__all__ = ["anyio_backend", "one_loop"]
 
 pytestmark = pytest.mark.anyio
 
@@ -30,9 +32,7 @@ def policy(project: Project, attempts: int = 50) -> dict[str, object]:
 
 async def test_a_dead_letter_policy_makes_receives_count(project: Project) -> None:
     """Without one Pub/Sub counts nothing; with one its count is the message's."""
-    await project.create(dead_letter_policy=policy(project))
-    async with project.broker() as broker:
-        queue = await broker.open(NAME)
+    async with project.queue(dead_letter_policy=policy(project)) as queue:
         await queue.publish(b"{}")
         for times in (1, 2, 3):
             delivery = await received(queue)
@@ -42,9 +42,7 @@ async def test_a_dead_letter_policy_makes_receives_count(project: Project) -> No
 
 async def test_cancelled_receives_do_not_count(project: Project) -> None:
     """A message that came in between two receives waits for the second one, uncounted."""
-    await project.create(dead_letter_policy=policy(project))
-    async with project.broker() as broker:
-        queue = await broker.open(NAME)
+    async with project.queue(dead_letter_policy=policy(project)) as queue:
         for attempt in range(20):
             await queue.publish(b"{}")
             delivery = None
@@ -87,9 +85,7 @@ async def test_where_the_owners_place_is_closed_the_letter_is_kept_here(
     project: Project, pubsub_fake: FakeServer
 ) -> None:
     """Without the right to publish there, nothing is lost."""
-    await project.create(dead_letter_policy=policy(project))
-    async with project.broker() as broker:
-        queue = await broker.open(NAME)
+    async with project.queue(dead_letter_policy=policy(project)) as queue:
         message_id = await queue.publish(b"broken")
         delivery = await received(queue)
         with pubsub_fake.failing(project.project, "Publish", status="PERMISSION_DENIED"):
@@ -123,11 +119,7 @@ async def test_burying_is_tried_again_without_a_second_letter(
 
 async def test_a_late_success_proves_nothing(project: Project) -> None:
     """The service answers OK for a lease that is over; our clock does not believe it."""
-    await project.create()
-    async with project.broker() as broker:
-        queue = await broker.open(NAME)
-        await queue.publish(b"{}")
-        delivery = await received(queue)
+    async with project.held() as (_, delivery):
         await anyio.sleep(delivery.lease.total_seconds())
         for verb in (delivery.extend, delivery.ack):
             with pytest.raises(LeaseLost, match="not kept in time"):
@@ -136,9 +128,7 @@ async def test_a_late_success_proves_nothing(project: Project) -> None:
 
 async def test_exactly_once_delivery_tells_the_truth_at_any_time(project: Project) -> None:
     """Such a subscription knows: a lease that nobody else took is ours, and else it is not."""
-    await project.create(enable_exactly_once_delivery=True)
-    async with project.broker() as broker:
-        queue = await broker.open(NAME)
+    async with project.queue(enable_exactly_once_delivery=True) as queue:
         await queue.publish(b"{}")
         lost = await received(queue)
         current = await received(queue)
@@ -152,11 +142,7 @@ async def test_exactly_once_delivery_tells_the_truth_at_any_time(project: Projec
 
 async def test_a_message_of_a_deleted_queue_is_gone(project: Project) -> None:
     """Nobody else can have it: that is no lost lease."""
-    await project.create()
-    async with project.broker() as broker:
-        queue = await broker.open(NAME)
-        await queue.publish(b"{}")
-        delivery = await received(queue)
+    async with project.held() as (_, delivery):
         await project.delete()
         with pytest.raises(MessageGone):
             await delivery.extend()
@@ -164,9 +150,7 @@ async def test_a_message_of_a_deleted_queue_is_gone(project: Project) -> None:
 
 async def test_retention_bounds_how_long_a_message_can_be_held(project: Project) -> None:
     """The owner's retention, less the message's age."""
-    await project.create(message_retention_duration="600s")
-    async with project.broker() as broker:
-        queue = await broker.open(NAME)
+    async with project.queue(message_retention_duration="600s") as queue:
         await queue.publish(b"{}")
         limit = (await received(queue)).hold_limit
         assert limit is not None
@@ -223,9 +207,7 @@ async def test_exactly_once_delivery_adopts_with_any_token(project: Project) -> 
 
 async def test_purging_leaves_what_somebody_holds(project: Project) -> None:
     """What waits is removed and counted; a message in work is not taken from under it."""
-    await project.create()
-    async with project.broker(lease=timedelta(seconds=60)) as broker:
-        queue = await broker.open(NAME)
+    async with project.queue(lease=timedelta(seconds=60)) as queue:
         for _ in range(5):
             await queue.publish(b"{}")
         held = await received(queue)

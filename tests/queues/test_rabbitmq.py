@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
@@ -10,7 +11,7 @@ import pytest
 
 from runner.queues.rabbitmq import RabbitBroker
 from tests.contracts.queues import Connect, QueueContract
-from tests.queues.rabbitmq_case import credential, options
+from tests.queues.rabbitmq_case import broker_of
 from tests.servers.rabbitmq import RabbitServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.service("rabbitmq")]
@@ -19,16 +20,19 @@ pytestmark = [pytest.mark.anyio, pytest.mark.service("rabbitmq")]
 class TestRabbitQueue(QueueContract):
     """``runner.queues.rabbitmq`` with a broker where queues may be made."""
 
-    backend = "rabbitmq"
+    backend = RabbitBroker.name
 
     @pytest.fixture
     def connect(self, rabbit_server: RabbitServer, tmp_path: Path) -> Connect:
         """Open brokers on one virtual host, each with a connection of its own."""
         self._server = rabbit_server
-        return lambda: RabbitBroker(
-            credential(rabbit_server.url, management=rabbit_server.management_url),
-            options(tmp_path),
-        )
+        return partial(broker_of, rabbit_server, tmp_path, lease=1.0)
+
+    @pytest.fixture
+    def patient(self, rabbit_server: RabbitServer, tmp_path: Path) -> Connect:
+        """Open brokers that have time."""
+        self._server = rabbit_server
+        return partial(broker_of, rabbit_server, tmp_path, lease=2.0)
 
     @pytest.fixture
     def name(self) -> str:

@@ -15,7 +15,7 @@ import pytest
 from runner.errors import Misconfigured, QueueDenied, QueueUnavailable
 from runner.queues.rabbitmq import RabbitBroker
 from tests.contracts.queues import PATIENCE, body_of, received
-from tests.queues.rabbitmq_case import credential, options
+from tests.queues.rabbitmq_case import broker_of, credential, declared, options
 from tests.servers.process import free_ports
 from tests.servers.rabbitmq import RabbitServer
 
@@ -25,17 +25,13 @@ pytestmark = [pytest.mark.anyio, pytest.mark.service("rabbitmq")]
 @pytest.fixture
 def name(rabbit_server: RabbitServer) -> str:
     """Return the name of a queue that is there."""
-    name = f"rmq_{secrets.token_hex(4)}"
-    rabbit_server.declare(name)
-    return name
+    return declared(rabbit_server)
 
 
 @pytest.fixture
 async def broker(rabbit_server: RabbitServer, tmp_path: Path) -> AsyncIterator[RabbitBroker]:
     """Return a broker that may list."""
-    async with RabbitBroker(
-        credential(rabbit_server.url, management=rabbit_server.management_url), options(tmp_path)
-    ) as broker:
+    async with broker_of(rabbit_server, tmp_path) as broker:
         yield broker
 
 

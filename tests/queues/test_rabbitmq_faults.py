@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +17,7 @@ from runner.queues.base import Delivery
 from runner.queues.rabbitmq import RabbitBroker
 from runner.queues.rabbitmq.queue import RabbitQueue
 from tests.contracts.queues import NOW, PATIENCE, body_of, kept, received
-from tests.queues.rabbitmq_case import credential, options
+from tests.queues.rabbitmq_case import broker_of, credential, declared, options
 from tests.servers.gate import Gate
 from tests.servers.rabbitmq import RabbitServer
 
@@ -30,9 +29,7 @@ LEASE = 2.0
 @pytest.fixture
 def name(rabbit_server: RabbitServer) -> str:
     """Return the name of a queue that is there."""
-    name = f"rmq_{secrets.token_hex(4)}"
-    rabbit_server.declare(name)
-    return name
+    return declared(rabbit_server)
 
 
 @pytest.fixture
@@ -58,10 +55,7 @@ async def distant(
 @pytest.fixture
 async def near(rabbit_server: RabbitServer, tmp_path: Path) -> AsyncIterator[RabbitBroker]:
     """Return a broker that nothing befalls."""
-    async with RabbitBroker(
-        credential(rabbit_server.url, management=rabbit_server.management_url),
-        options(tmp_path, lease=LEASE),
-    ) as broker:
+    async with broker_of(rabbit_server, tmp_path, lease=LEASE) as broker:
         yield broker
 
 
@@ -346,18 +340,6 @@ async def test_a_broker_that_takes_no_messages_costs_no_lease(
         assert await is_empty(await near.open(name), 1.5 * LEASE)
         group.cancel_scope.cancel()
     await delivery.ack()
-
-
-async def test_a_main_loop_that_is_blocked_costs_no_lease(near: RabbitBroker, name: str) -> None:
-    """The keeper's loop and the broker's thread go on while this one computes."""
-    delivery = await one_held(near, near, name)
-    with anyio.from_thread.start_blocking_portal() as keeper:
-        keeping = keeper.start_task_soon(stubborn, delivery)
-        time.sleep(3 * LEASE)  # noqa: ASYNC251 - that is the point
-        assert not keeping.done()
-        keeper.call(delivery.ack)
-        keeping.cancel()
-    assert await is_empty(await near.open(name))
 
 
 async def test_where_no_queue_may_be_made_the_message_is_held_as_it_is(

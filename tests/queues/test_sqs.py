@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
 import pytest
 
-from runner.queues.sqs import SqsBroker
 from tests.contracts.queues import Connect, QueueContract
 from tests.queues.sqs_case import sqs_broker
 from tests.servers.fauxqs import fauxqs_server
@@ -39,11 +39,13 @@ class SqsContract(QueueContract):
     def connect(self, server: Sqs, tmp_path: Path) -> Connect:
         """Open brokers of one account; all see the same drawer."""
         self._server = server
+        return partial(sqs_broker, server.credential, tmp_path, lease=1)
 
-        def connected() -> SqsBroker:
-            return sqs_broker(server.credential, tmp_path)
-
-        return connected
+    @pytest.fixture
+    def patient(self, server: Sqs, tmp_path: Path) -> Connect:
+        """Open brokers that have time."""
+        self._server = server
+        return partial(sqs_broker, server.credential, tmp_path, lease=2)
 
     @pytest.fixture
     def name(self) -> str:

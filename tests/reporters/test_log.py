@@ -89,6 +89,7 @@ async def test_a_report_is_one_line_with_its_fields() -> None:
         (Report(News.ENDED, "x"), "info"),
         (Report(News.ENDED, "x", cause=Cause.EXIT), "warning"),
         (Report(News.WARNING, "x"), "warning"),
+        (Report(News.NO_ROOM, "x"), "warning"),
         (Report(News.QUEUES_CHANGED, "x"), "info"),
     ],
 )

@@ -289,3 +289,24 @@ def test_a_request_is_a_value() -> None:
     assert decoded(sample()) == decoded(sample())
     with pytest.raises(TypeError):
         decoded(sample()).artifacts["x"] = None  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "warned"),
+    [
+        ("#lab", "#lab", False),
+        (" @ada ", "@ada", False),
+        ("", "", False),
+        (None, "", False),
+        (7, "", True),
+        ("#lab\nx", "", True),
+        ("#" * 82, "", True),
+    ],
+)
+def test_a_wish_for_a_channel_costs_nobody_an_experiment(
+    written: object, read: str, warned: object
+) -> None:
+    """What cannot be a channel of Slack is not followed, and said in the output."""
+    request = decoded(changed("config.runner.slack_destination", written))
+    assert request.slack_destination == read
+    assert any("slack_destination" in text for text in request.warnings) is warned

@@ -22,6 +22,7 @@ import anyio
 import anyio.abc
 import grpc
 import grpc.aio
+from google.iam.v1 import iam_policy_pb2
 from google.protobuf import any_pb2, empty_pb2
 from google.pubsub_v1 import types
 from google.rpc import error_details_pb2, status_pb2
@@ -99,6 +100,8 @@ class Fake:
         self.open: Counter[str] = Counter()
         self.most_open: Counter[str] = Counter()
         self.page = 1000
+        #: Resource and permission: nobody has it, as far as is asked for it.
+        self.denied: set[tuple[str, str]] = set()
         self._numbers = itertools.count(1)
 
     # ------------------------------------------------------------------ subscriber
@@ -212,6 +215,16 @@ class Fake:
         trailing = ((_DETAILS, status.SerializeToString()),)
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, status.message, trailing)
 
+    async def granted(
+        self,
+        request: iam_policy_pb2.TestIamPermissionsRequest,
+        _: grpc.aio.ServicerContext[Any, Any],
+    ) -> iam_policy_pb2.TestIamPermissionsResponse:
+        """Grant what is not denied."""
+        denied = {right for resource, right in self.denied if resource == request.resource}
+        granted = [right for right in request.permissions if right not in denied]
+        return iam_policy_pb2.TestIamPermissionsResponse(permissions=granted)
+
     # ------------------------------------------------------------------ publisher
 
     async def create_topic(
@@ -292,10 +305,11 @@ def handlers(fake: Fake) -> list[grpc.GenericRpcHandler]:
     def handler(
         method: str, answer: Callable[..., Any], takes: Any, gives: Any
     ) -> tuple[str, grpc.RpcMethodHandler[Any, Any]]:
+        reads = takes.deserialize if hasattr(takes, "deserialize") else takes.FromString
         writes = gives.serialize if hasattr(gives, "serialize") else gives.SerializeToString
         return method, grpc.unary_unary_rpc_method_handler(
             fake.faulty(method, answer),
-            request_deserializer=takes.deserialize,
+            request_deserializer=reads,
             response_serializer=writes,
         )
 
@@ -321,7 +335,14 @@ def handlers(fake: Fake) -> list[grpc.GenericRpcHandler]:
         handler("CreateTopic", fake.create_topic, types.Topic, types.Topic),
         handler("Publish", fake.publish, types.PublishRequest, types.PublishResponse),
     ]
+    rights = handler(
+        "TestIamPermissions",
+        fake.granted,
+        iam_policy_pb2.TestIamPermissionsRequest,
+        iam_policy_pb2.TestIamPermissionsResponse,
+    )
     return [
+        grpc.method_handlers_generic_handler("google.iam.v1.IAMPolicy", dict([rights])),
         grpc.method_handlers_generic_handler("google.pubsub.v1.Subscriber", dict(subscriber)),
         grpc.method_handlers_generic_handler("google.pubsub.v1.Publisher", dict(publisher)),
     ]
@@ -358,6 +379,10 @@ class Control:
     def fault(self, **fault: Any) -> None:
         """Do something else than answer, from now on."""
         self._fake.faults.append(Fault(**fault))
+
+    def deny(self, resource: str, permission: str) -> None:
+        """Say that nobody has this permission; what needs it works all the same."""
+        self._fake.denied.add((resource, permission))
 
     def well(self, project: str) -> None:
         """End the project's faults."""

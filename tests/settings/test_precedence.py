@@ -67,6 +67,7 @@ def test_every_option_has_both_variables() -> None:
             "queue_priority": "urgent=1",
             "retry_on": "exit",
             "run_as": "0",
+            "web_hosts": "gpu-1",
         }
         text = given.get(option.field, text)
         prefixed, bare = variables(option.name)
@@ -215,8 +216,8 @@ def test_a_file_form_is_read_and_ranked(tmp_path: Path) -> None:
 
 def test_notes_warn_of_secrets_and_idle_options() -> None:
     """A secret on the command line and an option without effect are each said once."""
-    notes = Settings.load(["--slack-hook", "https://hooks"], {"K8S_NAMESPACE": "lab"}).notes
-    assert len(notes) == 3
+    notes = Settings.load(["--slack-hook", "https://hooks"], {"CPU_PROFILE": "/x"}).notes
+    assert len(notes) == 2
     assert any("--slack-hook-file" in note and "every user" in note for note in notes)
-    assert any("--k8s-namespace" in note and "no effect yet" in note for note in notes)
+    assert any("--cpu-profile" in note and "no effect yet" in note for note in notes)
     assert Settings.load([], {}).notes == ()

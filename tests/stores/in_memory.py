@@ -18,7 +18,7 @@ from runner.stores.base import Account, Checksum, Conflict, NotFound, ObjectInfo
 from runner.stores.remote.client import Body, Client, Data
 from runner.stores.remote.retrying import Plan
 from runner.stores.remote.store import RemoteStore
-from runner.stores.remote.wires import here
+from runner.wires import here
 
 #: Bytes that one read of a body gives at most.
 PIECE = 1 << 20

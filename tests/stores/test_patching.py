@@ -172,9 +172,8 @@ def s3_of(server: S3Server) -> S3Store:
     return S3Store.for_account(account, StoreOptions())
 
 
-@pytest.mark.service("s3")
-class TestMinioOnSeaweed(PatchingContract):
-    """Through the minio SDK."""
+class OnSeaweed(PatchingContract):
+    """A server that is not Amazon's."""
 
     @pytest.fixture
     def server(self, seaweed_server: S3Server) -> S3Server:
@@ -185,6 +184,11 @@ class TestMinioOnSeaweed(PatchingContract):
     def location(self, seaweed_server: S3Server, seaweed_bucket: str) -> Location:
         """Return a key with what has to be quoted in it."""
         return seaweed_server.location(seaweed_bucket, "experiments/a b+c%d/ü.tar")
+
+
+@pytest.mark.service("s3")
+class TestMinioOnSeaweed(OnSeaweed):
+    """Through the minio SDK."""
 
     @pytest.fixture
     async def store(self, seaweed_server: S3Server) -> AsyncIterator[MinioStore]:
@@ -215,18 +219,8 @@ class TestS3OnMoto(PatchingContract):
 
 
 @pytest.mark.service("s3")
-class TestS3OnSeaweed(PatchingContract):
+class TestS3OnSeaweed(OnSeaweed):
     """Through boto3."""
-
-    @pytest.fixture
-    def server(self, seaweed_server: S3Server) -> S3Server:
-        """Return SeaweedFS."""
-        return seaweed_server
-
-    @pytest.fixture
-    def location(self, seaweed_server: S3Server, seaweed_bucket: str) -> Location:
-        """Return a key with what has to be quoted in it."""
-        return seaweed_server.location(seaweed_bucket, "experiments/a b+c%d/ü.tar")
 
     @pytest.fixture
     async def store(self, seaweed_server: S3Server) -> AsyncIterator[S3Store]:

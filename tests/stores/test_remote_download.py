@@ -21,7 +21,7 @@ from runner.stores.remote.client import Lasting
 from runner.stores.remote.download import Download
 from runner.stores.remote.memory import Memory
 from runner.stores.remote.retrying import Plan
-from runner.stores.remote.wires import here
+from runner.wires import here
 from tests.stores.in_memory import AT, InMemory, Once, Stall, md5
 
 PLAN = Plan(first=0.001, longest=0.01, patience=2.0)

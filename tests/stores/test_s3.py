@@ -26,7 +26,6 @@ from tests.servers.certificates import self_signed
 from tests.servers.proxy import Proxy
 from tests.servers.s3 import ANONYMOUS, S3Server
 from tests.servers.seaweed import ADMIN, ALICE, READER
-from tests.stores.test_patching import PatchingContract
 
 pytestmark = pytest.mark.anyio
 seaweed = pytest.mark.service("s3")
@@ -92,27 +91,6 @@ class TestMoto(StoreContract):
     def location(self, moto_server: S3Server, moto_bucket: str) -> Location:
         """Return a key with what has to be quoted in it."""
         return moto_server.location(moto_bucket, "experiments/a b+c%d/ü.tar")
-
-
-@seaweed
-class TestPatching(PatchingContract):
-    """Parts of an object are copied by the server."""
-
-    @pytest.fixture
-    def server(self, seaweed_server: S3Server) -> S3Server:
-        """Return SeaweedFS."""
-        return seaweed_server
-
-    @pytest.fixture
-    def location(self, seaweed_server: S3Server, seaweed_bucket: str) -> Location:
-        """Return a key with what has to be quoted in it."""
-        return seaweed_server.location(seaweed_bucket, "experiments/a b+c%d/ü.tar")
-
-    @pytest.fixture
-    async def store(self, seaweed_server: S3Server) -> AsyncIterator[S3Store]:
-        """Return the admin's store."""
-        async with opened(seaweed_server, ADMIN) as store:
-            yield store
 
 
 # ----------------------------------------------------------------------------- keys and rights

@@ -42,7 +42,7 @@ def test_a_build_finds_no_credential_and_no_record(box: TrustBox) -> None:
     packages.source(shelf, "handmade")
     box.begin(
         *("--certs-dir", str(box.root / "certs"), "--google-store-credentials", str(scene.key)),
-        *("--slack-hook-file", str(scene.hook), "--no-index", "--find-links", str(shelf)),
+        *("--webhook-secret-file", str(scene.hook), "--no-index", "--find-links", str(shelf)),
     )
     key = box.submit("print('never')", pythonenv=["curious==1.0"])
     assert box.outcome(key)["cause"] == "requirements"

@@ -91,7 +91,7 @@ class Scene:
         box, go = self.box, self.box.root / "go"
         box.begin(
             *("--certs-dir", str(box.root / "certs"), "--cache-dir", str(box.root / "cache")),
-            *("--google-store-credentials", str(self.key), "--slack-hook-file", str(self.hook)),
+            *("--google-store-credentials", str(self.key), "--webhook-secret-file", str(self.hook)),
             PLANTED=f"{MARK}environment",
         )
         message = box.message(NEIGHBOUR, args=[str(go)])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.app.sources import choice
+from runner.app.choosing import choice
 from runner.settings import Settings
 from tests.acceptance.box import Box
 
