@@ -15,6 +15,7 @@ Bytes = NewType("Bytes", int)
 """A size in bytes."""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+NO_NUMBERS: Mapping[str, float] = MappingProxyType({})
 
 
 # ----------------------------------------------------------------------------- messages
@@ -204,6 +205,8 @@ class Request:
     retry_on: frozenset[str] = frozenset()
     #: ``config.runner.max_attempts``; ``None`` means the operator's.
     max_attempts: int | None = None
+    #: ``config.runner.slack_destination``: followed only where the operator allows it.
+    slack_destination: str = ""
     #: Sentences about sloppy fields that were tolerated; shown in the experiment's output.
     warnings: tuple[str, ...] = ()
 
@@ -332,16 +335,50 @@ Disposition = Ack | Release | Bury
 
 
 class News(enum.StrEnum):
-    """What a report is about."""
+    """What a report is about. Values are stable: webhooks get them."""
 
     DAEMON_STARTED = "daemon-started"
+    DAEMON_DRAINING = "daemon-draining"
     DAEMON_STOPPED = "daemon-stopped"
     QUEUES_CHANGED = "queues-changed"
+    #: A queue turned out to be somebody else's, and is left alone.
+    QUEUE_SET_ASIDE = "queue-set-aside"
+    #: A credential was added or taken away.
+    CREDENTIALS_CHANGED = "credentials-changed"
+    #: Experiments of a queue have waited for room for long.
+    NO_ROOM = "no-room"
+    DISK_LOW = "disk-low"
+    #: What was said about ``Report.topic`` is over.
+    RECOVERED = "recovered"
     ACCEPTED = "accepted"
     STARTED = "started"
     CHECKPOINTED = "checkpointed"
     ENDED = "ended"
     WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How an attempt ended, as far as the news of it goes."""
+
+    #: The kind of its outcome: ``completed``, ``failed``, ``refused``, ``deferred``, ``stopped``.
+    outcome: str
+    #: What the broker was told: ``acked``, ``released``, ``buried``.
+    settled: str
+    #: In one sentence; may be empty.
+    detail: str = ""
+    #: What to do about it, in one sentence.
+    advice: str = ""
+    exit_code: int | None = None
+    #: Since the claim.
+    seconds: float = 0.0
+    #: The last lines of the output, redacted.
+    output: tuple[str, ...] = ()
+
+    @property
+    def is_final(self) -> bool:
+        """No further attempt follows."""
+        return self.settled != "released"
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,3 +395,12 @@ class Report:
     cause: Cause | None = None
     #: Further facts, already safe to show.
     facts: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    #: What it is about, for news that stay true until the next one of the same topic:
+    #: ``disk``, ``credential sqs aws``, ``queue local_demo``.
+    topic: str = ""
+    #: The channel that the experiment's sender asks for; untrusted.
+    destination: str = ""
+    #: Numbers out of the experiment's metadata, by path: ``loss``, ``validation/accuracy``.
+    metrics: Mapping[str, float] = field(default_factory=lambda: NO_NUMBERS)
+    #: Only of ``News.ENDED``.
+    result: Result | None = None

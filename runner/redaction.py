@@ -64,7 +64,7 @@ _FORMS = (
     _Form("aws", (b"AKIA", b"ASIA"), rb"(?<![A-Za-z0-9])A[KS]IA[A-Z0-9]{16}(?![A-Za-z0-9])"),
     _Form(
         "named",
-        (b"ecret", b"ECRET", b"assword", b"ASSWORD", b"oken", b"OKEN"),
+        (b"ecret", b"ECRET", b"assword", b"ASSWORD", b"oken", b"OKEN", b"pi_key", b"PI_KEY"),
         rb"(?i:secret_access_key|secret_key|session_token|password|api_key)"
         rb"[\"']?[ \t]{0,8}[=:][ \t]{0,8}[\"']?(?!\*\*\*)[^\s\"',;&}]{6,%s}" % _LINE,
     ),

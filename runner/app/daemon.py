@@ -13,39 +13,44 @@ import anyio
 from anyio.abc import TaskGroup
 
 from runner import __version__, log
-from runner.app import cache, machine, places, sources
+from runner.app import cache, heartbeat, listening, machine, places, reporting, sources, state
+from runner.app.background import in_background
+from runner.app.children import reap_inherited
 from runner.app.claiming import rules
 from runner.app.environments import environments
 from runner.app.hidden import check, hidden, visible
-from runner.app.leaving import begin_to_leave, leave
+from runner.app.leaving import Leaving, leave
+from runner.app.notify import Notify
+from runner.app.options import ends, options
 from runner.app.places import Places
+from runner.app.reexec import Reexec
+from runner.app.scopes import runs_slice
 from runner.app.signals import Signals
 from runner.app.sources import named
 from runner.app.stores import key_file, store_options
 from runner.control.server import ControlServer
 from runner.errors import Misconfigured
+from runner.handover import Locks
 from runner.lifecycle.aside import Aside
 from runner.lifecycle.board import Board
 from runner.lifecycle.claim import Observations
 from runner.lifecycle.desk import Desk
-from runner.lifecycle.disposition import RetryPolicy
 from runner.lifecycle.handling import Handling
 from runner.lifecycle.history import History
 from runner.lifecycle.intake import Intake
 from runner.lifecycle.keeper import Keeper
-from runner.lifecycle.loop import Ends, Loop
-from runner.lifecycle.parts import Options, Parts, StoreFor
+from runner.lifecycle.loop import Loop
+from runner.lifecycle.parts import Parts, StoreFor
 from runner.lifecycle.record import Records
 from runner.lifecycle.recovery import recover
 from runner.lifecycle.source import Complain, Source
+from runner.lifecycle.standing import topic
 from runner.lifecycle.supply import Supply
-from runner.lifecycle.variables import base_variables
+from runner.lifecycle.suspension import Suspension
 from runner.lifecycle.yielding import Keeps, keep_room, on_the_disk_of
-from runner.model import Artifact, Bytes, Location, News, Report, Request
+from runner.model import Artifact, Location, News, Report, Request
 from runner.queues.drawer import Drawer
 from runner.redaction import Redactor, Secret
-from runner.reporters import REPORTERS
-from runner.reporters.base import Reporter
 from runner.sandboxes import SANDBOXES
 from runner.sandboxes.base import Sandbox
 from runner.settings import Settings
@@ -53,8 +58,6 @@ from runner.stores.base import Store
 from runner.stores.pool import StorePool
 
 _log = log.get_logger(__name__)
-
-_DEFAULT_DISK = Bytes(100 << 30)
 
 
 def run(settings: Settings) -> int:
@@ -81,33 +84,53 @@ def _flat(group: BaseExceptionGroup[Misconfigured]) -> Iterator[Misconfigured]:
 
 
 async def _serve(settings: Settings, redactor: Redactor) -> None:
-    with places.opened(settings) as places_:
+    locks = Locks.inherited(os.environ)
+    with places.opened(settings, locks) as places_:
         async with anyio.create_task_group() as background:
-            signals = Signals(background.cancel_scope)
+            signals = Signals(background.cancel_scope, Reexec(locks))
             await background.start(signals.heed)
-            async with AsyncExitStack() as stack:
-                parts, supply = await _parts(stack, settings, redactor, places_, background)
-                adopted = await recover(parts, supply)
-                aside = Aside(places_.aside)
-                loop = Loop(parts, supply, _ends(settings), named(settings), aside=aside)
-                await _announce(settings, parts)
-                signals.loop = loop
-                await _work(loop, adopted, places_, background)
+            reap_inherited(in_background(background))
+            with signals.reexec.executed_after():
+                async with AsyncExitStack() as stack:
+                    parts, supply = await _parts(
+                        stack, settings, redactor, places_, background, locks=locks
+                    )
+                    locks.release_rest()
+                    adopted = await recover(parts, supply)
+                    aside = Aside(places_.aside)
+                    loop = Loop(parts, supply, ends(settings), named(settings), aside=aside)
+                    await _work(loop, adopted, settings, places_, background, signals=signals)
             background.cancel_scope.cancel()
 
 
 async def _work(
-    loop: Loop, adopted: Sequence[Handling], places_: Places, background: TaskGroup
+    loop: Loop,
+    adopted: Sequence[Handling],
+    settings: Settings,
+    places_: Places,
+    background: TaskGroup,
+    *,
+    signals: Signals,
 ) -> None:
-    parts = loop.parts
+    parts, manager = loop.parts, Notify.told_by(os.environ)
     # Cancelling the loop leaves every run to the next daemon, and lets us clean up behind it.
     with anyio.CancelScope() as serving:
-        desk = Desk(parts, loop, detach=lambda: begin_to_leave(serving))
+        leaving = Leaving(loop, serving, signals.reexec, manager)
+        desk = Desk(parts, loop, detach=leaving.detach, reload=leaving.reload)
+        await listening.begin(settings, background, loop, desk)
         await background.start(ControlServer(places_.control, desk.handlers).serve)
+        # Not before all is open: a manager may start us again and again, and people hear of each.
+        await _announce(settings, parts)
+        await state.follow(settings, parts.intake.suspension, background)
+        signals.serve(loop, leaving)
+        background.start_soon(heartbeat.beat, manager, loop)
         await loop.run(adopted)
+    ended = "has ended"
     if serving.cancelled_caught:
         await leave(parts.keeper)
-    ended = "has left its runs to the next daemon" if serving.cancelled_caught else "has ended"
+        ended = (
+            "is reloaded" if signals.reexec.is_wanted else "has left its runs to the next daemon"
+        )
     await parts.report(Report(News.DAEMON_STOPPED, f"the daemon {ended}"))
 
 
@@ -117,11 +140,15 @@ async def _parts(
     redactor: Redactor,
     places_: Places,
     background: TaskGroup,
+    *,
+    locks: Locks,
 ) -> tuple[Parts, Supply]:
-    reporters: Sequence[Reporter] = [REPORTERS.load("log")()]
-    report = _to_all(reporters)
-    keeper = await stack.enter_async_context(Keeper())
-    ledger, host = await machine.opened(stack, settings, places_.records)
+    report = await stack.enter_async_context(
+        reporting.opened(settings, redactor, places_.slack_threads)
+    )
+    pulse, tally = listening.counting(background)
+    keeper = await stack.enter_async_context(Keeper(pulse))
+    ledger, host = await machine.opened(stack, settings, places_.records, locks)
     sandbox = cast("Sandbox", SANDBOXES.load(settings.sandbox)())
     check(settings, places_, hides=sandbox.hides)
     kept = await cache.opened(stack, settings, places_, sandbox)
@@ -143,56 +170,31 @@ async def _parts(
         host=socket.gethostname(),
         working_dir=settings.working_dir,
         keeper=keeper,
-        intake=Intake(ledger, disk_is_low=host.disk_is_low, rules=rules(settings)),
+        intake=Intake(
+            ledger,
+            disk_is_low=host.disk_is_low,
+            rules=rules(settings),
+            suspension=Suspension(places_.suspended),
+        ),
         records=Records(places_.records),
         history=History(places_.recent),
-        board=Board(),
+        board=Board(tally.stage),
         observations=Observations(),
         environments=builder,
         sandbox=sandbox,
         store_for=await _stores(stack, settings, supply),
         report=report,
         redactor=redactor,
-        options=_options(settings, places_),
-        background=_in_background(background),
+        options=options(settings, places_, runs_slice=await runs_slice()),
+        background=in_background(background),
         identity=places_.identity,
         cache=kept,
         hidden=hidden(settings, places_, os.environ),
         visible=visible(settings),
+        pulse=pulse,
+        tally=tally,
     )
     return parts, supply
-
-
-def _options(settings: Settings, places_: Places) -> Options:
-    return Options(
-        duration_cap=settings.max_duration_cap,
-        kill_grace=settings.kill_grace,
-        orphan_timeout=settings.orphan_timeout,
-        output_limit=settings.output_limit,
-        checkpoint_interval=settings.checkpoint_default or None,
-        default_disk=settings.max_disk or _DEFAULT_DISK,
-        claim_lease=settings.lease,
-        retry=RetryPolicy(
-            max_attempts=settings.max_attempts,
-            retry_on=frozenset(settings.retry_on),
-            base_delay=settings.retry_delay,
-            longest_delay=settings.longest_retry_delay,
-        ),
-        upload_patience=settings.upload_patience,
-        base_variables=base_variables(
-            user=places_.user, exposed=settings.expose_env, own=os.environ
-        ),
-        wrap_log_lines=settings.schema_logs,
-        keep_workspaces=settings.debug,
-    )
-
-
-def _ends(settings: Settings) -> Ends:
-    return Ends(
-        tasks=settings.limit_tasks,
-        idle=settings.limit_idle_duration,
-        grace=settings.grace_period,
-    )
 
 
 async def _stores(stack: AsyncExitStack, settings: Settings, supply: Supply) -> StoreFor:
@@ -211,7 +213,7 @@ async def _stores(stack: AsyncExitStack, settings: Settings, supply: Supply) -> 
 def _complaining(report: Callable[[Report], Awaitable[None]]) -> Complain:
     async def complain(source: Source, text: str) -> None:
         said = f"{source.account[0]} queues of {source.origin}: {text}"
-        await report(Report(News.WARNING, said))
+        await report(Report(News.WARNING, said, topic=topic(source.origin)))
 
     return complain
 
@@ -233,30 +235,6 @@ async def _announce(settings: Settings, parts: Parts) -> None:
         local_queues=str(settings.queue_root or "none"),
         credentials=str(settings.certs_dir),
     )
-
-
-def _to_all(reporters: Sequence[Reporter]) -> Callable[[Report], Awaitable[None]]:
-    async def report(news: Report) -> None:
-        for reporter in reporters:
-            try:
-                await reporter.send(news)
-            except Exception as error:  # noqa: BLE001 - news may cost nobody an experiment
-                _log.error("a reporter failed", reporter=reporter.name, exc_info=error)
-
-    return report
-
-
-def _in_background(group: TaskGroup) -> Callable[[Callable[[], Awaitable[None]]], None]:
-    async def guarded(work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except Exception as error:  # noqa: BLE001 - nobody waits for it, nobody may fail of it
-            _log.warning("background work failed", trouble=f"{type(error).__name__}: {error}")
-
-    def start(work: Callable[[], Awaitable[None]]) -> None:
-        group.start_soon(guarded, work)
-
-    return start
 
 
 def _redactor(settings: Settings) -> Redactor:

@@ -1,28 +1,108 @@
-"""How the daemon leaves its runs to the next one: quickly, whatever hangs (design 5.8, detach)."""
+"""How the daemon leaves its runs to the next one, or to itself executed anew (design 5.8)."""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import anyio
 
 from runner import log
+from runner.app import notify
+from runner.app.notify import Notify
+from runner.app.reexec import Reexec
+from runner.app.rehearsal import rehearse
 from runner.lifecycle.keeper import Keeper
+from runner.lifecycle.loop import Loop
 
 _log = log.get_logger(__name__)
 
 #: Seconds from the wish to the end of the process, whatever is under way.
 _LONGEST = 1.8
+#: The same for a reload: nobody waits for the machine.
+_LONGEST_RELOAD = 10.0
 _LAST_RENEWAL = 1.0
+#: What is open longer brings its message again, after the receive's short visibility.
+_OPEN_RECEIVES = 25.0
 
 
-def begin_to_leave(serving: anyio.CancelScope) -> None:
+def _end_at_once() -> None:
+    _log.warning("left without waiting for what hangs")
+    os._exit(0)
+
+
+@dataclass(eq=False)
+class Leaving:
+    """The two ways out that leave every run alone."""
+
+    loop: Loop
+    #: Cancelled to leave.
+    serving: anyio.CancelScope
+    reexec: Reexec
+    notify: Notify
+    _is_reloading: bool = False
+
+    def detach(self) -> None:
+        """End within two seconds."""
+        begin_to_leave(self.serving)
+
+    async def reload(self) -> str:
+        """Make sure that the next daemon would start, and leave to it; or return why not."""
+        if self.loop.is_draining:
+            return _refused("the daemon is draining: start it again when it has ended")
+        if self._is_reloading:
+            return _refused("it is being reloaded already")
+        self._is_reloading = True
+        self.notify.say(*notify.reloading())
+        reason = "it was given up"
+        try:
+            reason = self.loop.parts.redactor.redact(await rehearse(os.environ))
+        finally:
+            if reason:
+                self._stay(f"not reloaded: {reason}")
+        if not reason:
+            self.loop.parts.background(self._leave)
+        return reason
+
+    async def heed_reload(self) -> None:
+        """Reload for somebody who waits for no answer."""
+        await self.reload()
+
+    async def _leave(self) -> None:
+        _log.info("reloading", running=len(self.loop.parts.board))
+        with anyio.move_on_after(_OPEN_RECEIVES):
+            await self.loop.receive_no_more()
+        if self.loop.is_draining:
+            self._stay("not reloaded: the daemon is draining")
+            return
+        # The next daemon needs a while until its own first sign of life.
+        self.reexec.last_words = lambda: self.notify.say(notify.ALIVE)
+        self.reexec.want()
+        begin_to_leave(self.serving, _LONGEST_RELOAD, self.reexec.execute)
+
+    def _stay(self, why: str) -> None:
+        _log.error(why)
+        self._is_reloading = False
+        self.notify.say(notify.READY, notify.status(why))
+
+
+def _refused(reason: str) -> str:
+    _log.warning("not reloaded", why=reason)
+    return reason
+
+
+def begin_to_leave(
+    serving: anyio.CancelScope,
+    longest: float = _LONGEST,
+    at_the_latest: Callable[[], None] = _end_at_once,
+) -> None:
     """Cancel all work. What hangs then, in a dead file system say, is left as by a kill.
 
     A kill loses nothing: that is what the records on disk are for.
     """
-    timer = threading.Timer(_LONGEST, _end_at_once)
+    timer = threading.Timer(longest, at_the_latest)
     timer.daemon = True
     timer.start()
     serving.cancel()
@@ -32,8 +112,3 @@ async def leave(keeper: Keeper) -> None:
     """Renew every lease a last time: the next daemon has all of it to come."""
     with anyio.move_on_after(_LAST_RENEWAL, shield=True):
         await keeper.renew_all()
-
-
-def _end_at_once() -> None:
-    _log.warning("left without waiting for what hangs")
-    os._exit(0)

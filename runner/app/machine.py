@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runner import log
 from runner.errors import Misconfigured
+from runner.handover import Locks
 from runner.lifecycle.admission import choose_gpus
 from runner.lifecycle.record import Records
 from runner.model import Gpu
@@ -23,13 +24,15 @@ _log = log.get_logger(__name__)
 
 
 async def opened(
-    stack: AsyncExitStack, settings: Settings, records: Path
+    stack: AsyncExitStack, settings: Settings, records: Path, kept: Locks
 ) -> tuple[Ledger, HostProbe]:
     """Return the ledger, and what goes on measuring the disk. Raises Misconfigured.
 
     The locks on the machine and its cards are held until ``stack`` ends.
     """
-    locks = stack.enter_context(MachineLocks(_lock_dir(settings), state_dir=settings.state_dir))
+    locks = stack.enter_context(
+        MachineLocks(_lock_dir(settings), state_dir=settings.state_dir, locks=kept)
+    )
     locks.take_machine()
     # What adopted runs hold looks used to the probe, and is given again when they end.
     held = tuple(record.allocation for record in Records(records).read_all())
@@ -39,15 +42,15 @@ async def opened(
         held=held,
         state_dir=settings.state_dir,
     )
-    inventory = await _inventory(settings)
+    found = await inventory(settings)
     gpus: tuple[Gpu, ...] = ()
-    if inventory.gpus:
-        shared = locks.take_gpus(inventory.gpus)
+    if found.gpus:
+        shared = locks.take_gpus(found.gpus)
         gpus = shared.gpus
         for sentence in shared.taken:
             _log.warning(sentence)
     else:
-        _log.info("experiments get no GPU", why=inventory.why_none)
+        _log.info("experiments get no GPU", why=found.why_none)
     capped = caps(
         replace(host.capacity(), gpus=gpus),
         max_cores=settings.max_cores,
@@ -71,7 +74,8 @@ def _lock_dir(settings: Settings) -> Path:
     return chosen
 
 
-async def _inventory(settings: Settings) -> GpuInventory:
+async def inventory(settings: Settings) -> GpuInventory:
+    """Return the cards that the settings and the environment leave; locks nothing."""
     name = settings.gpu_probe
     if settings.cpu_only:
         name = "none"

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import Misconfigured
+from runner.handover import Locks
 from runner.lifecycle.workspace import hold
 from runner.model import Identity
+from runner.queues.drawer import DEAD_LETTERS
 from runner.settings import Settings
 from runner.supervisor import syscalls
-
-#: Where dead letters lie below the state directory.
-DEAD_LETTERS = "dead-letters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,16 @@ class Places:
         return self.state / "aside.json"
 
     @property
+    def suspended(self) -> Path:
+        """Is there while the operator wants nothing to be claimed."""
+        return self.state / "suspended"
+
+    @property
+    def slack_threads(self) -> Path:
+        """Which message of Slack belongs to which experiment."""
+        return self.state / "slack-threads.json"
+
+    @property
     def control(self) -> Path:
         """The control socket."""
         return self.state / "control.sock"
@@ -65,7 +74,7 @@ class Places:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Places]:
+def opened(settings: Settings, locks: Locks) -> Iterator[Places]:
     """Have the state and working directories, and our process, to ourselves.
 
     Raises Misconfigured.
@@ -77,28 +86,38 @@ def opened(settings: Settings) -> Iterator[Places]:
     umask = os.umask(0o022)
     os.umask(umask | 0o022)
     try:
-        descriptor = _locked(state, identity)
+        descriptor = _locked(state, identity, locks)
         try:
-            with hold(settings.working_dir):
+            with hold(settings.working_dir, locks):
                 yield Places(state, _owner(state), identity, user)
         finally:
-            os.close(descriptor)
+            locks.release(descriptor)
     finally:
         os.umask(umask)
 
 
-def _locked(state: Path, identity: Identity | None) -> int:
+def planned(settings: Settings) -> Places:
+    """Say what ``opened`` would give, and touch nothing. Raises Misconfigured.
+
+    The owner is nobody's: it is made with the directory.
+    """
+    identity, user = _identity(settings)
+    return Places(settings.state_dir, "", identity, user)
+
+
+def _locked(state: Path, identity: Identity | None, locks: Locks) -> int:
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Another user's experiments pass through to their environments, and see nothing else.
         state.chmod(0o700 if identity is None else 0o711)
-        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        descriptor = locks.descriptor(state / "lock", lambda: os.open(state / "lock", flags, 0o600))
     except OSError as error:
         raise Misconfigured(f"--state-dir {state} cannot be used: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        os.close(descriptor)
+        locks.release(descriptor)
         raise Misconfigured(
             f"another studio-runner uses --state-dir {state}; give each its own"
         ) from error

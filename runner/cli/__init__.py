@@ -19,9 +19,15 @@ COMMANDS: Mapping[str, str] = {
     "cancel": "stop an experiment",
     "drain": "let the daemon on this machine finish what it runs, and end",
     "detach": "end the daemon, and leave what runs to the next one",
+    "reload": "have the daemon execute itself anew: a new version, changed options; runs go on",
+    "suspend": "have the daemon claim nothing; what runs goes on",
+    "resume": "have the daemon claim again after suspend",
     "queue": "look into the queues of every broker and their dead letters, empty them",
     "cache": "look at what is kept of artifacts, check it, remove it",
+    "doctor": "what works here, what does not, and the command that mends it",
     "config": "every option's value, and where it came from",
+    "install-service": "make the daemon a service of systemd",
+    "uninstall-service": "take that back",
     "demo": "train a few small models through a daemon of its own, and show the results",
 }
 _USAGE = 2
@@ -64,9 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     name, *rest = words or ["--help"]
     if name == "--version":
-        from runner import __version__  # noqa: PLC0415 - the one use
-
-        print(f"studio-runner {__version__}")
+        print(_version())
         return 0
     if name == "help" and rest:
         name, rest = rest[0], ["--help"]
@@ -77,6 +81,12 @@ def _run(words: Sequence[str]) -> int:
     return status
 
 
+def _version() -> str:
+    from runner import __version__, revision  # noqa: PLC0415 - the one use
+
+    return f"studio-runner {__version__}{revision.shown()}"
+
+
 def _module(name: str) -> ModuleType:
     if name not in COMMANDS:
         import difflib  # noqa: PLC0415 - the one use
@@ -84,7 +94,7 @@ def _module(name: str) -> ModuleType:
         close = difflib.get_close_matches(name, list(COMMANDS), n=1)
         hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(COMMANDS)}"
         raise Misconfigured(f"there is no command {name!r}{hint}")
-    return importlib.import_module(f"runner.cli.{name}")
+    return importlib.import_module(f"runner.cli.{name.replace('-', '_')}")
 
 
 def _complain(error: RunnerError, status: int) -> int:
@@ -93,5 +103,5 @@ def _complain(error: RunnerError, status: int) -> int:
 
 
 def _help() -> str:
-    rows = (f"  {name:<8} {about}" for name, about in COMMANDS.items())
+    rows = (f"  {name:<17} {about}" for name, about in COMMANDS.items())
     return _HELP.format(commands="\n".join(rows))

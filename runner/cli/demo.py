@@ -83,6 +83,7 @@ def _options(output: Path) -> list[str]:
         "state-dir": output / "state",
         "lock-dir": output / "locks",
         "retry-delay": "1s",
+        "listen": "",  # somebody's own daemon may have the port
         "log-format": "json",
     }
     words = [f"--{name}={value}" for name, value in options.items()]

@@ -82,7 +82,7 @@ def of(key: str, record: dict[str, Any], claim: ClaimRecord | None) -> Standing:
         outcome.cause if outcome else claim.previous_cause,
         outcome.exit_code if outcome else None,
         outcome.detail if outcome else "",
-        claim.buried,
+        claim.buried and not claim.burying,
         submitted if submitted is not None else claim.submitted,
         claim.updated_at or None,
     )

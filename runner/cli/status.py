@@ -84,7 +84,9 @@ def _show_daemon(daemon: dict[str, Any] | None, settings: Settings) -> None:
     if daemon is None:
         print(f"No daemon listens on {control_socket(settings)}.")
         return
-    state = "draining" if daemon.get("draining") else "taking experiments"
+    suspended = " and by ".join(map(show.line, daemon.get("suspended_by", ())))
+    state = f"suspended by {suspended}" if suspended else "taking experiments"
+    state = "draining" if daemon.get("draining") else state
     print(f"Daemon {daemon.get('pid')}, up {show.since(daemon.get('started'))}, {state}.")
     free, total = daemon.get("free") or {}, daemon.get("capacity") or {}
     print(

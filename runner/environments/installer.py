@@ -24,6 +24,8 @@ from runner.model import Identity
 
 #: Bytes of output that are looked at; an installer's reasons come last.
 TAIL = 65536
+#: Where builds look for compilers and git, whatever the daemon's own PATH says.
+PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Installer:
     def _environment(self, place: Place, mark: str) -> Mapping[str, str]:
         scratch = str(place.scratch)
         return {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "PATH": PATH,
             "LANG": "C.UTF-8",
             "GIT_TERMINAL_PROMPT": "0",
             **self.sources.variables,

@@ -1,27 +1,64 @@
-"""Says how an attempt ended: in the history that status shows, and to the reporters."""
+"""Says how attempts go: in the history that status shows, and to the reporters."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import anyio
 
 from runner.lifecycle import causes
 from runner.lifecycle.board import Entry
 from runner.lifecycle.history import Ending
+from runner.lifecycle.last_lines import last_lines
 from runner.lifecycle.parts import Parts
-from runner.model import Ack, Bury, Disposition, News, Outcome, Release, Report
+from runner.lifecycle.tally import SETTLED
+from runner.model import (
+    Completed,
+    Deferred,
+    Disposition,
+    Failed,
+    News,
+    Outcome,
+    Refused,
+    Release,
+    Report,
+    Result,
+    Stopped,
+)
 
 #: No reporter may keep an ended experiment's room for longer.
 _SECONDS = 10.0
-_SETTLED = {Ack: "acked", Release: "released", Bury: "buried"}
+_OUTCOMES = {
+    Completed: "completed",
+    Failed: "failed",
+    Refused: "refused",
+    Deferred: "deferred",
+    Stopped: "stopped",
+}
+
+
+def about(entry: Entry, news: News, text: str, **more: Any) -> Report:
+    """Return a report of an attempt; ``more`` are further fields of it."""
+    record = entry.record
+    return Report(
+        news,
+        text,
+        queue=record.message.queue,
+        key=record.key,
+        project=record.experiment_project,
+        attempt=record.attempt,
+        destination=entry.destination,
+        **more,
+    )
 
 
 async def announce(parts: Parts, entry: Entry, outcome: Outcome, disposition: Disposition) -> None:
     """Remember and report an attempt that was just settled."""
     _remember(parts, entry, outcome, disposition)
     with anyio.move_on_after(_SECONDS):
-        await parts.report(_report(entry, outcome, disposition))
+        output = await last_lines(entry.output, parts.redactor)
+        await parts.report(_ended(entry, outcome, disposition, output))
 
 
 def _remember(parts: Parts, entry: Entry, outcome: Outcome, disposition: Disposition) -> None:
@@ -35,32 +72,42 @@ def _remember(parts: Parts, entry: Entry, outcome: Outcome, disposition: Disposi
             cause=outcome.cause.value,
             exit_code=outcome.exit_code,
             detail=parts.redactor.redact(outcome.detail),
-            settled=_SETTLED[type(disposition)],
+            settled=SETTLED[type(disposition)],
             ended=now,
             seconds=now - record.claimed_at,
         )
     )
 
 
-def _report(entry: Entry, outcome: Outcome, disposition: Disposition) -> Report:
+def _ended(
+    entry: Entry, outcome: Outcome, disposition: Disposition, output: tuple[str, ...]
+) -> Report:
     record = entry.record
     text = f"{record.key or record.message.id} ended: {outcome.cause.value}"
     if outcome.detail:
         text += f": {outcome.detail}"
     if isinstance(disposition, Release):
         text += f"; it comes back in {disposition.delay.total_seconds():.0f} s"
-    return Report(
+    result = Result(
+        outcome=_OUTCOMES[type(outcome)],
+        settled=SETTLED[type(disposition)],
+        detail=outcome.detail,
+        advice=causes.advice(outcome.cause),
+        exit_code=outcome.exit_code,
+        seconds=time.time() - record.claimed_at,
+        output=output,
+    )
+    return about(
+        entry,
         News.ENDED,
         text,
-        queue=record.message.queue,
-        key=record.key,
-        project=record.experiment_project,
-        attempt=record.attempt,
         cause=outcome.cause,
+        metrics=entry.metrics(),
+        result=result,
         facts={
-            "settled": _SETTLED[type(disposition)],
-            "seconds": f"{time.time() - record.claimed_at:.3f}",
+            "settled": result.settled,
+            "seconds": f"{result.seconds:.3f}",
             "exit_code": "" if outcome.exit_code is None else str(outcome.exit_code),
-            "advice": causes.advice(outcome.cause),
+            "advice": result.advice,
         },
     )

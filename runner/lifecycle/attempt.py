@@ -24,6 +24,7 @@ from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Expired, Preparation
 from runner.lifecycle.record import Phase
 from runner.lifecycle.run import Run
+from runner.lifecycle.tally import Stage
 from runner.model import Cause, Completed, Deferred, Failed, Outcome, Stopped
 
 _log = log.get_logger(__name__)
@@ -59,6 +60,7 @@ class Attempt:
             except RunnerError as error:
                 return await self.homecoming.bring(_failed(error), ran=False)
             self.entry.note(self.parts.records, phase=Phase.RUNNING, started_at=time.time())
+            self.entry.begin(Stage.RUN)
             return await self._see_through(run)
 
     async def resume(self) -> Outcome:
@@ -71,6 +73,8 @@ class Attempt:
                 await processes.end(record.run)
                 return await self.homecoming.bring(_failed(error), ran=True)
             await self._pin(stack)
+            begun = record.started_at or time.time()
+            self.entry.begin(Stage.RUN, before=timedelta(seconds=max(0.0, time.time() - begun)))
             return await self._see_through(run)
 
     async def _pin(self, stack: AsyncExitStack) -> None:
@@ -83,7 +87,6 @@ class Attempt:
             _log.warning("environment not kept", key=self.entry.record.key, trouble=str(error))
 
     async def _see_through(self, run: Run) -> Outcome:
-        self.entry.stage = "running"
         try:
             exit_ = await self.beside.until_exit(run)
             self.entry.note(self.parts.records, phase=Phase.FINISHING)

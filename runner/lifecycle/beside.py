@@ -9,14 +9,16 @@ import anyio
 
 from runner import log
 from runner.errors import HostFault, RunnerError
+from runner.lifecycle.announcing import about
 from runner.lifecycle.board import Entry
 from runner.lifecycle.checkpoints import Checkpoints, append_note
 from runner.lifecycle.client_status import ClientStatus
 from runner.lifecycle.exits import Exit
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.run import Run
+from runner.lifecycle.tally import Stage
 from runner.lifecycle.workspace import Workspace
-from runner.model import Cause, News, Report
+from runner.model import Cause, News
 
 _log = log.get_logger(__name__)
 
@@ -65,23 +67,17 @@ class Beside:
     async def _show_as_running(self) -> None:
         """The run does not wait for its own status to be shown."""
         record = self.entry.record
-        await self.parts.report(
-            Report(
-                News.STARTED,
-                f"{record.key} is running",
-                queue=record.message.queue,
-                key=record.key,
-                project=record.experiment_project,
-                attempt=record.attempt,
-            )
-        )
+        text, facts = f"{record.key} is running", {}
+        if self.entry.is_adopted:
+            text, facts = f"{record.key} goes on under another daemon", {"adopted": "true"}
+        await self.parts.report(about(self.entry, News.STARTED, text, facts=facts))
         warning = await self.status.started(record.started_at)
         if warning:
             append_note(self.workspace.log, f"studio-runner: {warning}\n")
 
     async def _stop_when_asked(self, run: Run) -> None:
         cause = await self.entry.stopper.wait()
-        self.entry.stage = "stopping"
+        self.entry.begin(Stage.STOP)
         self.entry.note(self.parts.records, stop=cause)
         while True:
             try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from runner.errors import HostFault
 from runner.lifecycle.progress import Progress
 from runner.lifecycle.record import Record, Records
 from runner.lifecycle.stopper import Stopper
+from runner.lifecycle.tally import Stage
 from runner.request.units import format_size
 
 _log = log.get_logger(__name__)
@@ -23,17 +26,40 @@ class Entry:
 
     record: Record
     stopper: Stopper = field(default_factory=Stopper)
-    #: For people: ``fetching``, ``building``, ``running``, ``uploading``, ``settling``.
-    stage: str = "fetching"
+    #: What it does now; changed by ``begin``.
+    stage: Stage = Stage.CLAIM
     #: The captured output, once there is a workspace.
     output: Path | None = None
     #: How far its artifacts have come.
     progress: Progress = field(default_factory=Progress)
+    #: Where its sender wants news of it, as far as the operator allows that.
+    destination: str = ""
+    #: The numbers that its metadata hold so far, by path.
+    metrics: Callable[[], Mapping[str, float]] = dict
+    #: An earlier daemon began it.
+    is_adopted: bool = False
+    #: Seconds of the stages that are over, in their order.
+    spent: dict[Stage, float] = field(default_factory=dict)
+    #: Told of each stage that is over; the board says by whom.
+    timed: Callable[[Stage, float], None] = lambda *_: None
+    _since: float = field(default_factory=time.monotonic)
+
+    def begin(self, stage: Stage, *, before: timedelta = timedelta(0)) -> None:
+        """Go on to the next stage, which had lasted for ``before`` under an earlier daemon."""
+        self.end()
+        self.stage, self._since = stage, self._since - before.total_seconds()
+
+    def end(self) -> None:
+        """Count the present stage: it is over."""
+        now = time.monotonic()
+        seconds, self._since = now - self._since, now
+        self.spent[self.stage] = self.spent.get(self.stage, 0.0) + seconds
+        self.timed(self.stage, seconds)
 
     @property
     def fetched(self) -> tuple[int, int] | None:
         """Bytes that are here and bytes in all, while a fetch takes long."""
-        return self.progress.now if self.stage == "fetching" else None
+        return self.progress.now if self.stage is Stage.FETCH else None
 
     @property
     def phase(self) -> str:
@@ -55,7 +81,9 @@ class Entry:
 class Board:
     """Everything that this daemon is doing."""
 
-    def __init__(self) -> None:
+    def __init__(self, timed: Callable[[Stage, float], None] = lambda *_: None) -> None:
+        """``timed`` is told how long each stage of an attempt took."""
+        self._timed = timed
         self._entries: dict[str, Entry] = {}
 
     def __iter__(self) -> Iterator[Entry]:
@@ -66,11 +94,14 @@ class Board:
 
     def enter(self, entry: Entry) -> None:
         """Show an attempt."""
+        entry.timed = self._timed
         self._entries[entry.record.run] = entry
 
     def leave(self, run: str) -> None:
         """Take an attempt off the board."""
-        self._entries.pop(run, None)
+        entry = self._entries.pop(run, None)
+        if entry is not None:
+            entry.end()
 
     def find(self, key: str) -> Entry | None:
         """Find an attempt by its experiment's key; the latest where there are several."""

@@ -91,11 +91,13 @@ class Ended:
     """The experiment has ended: the message may be deleted.
 
     Unless ``buried``: then somebody took it out of the dead letters on purpose; ``Claims.reopen``.
+    Or it never came there: then it is to be buried, and ``unburied`` is the claim to note it in.
     """
 
     attempt: int
     outcome: RecordedOutcome
     buried: bool
+    unburied: Claim | None = None
 
 
 class Claims:
@@ -151,9 +153,8 @@ class Claims:
         record, version = found
         if record is None or record.owner.run != self._owner.run or record.state is State.RELEASED:
             raise LeaseLost("the experiment was given back or taken over meanwhile")
-        if record.state is State.ENDED:
-            return _ended(record)
-        return RecordedClaim(self._store, self._location, record, version)
+        claim = RecordedClaim(self._store, self._location, record, version)
+        return _ended(record, claim) if record.state is State.ENDED else claim
 
     async def left(self) -> Claim | Ended | None:
         """Return the claim that this very attempt holds, or ended; take none if it has none.
@@ -169,10 +170,10 @@ class Claims:
         record, version = found or (None, "")
         if record is None or record.owner.run != self._owner.run:
             return None
+        claim = RecordedClaim(self._store, self._location, record, version)
         if record.state is State.ENDED:
-            return _ended(record)
-        is_running = record.state is State.RUNNING
-        return RecordedClaim(self._store, self._location, record, version) if is_running else None
+            return _ended(record, claim)
+        return claim if record.state is State.RUNNING else None
 
     async def reopen(self) -> Claim | Beating | Ended:
         """Claim an experiment whose message was taken out of the dead letters; nothing counts."""
@@ -208,7 +209,7 @@ class Claims:
             return RecordedClaim(store, location, record, version)
         if verdict is Verdict.ENDED and not (record.buried and self._reopens):
             self._observations.forget(location)
-            return _ended(record)
+            return _ended(record, RecordedClaim(store, location, record, version))
         if verdict is Verdict.BEATING:
             silent = self._observations.unchanged_for(location, record)
             wait = record.alive_for(self._lease) - silent
@@ -239,6 +240,11 @@ class Claims:
         return RecordedClaim(store, location, record, info.version)
 
 
-def _ended(record: ClaimRecord) -> Ended:
+def _ended(record: ClaimRecord, claim: Claim) -> Ended:
     unknown = RecordedOutcome(Cause.INTERNAL.value, None, "the claim record holds no outcome")
-    return Ended(record.attempt, record.outcome or unknown, record.buried)
+    return Ended(
+        record.attempt,
+        record.outcome or unknown,
+        record.buried,
+        unburied=claim if record.buried and record.burying else None,
+    )

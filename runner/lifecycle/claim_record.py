@@ -15,6 +15,7 @@ The record is one JSON object beside the experiment's mutable artifacts (``claim
       "previous_cause": "host-fault",      why the attempt before this one ended; null for the first
       "submitted": 1795297657.7,           experiment.time_added, tells a new submission of the key
       "buried": false,                     the message went to the dead letters with this outcome
+      "burying": false,                    it was on its way there: whoever gets it buries it
       "host": "gpu-box-1",
       "updated_at": 1795297700.2           the owner's clock; for people, never compared
     }
@@ -94,6 +95,8 @@ class ClaimRecord:
     previous_cause: str | None = None
     submitted: float | None = None
     buried: bool = False
+    #: With ``buried``, until the dead letter is where it belongs.
+    burying: bool = False
     updated_at: float = 0.0
 
     def alive_for(self, default: timedelta) -> timedelta:
@@ -125,6 +128,7 @@ class ClaimRecord:
             "previous_cause": self.previous_cause,
             "submitted": self.submitted,
             "buried": self.buried,
+            "burying": self.burying,
             "host": self.owner.host,
             "updated_at": self.updated_at,
         }
@@ -155,6 +159,7 @@ def _from_json(data: dict[str, Any]) -> ClaimRecord:
         previous_cause=None if previous is None else str(previous),
         submitted=None if submitted is None else float(submitted),
         buried=bool(data.get("buried", False)),
+        burying=bool(data.get("burying", False)),
         updated_at=float(data.get("updated_at", 0)),
     )
 

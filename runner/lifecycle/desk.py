@@ -1,39 +1,51 @@
-"""The daemon's answers to the command line: status, logs, cancel, drain, detach."""
+"""The daemon's answers to the command line: status, logs, cancel, and the verbs of its life."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 import anyio
 
-from runner.errors import RunnerError
+from runner import __version__
+from runner.errors import host_fault
 from runner.lifecycle.board import Entry
+from runner.lifecycle.depths import Depths
 from runner.lifecycle.live_output import LiveOutput
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.suspension import OPERATOR, Intent
 from runner.model import Capacity, Cause
-from runner.queues.base import Queue
 
 Item = dict[str, Any]
 Answer = Callable[[Item], AsyncIterator[Item]]
 
 _FOLLOW_PAUSE = 0.2
-#: An account may have hundreds of queues, and a broker may not answer.
-_DEPTHS_AT_ONCE, _DEPTHS_SECONDS = 16, 3.0
 
 
 class Desk:
     """One handler per verb of the control socket."""
 
-    def __init__(self, parts: Parts, loop: Loop, *, detach: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        loop: Loop,
+        *,
+        detach: Callable[[], None],
+        reload: Callable[[], Awaitable[str]],
+    ) -> None:
+        """``reload`` begins it, or returns why not."""
         self._parts = parts
         self._loop = loop
         self._detach = detach
+        self._reload = reload
+        #: How much waits in the queues that are taken from.
+        self.depths = Depths(lambda: loop.queues)
         self._started = time.time()
 
     @property
@@ -45,20 +57,33 @@ class Desk:
             "cancel": self.cancel,
             "drain": self.drain,
             "detach": self.detach,
+            "alive": self.alive,
+            "reload": self.reload,
+            "suspend": self.suspend,
+            "resume": self.resume,
         }
 
     async def status(self, _: Item) -> AsyncIterator[Item]:
-        """Give one item: the daemon, what runs, what ended lately."""
+        """Give one item: ``standing``."""
+        yield await self.standing()
+
+    async def standing(self, age: timedelta = timedelta(0)) -> Item:
+        """Tell of the daemon, what runs, and what ended lately.
+
+        What waits in queues may have been asked ``age`` ago.
+        """
         ledger = self._parts.intake.ledger
-        yield {
+        return {
             "daemon": {
                 "pid": os.getpid(),
+                "version": __version__,
                 "host": self._parts.host,
                 "started": self._started,
                 "draining": self._loop.is_draining,
+                "suspended_by": list(self._parts.intake.suspension.by),
                 "capacity": _capacity(ledger.total),
                 "free": _capacity(ledger.free),
-                "queues": await self._queues(),
+                "queues": [asdict(depth) for depth in await self.depths.look(age)],
                 "sources": self._sources(),
             },
             "running": [_entry(entry) for entry in self._parts.board],
@@ -113,6 +138,41 @@ class Desk:
         yield {"detached": True, "running": len(self._parts.board)}
         self._detach()
 
+    async def alive(self, _: Item) -> AsyncIterator[Item]:
+        """Tell which daemon this is, without asking any broker."""
+        yield {
+            "pid": os.getpid(),
+            "started": self._started,
+            "draining": self._loop.is_draining,
+            "running": len(self._parts.board),
+        }
+
+    async def reload(self, _: Item) -> AsyncIterator[Item]:
+        """Execute the daemon anew in place; this one ends soon after the answer."""
+        reason = await self._reload()
+        yield {
+            "reloading": not reason,
+            "reason": reason,
+            "pid": os.getpid(),
+            "started": self._started,
+        }
+
+    async def suspend(self, _: Item) -> AsyncIterator[Item]:
+        """Claim nothing until ``resume``, also after a restart."""
+        yield self._wish(Intent.SUSPEND)
+
+    async def resume(self, _: Item) -> AsyncIterator[Item]:
+        """Claim again, unless somebody else objects."""
+        yield self._wish(Intent.RUNNING)
+
+    def _wish(self, what: Intent) -> Item:
+        suspension = self._parts.intake.suspension
+        try:
+            suspension.wish(OPERATOR, what)
+        except OSError as error:
+            raise host_fault("the wish cannot be kept for the next daemon", error) from error
+        return {"suspended_by": list(suspension.by), "running": len(self._parts.board)}
+
     def _sources(self) -> list[Item]:
         """Tell where experiments come from, and what keeps a source from working."""
         return [
@@ -125,23 +185,6 @@ class Desk:
             }
             for source in self._loop.supply
         ]
-
-    async def _queues(self) -> list[Item]:
-        """Tell of every queue how much waits in it, where its broker says so quickly."""
-        queues = list(self._loop.queues.values())
-        items = [{"name": one.name, "broker": one.broker, "waiting": None} for one in queues]
-        at_once = anyio.CapacityLimiter(_DEPTHS_AT_ONCE)
-
-        async def ask(queue: Queue, item: Item) -> None:
-            async with at_once:
-                with suppress(RunnerError):
-                    item["waiting"] = await queue.depth()
-
-        with anyio.move_on_after(_DEPTHS_SECONDS):
-            async with anyio.create_task_group() as group:
-                for queue, item in zip(queues, items, strict=True):
-                    group.start_soon(ask, queue, item)
-        return items
 
 
 def _capacity(capacity: Capacity) -> Item:

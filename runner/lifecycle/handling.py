@@ -19,6 +19,7 @@ from runner.errors import (
     Undecodable,
 )
 from runner.lifecycle import admission, causes, limits, making, processes
+from runner.lifecycle.announcing import about
 from runner.lifecycle.board import Entry
 from runner.lifecycle.causes import Evidence
 from runner.lifecycle.claim import Beating, Claim, Claims, Ended, Unclaimed
@@ -28,6 +29,7 @@ from runner.lifecycle.intake import Slot
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.record import Phase
 from runner.lifecycle.settling import Settlement
+from runner.lifecycle.tally import Stage
 from runner.model import (
     Ack,
     Allocation,
@@ -40,7 +42,6 @@ from runner.model import (
     News,
     Outcome,
     Refused,
-    Report,
     Request,
     Stopped,
 )
@@ -129,7 +130,8 @@ class Handling:
         if barrier is not None:
             return barrier
         request = self._warned(request)
-        await self._say(News.ACCEPTED, f"{request.experiment.key} is accepted")
+        said = f"{request.experiment.key} is accepted"
+        await self.parts.report(about(self.entry, News.ACCEPTED, said))
         attempt = await making.new_attempt(self.parts, request, self.entry, self._claim())
         return await attempt.perform()
 
@@ -146,12 +148,17 @@ class Handling:
     def _decoded(self) -> Request:
         is_foreign = False
         try:
-            self.request = request = decode(self.delivery.message)
+            request = self._understood()
         except Undecodable:
             is_foreign = True
             raise
         finally:
             self._judged(is_foreign)
+        return request
+
+    def _understood(self) -> Request:
+        self.request = request = decode(self.delivery.message)
+        self.entry.destination = request.slack_destination
         return request
 
     async def _room(self, needs: Needs, slot: Slot) -> Outcome | None:
@@ -162,7 +169,7 @@ class Handling:
         self.allocation = slot.grow(needs)
         if self.allocation is None:
             slot.give_back()
-            self.entry.stage = "waiting for room"
+            self.entry.begin(Stage.ROOM)
             with anyio.move_on_after(_RESERVATION_SECONDS):
                 self.allocation = await slot.reserved(needs)
         if self.allocation is None:
@@ -177,6 +184,8 @@ class Handling:
         # Written first: a claim of which no next daemon knows would be waited for, for a lease.
         self.parts.records.write(self.entry.record)
         taken = await self.parts.keeper.run(claims.take)
+        if isinstance(taken, Ended) and taken.unburied is not None:
+            return self._ended_before(taken)
         if isinstance(taken, Ended) and taken.buried:
             taken = await self.parts.keeper.run(claims.reopen)
         if isinstance(taken, Beating):
@@ -207,7 +216,7 @@ class Handling:
 
     async def _resumed(self) -> Outcome:
         try:
-            self.request = request = decode(self.delivery.message)
+            request = self._understood()
             claims = await making.claims_for(self.parts, request, self.entry)
             taken = await self._adopted(claims)
             if isinstance(taken, Ended):
@@ -237,7 +246,7 @@ class Handling:
 
     async def _given_back(self) -> Outcome:
         await processes.end(self.entry.record.run)  # it may have been about to begin
-        self.request = request = decode(self.delivery.message)
+        request = self._understood()
         ended = await self._find_claim(request)
         if ended is not None:
             return self._ended_before(ended)
@@ -255,14 +264,16 @@ class Handling:
         return None
 
     def _ended_before(self, ended: Ended) -> Outcome:
-        """A daemon was killed between the record and the broker: only settling was left."""
+        """The record came to be written, and the broker was not told: only settling is left."""
+        self._note(attempt=ended.attempt)
+        self._holding.claim = ended.unburied
         self._decided = Bury(ended.outcome.detail) if ended.buried else Ack()
         return outcome_of(ended.outcome)
 
     # ------------------------------------------------------------------ the end
 
     async def _settle(self, outcome: Outcome) -> None:
-        self.entry.stage = "settling"
+        self.entry.begin(Stage.SETTLE)
         settlement = Settlement(
             self.parts,
             self.entry,
@@ -278,19 +289,6 @@ class Handling:
     def _claim(self) -> Claim:
         assert self._holding.claim is not None  # noqa: S101 - asked only after it was taken
         return self._holding.claim
-
-    async def _say(self, news: News, text: str) -> None:
-        record = self.entry.record
-        await self.parts.report(
-            Report(
-                news,
-                text,
-                queue=record.message.queue,
-                key=record.key,
-                project=record.experiment_project,
-                attempt=record.attempt,
-            )
-        )
 
     def _note(self, **changes: object) -> None:
         self.entry.record = self.entry.record.but(**changes)

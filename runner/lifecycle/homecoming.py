@@ -15,6 +15,7 @@ from runner.lifecycle.causes import Evidence
 from runner.lifecycle.checkpoints import Checkpoints, append_note
 from runner.lifecycle.disposition import RETRIED
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.tally import Stage
 from runner.lifecycle.workspace import Workspace
 from runner.model import Cause, Failed, Outcome, Stopped
 
@@ -42,7 +43,7 @@ class Homecoming:
         """
         stopper = self.entry.stopper
         if not stopper.is_lost and outcome.cause is not Cause.LEASE_LOST:
-            self.entry.stage = "uploading"
+            self.entry.begin(Stage.UPLOAD)
             async with stopper.cancels(only_loss=True):
                 return await self._bring(outcome, ran=ran)
         return Stopped(Cause.LEASE_LOST, outcome.exit_code, stopper.detail or outcome.detail)
@@ -80,7 +81,7 @@ class Homecoming:
         give_up, pause = anyio.current_time() + patience, _PAUSE
         while True:
             try:
-                await self.checkpoints.last(result=is_result)
+                stored = await self.checkpoints.last(result=is_result)
             except StoreUnavailable as error:
                 is_late = anyio.current_time() + pause > give_up
                 if is_late or not await self.entry.stopper.pause(pause):
@@ -88,6 +89,7 @@ class Homecoming:
                 _log.warning("upload tried again", paused=pause, trouble=str(error))
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
+                self.parts.tally.sent_bytes += sum(one.sent for one in stored.values())
                 return
 
     def _explain(self, outcome: Outcome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +14,9 @@ from runner.lifecycle.obstacles import Obstacles
 from runner.lifecycle.reservation import Reservation
 from runner.lifecycle.rules import Rules
 from runner.lifecycle.seats import LEAST, NEVER, Poll, Seat
+from runner.lifecycle.suspension import Suspension
 from runner.lifecycle.turns import Turns
+from runner.lifecycle.want import Want
 from runner.model import Allocation, Needs
 from runner.queues.base import Queue
 
@@ -45,13 +48,17 @@ class Intake:
         *,
         disk_is_low: Callable[[], str] = lambda: "",
         rules: Rules = Rules(),  # noqa: B008 - frozen
+        suspension: Suspension | None = None,
         patience: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """``clock`` counts seconds, ``wall`` those since the epoch."""
         self._rules = rules
-        self._obstacles = Obstacles(rules, disk_is_low, wall)
+        #: Who wants nothing to be claimed.
+        self.suspension = suspension or Suspension()
+        self.suspension.listeners.append(self.look)
+        self._obstacles = Obstacles(rules, disk_is_low, wall, self.suspension)
         self._clock = clock
         self._turns = Turns()
         self._allotting = Allotting(ledger, self._turns, rules.at_most, clock)
@@ -60,7 +67,11 @@ class Intake:
         self._asking: dict[Seat, Turn] = {}
         self._open: dict[Poll, Turn] = {}
         self._reservation = Reservation(self._allotting, patience, clock)
+        #: Since when each queue waits for room.
+        self.want: Want[Seat] = Want(clock)
         self._is_closed = False
+        #: How often a queue was not asked because nothing is to be claimed; by owner and name.
+        self.ignored: Counter[tuple[str, str]] = Counter()
         self._wake_at = float("inf")
         self._earlier = anyio.Event()
 
@@ -75,9 +86,19 @@ class Intake:
         return self._is_closed
 
     @property
+    def wants_nothing(self) -> bool:
+        """What an open receive still brings is given back at once."""
+        return self._is_closed or bool(self.suspension.said)
+
+    @property
     def complaint(self) -> str:
         """Why nothing is claimed now, for people; empty where nothing forbids it."""
         return self._obstacles.said
+
+    @property
+    def disk_complaint(self) -> str:
+        """What of that is about the disk."""
+        return self._obstacles.disk
 
     # ------------------------------------------------------------------ turns
 
@@ -93,6 +114,7 @@ class Intake:
     def leave(self, seat: Seat) -> None:
         """Say that the queue is not followed any more."""
         self._followed.discard(seat)
+        self.want.end(seat)
         self._reservation.left(seat)
         self._turns.leave(seat)
 
@@ -102,6 +124,7 @@ class Intake:
         ``needs`` are believed to be those of its next message, ``until`` this time of our clock.
         """
         turn = self._asking[seat] = Turn(seat, needs, until)
+        self.want.begin(seat)
         self._turns.ask(seat, self._clock(), needs, until)
         self.look()
         try:
@@ -128,6 +151,7 @@ class Intake:
         """End a turn that found the queue empty."""
         self._give_back(turn)
         self._reservation.is_empty(turn.seat)
+        self.want.end(turn.seat)
         self._turns.nothing(self._closed(turn), self._clock())
         self.look()
 
@@ -168,6 +192,8 @@ class Intake:
                 await self._earlier.wait()
                 continue
             self.look()
+            if self.complaint or self._is_closed:
+                self.ignored.update((seat.project, seat.name) for seat in self._asking)
 
     def close(self) -> None:
         """Let nobody receive, or wait for room with a message in hand, any more."""
@@ -180,6 +206,7 @@ class Intake:
         """Take a share for an experiment of the queue now, or nothing."""
         allocation = self._allotting.take(needs, seat)
         if allocation is not None:
+            self.want.end(seat)
             self._reservation.served(seat, needs)
         return allocation
 
@@ -201,7 +228,10 @@ class Intake:
         """Wait with the machine's one reservation; ``None`` when it is taken, or we are closed."""
         if self._is_closed:
             return None
-        return await self._reservation.wait(needs, seat, self.look)
+        allocation = await self._reservation.wait(needs, seat, self.look)
+        if allocation is not None and seat is not None:
+            self.want.end(seat)
+        return allocation
 
     # ------------------------------------------------------------------ how
 
@@ -240,7 +270,9 @@ class Intake:
 
     def _is_forbidden(self) -> bool:
         complaint = self._obstacles.look()
-        if self._obstacles.is_off_hours:
+        if complaint:
+            self.want.begin_anew()
+        if self._obstacles.last_long:
             self._reservation.end()
         return bool(complaint)
 
@@ -271,7 +303,8 @@ class Slot:
 
     def give_back(self) -> None:
         """Return what is left of the slot, if anything, and wake who waits."""
-        if self._give_back_quietly():
+        if self._give_back_quietly():  # the message was none that needs room
+            self._intake.want.end(self._seat)
             self._intake.look()
 
     def _give_back_quietly(self) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Self, TypeVar
@@ -19,10 +20,21 @@ import anyio.from_thread
 
 from runner import log
 from runner.errors import LeaseLost, RunnerError
+from runner.lifecycle.pulse import Organ, Pulse, beat_on
 
 T = TypeVar("T")
 
 _log = log.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class LeaseCounts:
+    """What became of leases since the keeper began; written by its thread, read by any."""
+
+    renewed: int = 0
+    #: Renewals that the other side did not confirm; most are made good by the next.
+    failed: int = 0
+    lost: int = 0
 
 
 class Held:
@@ -37,8 +49,10 @@ class Held:
         *,
         expires: bool,
         renewed: Callable[[], None],
+        counts: LeaseCounts,
     ) -> None:
         self.name = name
+        self._counts = counts
         self._tell_renewed = renewed
         self._beat = beat
         self._lease = lease.total_seconds()
@@ -57,6 +71,7 @@ class Held:
                     await anyio.sleep(pause)
                     pause = await self.renew()
         except LeaseLost as error:
+            self._counts.lost += 1
             self._tell_lost(error)
         finally:
             self._ended.set()
@@ -82,10 +97,12 @@ class Held:
         except Exception as trouble:  # noqa: BLE001 - whatever it is, the lease is not renewed
             return self._tolerate(trouble)
         self._confirmed = started
+        self._counts.renewed += 1
         self._tell_renewed()
         return self._lease / 3
 
     def _tolerate(self, trouble: Exception) -> float:
+        self._counts.failed += 1
         left = self._confirmed + self._lease - time.monotonic()
         said = str(trouble) or type(trouble).__name__
         unexpected = None if isinstance(trouble, RunnerError | TimeoutError) else trouble
@@ -100,7 +117,10 @@ class Held:
 class Keeper(AbstractAsyncContextManager["Keeper"]):
     """The thread. Used from the main loop; everything it is given runs on its own loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, pulse: Pulse | None = None) -> None:
+        """``pulse`` is told that the thread makes progress."""
+        self.counts = LeaseCounts()
+        self._pulse = pulse
         self._portal_context: AbstractContextManager[anyio.from_thread.BlockingPortal] | None = None
         self._portal: anyio.from_thread.BlockingPortal | None = None
         self._main: asyncio.AbstractEventLoop | None = None
@@ -111,7 +131,14 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
         self._main = asyncio.get_running_loop()
         self._portal_context = anyio.from_thread.start_blocking_portal("asyncio", name="keeper")
         self._portal = self._portal_context.__enter__()
+        if self._pulse is not None:
+            self._portal.start_task_soon(beat_on, self._pulse, Organ.KEEPER)
         return self
+
+    @property
+    def holding(self) -> int:
+        """How many promises are being kept."""
+        return len(self._holding)
 
     async def __aexit__(
         self,
@@ -153,7 +180,9 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
             main.call_soon_threadsafe(renewed)
 
         async def begin() -> Held:
-            held = Held(name, beat, lease, tell, expires=expires, renewed=tell_renewed)
+            held = Held(
+                name, beat, lease, tell, expires=expires, renewed=tell_renewed, counts=self.counts
+            )
             self._holding.add(held)
             return held
 

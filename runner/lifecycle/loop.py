@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from runner.lifecycle.accounts import Account
 from runner.lifecycle.aside import Aside
 from runner.lifecycle.handling import Handling
+from runner.lifecycle.host_news import HostNews
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.pulling import Limit, Puller
 from runner.lifecycle.receiving import Receiving, names_queue
@@ -85,6 +86,13 @@ class Loop:
         self._drain.set()
         self.parts.intake.close()
 
+    async def receive_no_more(self) -> None:
+        """Wait until no receive is open; what runs goes on, for us or for the next daemon."""
+        self.parts.intake.close()
+        if self._receiving is not None:
+            self._receiving.shut()
+            await self._receiving.until_shut()
+
     async def run(self, adopted: Sequence[Handling] = ()) -> None:
         """Serve until drained. Cancelling leaves every run alone, for the next daemon."""
         if self.ends.tasks > 0:
@@ -95,6 +103,8 @@ class Loop:
                 self._start(group, (record.broker, record.project), handling.resume)
             group.start_soon(self.parts.intake.keep_looking)
             group.start_soon(self._end_by_itself)
+            group.start_soon(HostNews(self.parts, self.supply, lambda: self.queues).watch)
+            group.start_soon(self._end_when_idle, bool(adopted))
             async with anyio.create_task_group() as receivers:
                 receiving = self._receiving = self._made_receiving(group)
                 receivers.start_soon(receiving.serve)
@@ -117,6 +127,7 @@ class Loop:
                 Trust(is_named=is_named),
                 self._limit,
                 lambda work: self._start(handlers, source.account, work),
+                echo=source.echo,
             )
 
         return Receiving(self.parts, self.supply, puller, self.apart, aside=self.aside)
@@ -166,6 +177,20 @@ class Loop:
                 await self._say(f"nothing to run for {idle:.0f} s: the daemon ends")
                 self._begin_to_drain()
 
+    async def _end_when_idle(self, has_served: bool) -> None:  # noqa: FBT001 - asked for here alone
+        """End where that is wanted; one that is only just started waits for better days instead.
+
+        Whoever starts daemons, a Deployment say, would start the next one at once, for ever.
+        """
+        suspension = self.parts.intake.suspension
+        suspension.listeners.append(self._tell)
+        while not self._drain.is_set():
+            has_served = has_served or not suspension.wants_end
+            if suspension.wants_end and has_served and not self._busy:
+                await self._say(f"nothing runs any more: the daemon ends, {suspension.said}")
+                self._begin_to_drain()
+            await self._changed.wait()
+
     async def _finish_within_grace(self, receiving: Receiving) -> None:
         if self._busy:
             await self._say(f"draining: {self._busy} under way")
@@ -190,4 +215,4 @@ class Loop:
             await self._changed.wait()
 
     async def _say(self, text: str) -> None:
-        await self.parts.report(Report(News.QUEUES_CHANGED, text))
+        await self.parts.report(Report(News.DAEMON_DRAINING, text))

@@ -8,6 +8,7 @@ from datetime import timedelta
 from runner import log
 from runner.errors import LeaseLost, RunnerError
 from runner.lifecycle.accession import accession_id
+from runner.lifecycle.announcing import about
 from runner.lifecycle.artifacts import Artifacts
 from runner.lifecycle.attempt import Attempt
 from runner.lifecycle.beside import Beside
@@ -23,7 +24,7 @@ from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Preparation
 from runner.lifecycle.storing import Stored
 from runner.lifecycle.workspace import Workspace
-from runner.model import Artifact, Cause, Location, News, Report, Request
+from runner.model import Artifact, Cause, Location, News, Request
 from runner.stores.base import Store
 
 _log = log.get_logger(__name__)
@@ -83,6 +84,8 @@ def _attempt(
         return entry.progress.watched(store)
 
     async def saved(stored: Mapping[str, Stored]) -> None:
+        parts.tally.checkpoints += 1
+        parts.tally.sent_bytes += sum(one.sent for one in stored.values())
         warning = await status.checkpoint()
         await _tell(parts, entry, stored, warning)
 
@@ -105,10 +108,12 @@ def _attempt(
         default_budget=options.default_disk,
         lending=_lending(parts, entry, workspace),
     )
+    scraper = RedactedScraper(Scraper(wrap=options.wrap_log_lines), parts.redactor)
+    entry.metrics = scraper.numbers
     checkpoints = Checkpoints(
         artifacts,
         workspace,
-        RedactedScraper(Scraper(wrap=options.wrap_log_lines), parts.redactor),
+        scraper,
         accession=accession_id(parts.host, record.claimed_at),
         interval=_interval(parts, request),
         on_saved=saved,
@@ -141,17 +146,10 @@ async def _tell(parts: Parts, entry: Entry, stored: Mapping[str, Stored], warnin
     named = ", ".join(f"{label} ({what})" for label, what in stored.items())
     if warning:
         _log.warning("client status", key=record.key, trouble=warning)
-    await parts.report(
-        Report(
-            News.CHECKPOINTED,
-            f"{record.key}: stored {named or 'nothing new'}",
-            queue=record.message.queue,
-            key=record.key,
-            project=record.experiment_project,
-            attempt=record.attempt,
-            facts={
-                "stored_bytes": str(sum(what.size for what in stored.values())),
-                "sent_bytes": str(sum(what.sent for what in stored.values())),
-            },
-        )
-    )
+    text = f"{record.key}: stored {named or 'nothing new'}"
+    facts = {
+        "stored_bytes": str(sum(what.size for what in stored.values())),
+        "sent_bytes": str(sum(what.sent for what in stored.values())),
+    }
+    news = News.CHECKPOINTED
+    await parts.report(about(entry, news, text, facts=facts, metrics=entry.metrics()))

@@ -11,6 +11,7 @@ import msgspec
 
 from runner.lifecycle.metadata_document import Document
 from runner.lifecycle.metadata_lines import Line, Lines
+from runner.lifecycle.numbers import numbers
 from runner.redaction import Redactor
 
 #: The newest lines that the document keeps, and their characters in all.
@@ -65,6 +66,10 @@ class Scraper:
             return b""
         self._cut_log()
         return self._document.encode() + b"\n"
+
+    def numbers(self) -> dict[str, float]:
+        """Return the numbers in the document, by path; not while it is fed."""
+        return numbers(self._document.value)
 
     def _read(self, line: Line) -> None:
         if len(line.text) < _SHORTEST:
@@ -141,6 +146,10 @@ class RedactedScraper:
     def document(self) -> bytes:
         """Return the document so far; empty while there is none."""
         return self._scraper.document()
+
+    def numbers(self) -> dict[str, float]:
+        """Return the numbers in it, by path."""
+        return self._scraper.numbers()
 
 
 def _newest(log: list[object]) -> int:

@@ -7,23 +7,26 @@ from collections.abc import Callable
 
 from runner import log
 from runner.lifecycle.rules import Rules
+from runner.lifecycle.suspension import Suspension
 
 _log = log.get_logger(__name__)
 
 
 class Obstacles:
-    """A disk that is nearly full, and the hours in which nothing is to be claimed."""
+    """A disk that is nearly full, hours in which nothing is to be claimed, and who wants none."""
 
     def __init__(
         self,
         rules: Rules,
         disk_is_low: Callable[[], str] = lambda: "",
         wall: Callable[[], float] = time.time,
+        suspension: Suspension | None = None,
     ) -> None:
         """``disk_is_low`` says why, or nothing; ``wall`` counts seconds since the epoch."""
         self._rules = rules
         self._disk_is_low = disk_is_low
         self._wall = wall
+        self._suspension = suspension or Suspension()
         self._disk = ""
         self._is_off_hours = False
 
@@ -36,14 +39,21 @@ class Obstacles:
     @property
     def said(self) -> str:
         """What the last look saw."""
+        if self._suspension.said:
+            return self._suspension.said
         if self._is_off_hours:
             return f"it is outside the active hours ({self._rules.hours})"
         return self._disk
 
     @property
-    def is_off_hours(self) -> bool:
+    def disk(self) -> str:
+        """What the last look at the disk alone saw."""
+        return self._disk
+
+    @property
+    def last_long(self) -> bool:
         """What waits with a message in hand gives it back."""
-        return self._is_off_hours
+        return self._is_off_hours or bool(self._suspension.said)
 
     def ends_within(self, seconds: float) -> bool:
         """Tell whether the active hours end so soon."""

@@ -36,6 +36,13 @@ class Claim(ABC):
         """Record the end, after everything is stored. Raises LeaseLost, StoreUnavailable."""
 
     @abstractmethod
+    async def note_burial(self) -> None:
+        """Record that what was finished as buried lies there. Raises LeaseLost, StoreUnavailable.
+
+        Until then whoever gets the message buries it, instead of running it again.
+        """
+
+    @abstractmethod
     async def release(self, cause: Cause, *, counted: bool) -> None:
         """Let the next attempt start at once. Raises LeaseLost, StoreUnavailable."""
 
@@ -67,6 +74,9 @@ class Unclaimed(Claim):
 
     async def finish(self, outcome: Outcome, *, buried: bool = False) -> None:
         """Do nothing: the broker's settling is all there is."""
+
+    async def note_burial(self) -> None:
+        """Do nothing: nobody could read it."""
 
     async def release(self, cause: Cause, *, counted: bool) -> None:
         """Do nothing: the broker's settling is all there is."""
@@ -107,9 +117,17 @@ class RecordedClaim(Claim):
         self._is_ending = True
         await self._change(
             lambda record: replace(
-                record, state=State.ENDED, outcome=recorded(outcome), buried=buried
+                record,
+                state=State.ENDED,
+                outcome=recorded(outcome),
+                buried=buried,
+                burying=buried,
             )
         )
+
+    async def note_burial(self) -> None:
+        """See ``Claim``."""
+        await self._change(lambda record: replace(record, burying=False), when=State.ENDED)
 
     async def release(self, cause: Cause, *, counted: bool) -> None:
         """See ``Claim``."""
@@ -132,7 +150,11 @@ class RecordedClaim(Claim):
         return True
 
     async def _change(
-        self, change: Callable[[ClaimRecord], ClaimRecord], *, durable: bool = True
+        self,
+        change: Callable[[ClaimRecord], ClaimRecord],
+        *,
+        when: State = State.RUNNING,
+        durable: bool = True,
     ) -> None:
         """Write until it is our own write that stands.
 
@@ -140,7 +162,7 @@ class RecordedClaim(Claim):
         the main loop's finish; only another owner in the record means that the claim is lost.
         """
         for _ in range(_TRIES):
-            if self._record.state is not State.RUNNING:
+            if self._record.state is not when:
                 return
             wanted = replace(change(self._record), updated_at=time.time())
             asked = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from runner.lifecycle.disposition import RetryPolicy
 from runner.lifecycle.history import History
 from runner.lifecycle.intake import Intake
 from runner.lifecycle.keeper import Keeper
+from runner.lifecycle.pulse import Pulse
 from runner.lifecycle.record import Records
+from runner.lifecycle.tally import Tally
 from runner.model import Artifact, Bytes, Identity, Location, Report, Request
 from runner.redaction import Redactor
 from runner.sandboxes.base import Sandbox
@@ -45,6 +47,8 @@ class Options:
     base_variables: Mapping[str, str]
     wrap_log_lines: bool = True
     keep_workspaces: bool = False
+    #: Systemd's slice in which every run gets a scope of its own; empty: they get none.
+    runs_slice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +82,7 @@ class Parts:
     hidden: tuple[Path, ...] = ()
     #: What of it they need all the same, besides their own workspace and environment.
     visible: tuple[Path, ...] = ()
+    #: Whether the main loop and the keeper make progress.
+    pulse: Pulse = field(default_factory=Pulse)
+    #: What was done so far.
+    tally: Tally = field(default_factory=Tally)

@@ -18,6 +18,7 @@ from runner.lifecycle.claim import Claim
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.run import RunSpec
 from runner.lifecycle.spellings import spellings
+from runner.lifecycle.tally import Stage
 from runner.lifecycle.workspace import Workspace, client_distributions
 from runner.model import Cause, Request
 from runner.request.requirements import requirement_warnings, requirements
@@ -56,19 +57,20 @@ class Preparation:
         if expired:
             raise Expired(expired[0])
         warnings = (*self.request.warnings, *requirement_warnings(self.request))
-        self.entry.stage = "fetching"
+        self.entry.begin(Stage.FETCH)
         stack.push_async_callback(self.artifacts.give_back)
         found = await self.artifacts.fetch(self.request.needs.disk)
         self._announce((*warnings, *found))
         self._check_script()
-        self.entry.stage = "building"
+        self.entry.begin(Stage.ENVIRONMENT)
         environment = await stack.enter_async_context(
             self.parts.environments.lease(self._wanted_environment())
         )
+        self.parts.tally.environment(reused=environment.reused)
         self.entry.record = self.entry.record.but(environment=environment.key)
         command = await self._command(environment)
         self.parts.background(lambda: self.parts.environments.compile_later(environment))
-        self.entry.stage = "starting"
+        self.entry.begin(Stage.START)
         return self._spec(command)
 
     def _announce(self, warnings: tuple[str, ...]) -> None:
@@ -143,6 +145,7 @@ class Preparation:
             limits=self._limits(),
             grace=options.kill_grace,
             orphan_timeout=options.orphan_timeout,
+            runs_slice=options.runs_slice,
         )
 
     def _limits(self) -> dict[Cause, timedelta]:

@@ -36,6 +36,12 @@ class Progress:
                 return None
             return min(self._moved, self._total), self._total
 
+    @property
+    def read(self) -> int:
+        """Bytes that were read from stores so far."""
+        with self._lock:
+            return self._moved
+
     def watched(self, store: Store) -> Store:
         """Return the store; what is read through it is counted."""
         return _Watched(store, self)

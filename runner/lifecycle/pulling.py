@@ -15,6 +15,7 @@ import anyio
 from runner import log
 from runner.errors import QueueDenied, QueueUnavailable, RunnerError
 from runner.lifecycle.board import Entry
+from runner.lifecycle.echo import Echo
 from runner.lifecycle.handling import Handling
 from runner.lifecycle.intake import LEAST, Slot
 from runner.lifecycle.parts import Parts
@@ -83,6 +84,8 @@ class Puller:
     start: Callable[[Callable[[], Awaitable[Outcome]]], None]
     hint: Hint = field(default_factory=Hint)
     pauses: Pauses = field(default_factory=Pauses)
+    #: Of all queues of the account: a lost connection is the trouble of each of them.
+    echo: Echo = field(default_factory=Echo)
     #: Waits after trouble; it may end early when the credential was changed.
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     _looked_at: float = 0.0
@@ -99,7 +102,7 @@ class Puller:
         finally:
             self.parts.intake.leave(seat)
         await self._say(
-            News.QUEUES_CHANGED,
+            News.QUEUE_SET_ASIDE,
             f"queue {self.queue.name} is set aside: its messages are no StudioML requests "
             f"({self.trust.strangers} in a row); name it in --queue-match, as in "
             f"'^(local|{self.queue.name}$)', to take it nevertheless",
@@ -111,8 +114,13 @@ class Puller:
             if is_news:
                 await self._say(News.WARNING, f"queue {self.queue.name} is refused: {error}")
         else:
-            _log.warning("no message", queue=self.queue.name, trouble=str(error), paused=pause)
+            self._mention(str(error), pause)
         await self.sleep(pause)
+
+    def _mention(self, trouble: str, pause: float) -> None:
+        is_echo = self.echo.repeats(trouble.replace(self.queue.name, ""))
+        say = _log.debug if is_echo else _log.warning
+        say("no message", queue=self.queue.name, trouble=trouble, paused=pause)
 
     async def _take_one(self, seat: Seat) -> None:
         await self.queue.ready()
@@ -139,12 +147,13 @@ class Puller:
             intake.failed(turn)
             raise
         self.pauses.over()
+        self.parts.tally.checked[self.queue.broker, self.parts.tally.queue(self.queue.name)] += 1
         if delivery is None:
             intake.nothing(turn)
             return False
         # No await from here to the handler: nobody else knows of the message and of its room.
         slot = intake.found(turn)
-        if intake.is_closed:
+        if intake.wants_nothing:
             await self._give_back(delivery, slot)
             return False
         self._hand_over(delivery, slot)
@@ -167,7 +176,7 @@ class Puller:
             self.trust.doubt(_OF_HIDING * hidden.total_seconds() - self.queue.patience)
 
     async def _give_back(self, delivery: Delivery, slot: Slot) -> None:
-        """The daemon ends, and an open receive has brought a message."""
+        """Nothing is claimed any more, and an open receive has brought a message."""
         slot.give_back()
         with anyio.move_on_after(_GIVE_BACK_SECONDS, shield=True), suppress(RunnerError):
             await self.parts.keeper.run(delivery.release, delay=timedelta(0))
@@ -178,7 +187,9 @@ class Puller:
         return outcome
 
     async def _say(self, news: News, text: str) -> None:
-        await self.parts.report(Report(news, text, queue=self.queue.name))
+        name = self.queue.name
+        about = f"queue {self.queue.broker} {self.queue.project} {name}"
+        await self.parts.report(Report(news, text, queue=name, topic=about))
 
 
 def fresh_record(queue: Queue, delivery: Delivery) -> Record:

@@ -162,6 +162,7 @@ class Receiving:
             try:
                 async with aclosing(following.broker.discover()) as sets:  # type: ignore[type-var]
                     async for names in sets:
+                        self.parts.tally.listed[source.account[0]] += 1
                         following.since = min(following.since, anyio.current_time())
                         await self._adjust(following, names)
             except Exception as caught:  # noqa: BLE001 - one broker's trouble must stop no other
@@ -170,6 +171,7 @@ class Receiving:
                 pauses.over()
                 source.works()
             following.since = _NEVER
+            self.parts.tally.unlisted[source.account[0]] += 1
             trouble = await source.failed(error or QueueUnavailable("its list of queues has ended"))
             source.doubt()
             await source.pause(pauses.after(trouble))
@@ -218,7 +220,8 @@ class Receiving:
         left = source.broker.left if source.broker else frozenset[str]()
         text = "" if following.taps else left_behind(source.account[0], source.origin, left)
         if text and text != following.said:
-            await self.parts.report(Report(News.WARNING, text))
+            about = f"left {source.origin}"
+            await self.parts.report(Report(News.WARNING, text, topic=about))
         following.said = text
 
     # ------------------------------------------------------------------ one queue

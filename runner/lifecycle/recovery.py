@@ -13,6 +13,7 @@ from runner.lifecycle.late import Late
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.record import Phase, Record
 from runner.lifecycle.supply import Supply
+from runner.lifecycle.tally import Stage
 from runner.lifecycle.workspace import leftovers, sweep
 
 _log = log.get_logger(__name__)
@@ -36,7 +37,7 @@ async def recover(parts: Parts, supply: Supply) -> Sequence[Handling]:
 def _handling(parts: Parts, supply: Supply, record: Record) -> Handling:
     delivery = Late(record, supply, parts.options.claim_lease)
     parts.background(delivery.seek)
-    entry = Entry(record, stage="resuming")
+    entry = Entry(record, stage=Stage.RESUME, is_adopted=True)
     if record.phase is not Phase.PREPARING:
         queue = record.message.queue
         parts.intake.adopt(

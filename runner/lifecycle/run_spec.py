@@ -35,6 +35,8 @@ class RunSpec:
     grace: timedelta
     #: How long the run goes on without a daemon.
     orphan_timeout: timedelta
+    #: Systemd's slice in which the run gets a scope of its own; empty: it gets none.
+    runs_slice: str = ""
 
 
 def prepare(spec: RunSpec) -> None:
@@ -67,6 +69,7 @@ def _launch(spec: RunSpec) -> launch.Launch:
         leases=_paths(wanted.leases),
         user_namespace=wanted.user_namespace,
         no_new_privileges=wanted.no_new_privileges,
+        runs_slice=spec.runs_slice,
     )
 
 

@@ -63,7 +63,7 @@ class Settlement:
     request: Request | None
     #: ``None`` when the experiment was never ours.
     claim: Claim | None
-    #: What an earlier daemon had decided when it was killed: the claim record has ended already.
+    #: What was decided before, without the broker's being told: the claim record has ended already.
     decided: Disposition | None = None
 
     async def settle(self, outcome: Outcome, held: Sequence[Held]) -> None:
@@ -73,10 +73,17 @@ class Settlement:
             for promise in held:
                 await self.parts.keeper.release(promise)
         disposition = await self._settle_delivery(disposition)
+        self._count(outcome, disposition)
         with anyio.CancelScope(shield=True):
             await announce(self.parts, self.entry, outcome, disposition)
             await self.parts.records.remove(self.entry.record.run)
         await self._clean_up()
+
+    def _count(self, outcome: Outcome, disposition: Disposition) -> None:
+        tally, record = self.parts.tally, self.entry.record
+        place = tally.place(record.broker, record.message.queue, record.experiment_project)
+        tally.end(place, outcome.cause, disposition)
+        tally.fetched_bytes += self.entry.progress.read
 
     @property
     def _policy(self) -> RetryPolicy:
@@ -166,7 +173,21 @@ class Settlement:
             _log.info("its message is gone", key=self.entry.record.key, said=str(error))
         elif error is not None:
             _log.warning("message not settled", key=self.entry.record.key, trouble=str(error))
+            return disposition
+        if isinstance(disposition, Bury):
+            await self._note_burial()
         return disposition
+
+    async def _note_burial(self) -> None:
+        claim = self.claim
+        if claim is None:
+            return
+
+        async def step() -> None:
+            await self.parts.keeper.run(claim.note_burial)
+
+        if error := await self._insist(step, _BROKER_PATIENCE):
+            _log.warning("burial not recorded", key=self.entry.record.key, trouble=str(error))
 
     async def _tell_the_broker(self, disposition: Disposition) -> RunnerError | None:
         async def tell() -> None:

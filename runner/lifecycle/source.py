@@ -10,6 +10,7 @@ import anyio
 from runner import log
 from runner.errors import Misconfigured, QueueDenied, QueueUnavailable, RunnerError
 from runner.lifecycle.accounts import account_of, place_of
+from runner.lifecycle.echo import Echo
 from runner.lifecycle.keeper import Keeper
 from runner.lifecycle.pauses import Pauses
 from runner.lifecycle.suspicion import Suspicion
@@ -56,6 +57,8 @@ class Source:
         #: What keeps it from working, for people; empty: it works.
         self.trouble = ""
         self.is_retired = False
+        #: What its queues have said of their trouble.
+        self.echo = Echo()
         self._made_with = credential
         self._make = make
         self._complain = complain

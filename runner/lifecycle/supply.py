@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import Self
@@ -44,10 +44,12 @@ class Supply(AbstractAsyncContextManager["Supply"]):
         credentials: AsyncIterator[tuple[Credential, ...]] | None = None,
         learn: Callable[[Credential], None] = lambda _: None,
         refused: Callable[[Credential], None] = lambda _: None,
+        unusable: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """``learn`` is told of every credential before it is used: what of it is secret.
 
         ``refused`` is told of one that its broker does not accept: there may be another.
+        ``unusable`` says what should be a credential and is none: by its place, for people.
         """
         self._keeper = keeper
         self._complain = complain
@@ -55,6 +57,7 @@ class Supply(AbstractAsyncContextManager["Supply"]):
         self._credentials = credentials
         self._learn = learn
         self._refused = refused
+        self.unusable = unusable
         self._sources: dict[Account, Source] = {}
         self._by_credential: set[Account] = set()
         self._uses: Counter[Account] = Counter()

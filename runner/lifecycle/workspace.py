@@ -14,6 +14,7 @@ from pathlib import Path
 
 from runner import blocking
 from runner.errors import BadField, HostFault, Misconfigured, host_fault
+from runner.handover import Locks
 from runner.lifecycle.removal import remove_tree
 from runner.sandboxes.base import Identity, Overlay
 
@@ -195,11 +196,13 @@ async def sweep(left: Iterable[Path]) -> list[Path]:
 
 
 @contextmanager
-def hold(working_dir: Path) -> Iterator[None]:
+def hold(working_dir: Path, locks: Locks | None = None) -> Iterator[None]:
     """Have the working directory to ourselves while the block lasts. Raises Misconfigured."""
+    locks = locks or Locks()
     try:
         working_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(working_dir, os.O_RDONLY | os.O_DIRECTORY)
+        real = working_dir.resolve()
+        descriptor = locks.descriptor(real, lambda: os.open(real, os.O_RDONLY | os.O_DIRECTORY))
     except OSError as error:
         raise Misconfigured(
             f"--working-dir {working_dir} cannot be used: {error.strerror}"
@@ -208,7 +211,7 @@ def hold(working_dir: Path) -> Iterator[None]:
         _lock(descriptor, working_dir)
         yield
     finally:
-        os.close(descriptor)
+        locks.release(descriptor)
 
 
 def unreachable(path: Path, identity: Identity) -> Path | None:

@@ -63,6 +63,18 @@ class Delivery(ABC):
         """Move the message to the dead letters, body unchanged, ``reason`` beside it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a credential has no right to, in sentences that name the right and what it is for."""
+
+    #: Without these no experiment is taken, kept or settled.
+    missing: tuple[str, ...] = ()
+    #: Without these it works, but less well.
+    wanting: tuple[str, ...] = ()
+    #: The name of a right that only its use would show.
+    untold: str = ""
+
+
 class Queue(ABC):
     """One queue that we take from."""
 
@@ -114,6 +126,13 @@ class Queue(ABC):
 
     async def depth(self) -> int | None:
         """Count the waiting messages; ``None`` where the broker does not tell."""
+        return None
+
+    async def rights(self) -> Rights | None:
+        """Ask what the credential lacks, and neither receive, hold nor change anything.
+
+        ``None``: the broker does not tell. Raises QueueUnavailable.
+        """
         return None
 
 

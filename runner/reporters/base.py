@@ -15,4 +15,13 @@ class Reporter(ABC):
 
     @abstractmethod
     async def send(self, report: Report) -> None:
-        """Pass on one piece of news. Must not raise; trouble is its own to log."""
+        """Pass on one piece of news. Must not raise; trouble is its own to log.
+
+        What takes longer than a moment is queued here and done by ``run``.
+        """
+
+    async def run(self) -> None:  # noqa: B027 - most have nothing to do there
+        """Deliver what ``send`` has queued, until cancelled; nothing where it queues nothing."""
+
+    async def flush(self, seconds: float) -> None:  # noqa: B027 - likewise
+        """Wait until all that was sent is delivered or dropped, at most so long."""

@@ -10,6 +10,8 @@ from runner.reporters.base import Reporter
 _RESERVED = frozenset(
     {"component", "event", "exc_info", "exception", "host", "level", "self", "stack_info", "time"}
 )
+#: Somebody has to look after it.
+_BAD = frozenset({News.WARNING, News.QUEUE_SET_ASIDE, News.NO_ROOM, News.DISK_LOW})
 
 
 class LogReporter(Reporter):
@@ -28,7 +30,7 @@ class LogReporter(Reporter):
 
 def _is_bad(report: Report) -> bool:
     ended_badly = report.news is News.ENDED and report.cause not in {None, Cause.COMPLETED}
-    return ended_badly or report.news is News.WARNING
+    return ended_badly or report.news in _BAD
 
 
 def _bound(report: Report) -> dict[str, str | int]:

@@ -38,6 +38,8 @@ RETRYABLE = frozenset(Cause) - {
     Cause.RESULTS_DENIED,
 }
 MOST_ATTEMPTS = 100
+#: Slack's names of channels have 80 characters at most, and a mark before them.
+LONGEST_DESTINATION = 81
 _NO_REQUEST = "the message is no StudioML request"
 #: A time stamp this small is none (protocol section 2.1).
 _LEAST_TIME = 10.0
@@ -86,6 +88,7 @@ def _request(document: Mapping[str, object]) -> Request:
         database=_store(config, "database"),
         retry_on=_retry_on(runner),
         max_attempts=_max_attempts(runner),
+        slack_destination=_slack_destination(runner),
         warnings=tuple(warnings),
     )
 
@@ -167,3 +170,15 @@ def _max_attempts(runner: Fields) -> int | None:
     if not 1 <= attempts <= MOST_ATTEMPTS:
         raise runner.bad("max_attempts", f"write a number from 1 to {MOST_ATTEMPTS}")
     return attempts
+
+
+def _slack_destination(runner: Fields) -> str:
+    """Read a wish that no experiment is refused for: a channel that cannot be is not followed."""
+    written = runner.raw("slack_destination")
+    if written is None or written == "":
+        return ""
+    wanted = written.strip() if isinstance(written, str) else ""
+    if not wanted.isprintable() or not 0 < len(wanted) <= LONGEST_DESTINATION:
+        runner.warn("slack_destination", "is no channel of Slack and is ignored")
+        return ""
+    return wanted

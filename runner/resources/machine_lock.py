@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from runner.errors import Misconfigured
+from runner.handover import Locks
 from runner.model import Gpu
 
 SHARED = Path("/run/lock/studio-runner")
@@ -53,8 +54,10 @@ def default_directory(shared: Path = SHARED) -> Path:
 class MachineLocks:
     """The locks of one daemon; a lock ends with ``close`` or with the process, however it ends."""
 
-    def __init__(self, directory: Path, *, state_dir: Path) -> None:
+    def __init__(self, directory: Path, *, state_dir: Path, locks: Locks | None = None) -> None:
+        """``locks`` may have been kept from before the daemon executed itself anew."""
         self._directory = directory
+        self._locks = locks or Locks()
         self._note = json.dumps({"pid": os.getpid(), "state_dir": str(state_dir)}).encode()
         self._descriptors: list[int] = []
 
@@ -67,7 +70,7 @@ class MachineLocks:
     def close(self) -> None:
         """Let another runner have the machine."""
         while self._descriptors:
-            os.close(self._descriptors.pop())
+            self._locks.release(self._descriptors.pop())
 
     def take_machine(self) -> None:
         """Take cores and memory. Raises Misconfigured, naming the runner that has them."""
@@ -92,7 +95,7 @@ class MachineLocks:
         """Take one lock and return nothing, or return who has it."""
         path = self._directory / f"{name.replace('/', '_')}.lock"
         try:
-            descriptor = _open(path)
+            descriptor = self._locks.descriptor(path, lambda: _open(path))
         except OSError as error:
             raise Misconfigured(
                 f"the lock {path} cannot be used: {error.strerror}; "
@@ -102,7 +105,7 @@ class MachineLocks:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             other = _owner(os.pread(descriptor, _LONGEST_NOTE, 0))
-            os.close(descriptor)
+            self._locks.release(descriptor)
             return other
         self._descriptors.append(descriptor)
         os.ftruncate(descriptor, 0)

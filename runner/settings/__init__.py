@@ -11,12 +11,15 @@ from typing import ClassVar
 from runner.settings.caching import CacheOptions
 from runner.settings.claiming import ClaimOptions
 from runner.settings.installing import EnvironmentOptions
+from runner.settings.listening import ListenOptions
 from runner.settings.machine import MachineOptions
+from runner.settings.news import NewsOptions
 from runner.settings.option import Option, declared
 from runner.settings.origins import Origin, Source
 from runner.settings.running import RetryOptions, RunOptions
-from runner.settings.service import NewsOptions, ServiceOptions
+from runner.settings.service import ServiceOptions
 from runner.settings.sources import MessageOptions, SourceOptions
+from runner.settings.state import StateOptions
 from runner.settings.storage import StorageOptions
 
 _ABOUT = {
@@ -30,6 +33,8 @@ __all__ = ["OPTIONS", "Option", "Origin", "Settings", "Source"]
 @dataclass(frozen=True, kw_only=True)
 class Settings(
     NewsOptions,
+    ListenOptions,
+    StateOptions,
     CacheOptions,
     ServiceOptions,
     RetryOptions,

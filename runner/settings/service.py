@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from runner.redaction import Secret
 from runner.settings import kinds
 from runner.settings.option import option
 from runner.settings.places import Places
@@ -64,28 +63,6 @@ class ServiceOptions:
         kinds.DURATION, "5m", "the limits are looked at all the time", idle=True
     )
 
-
-@dataclass(frozen=True, kw_only=True)
-class NewsOptions:
-    """Where the daemon tells what happens."""
-
-    GROUP: ClassVar = "News"
-
-    prom_address: str = option(
-        kinds.TEXT, "127.0.0.1:9464", "address of metrics, health and status page", idle=True
-    )
-    slack_hook: Secret = option(
-        kinds.TEXT, "", "incoming webhook of Slack", secret=True, file_form=True, idle=True
-    )
-    slack_room: str = option(
-        kinds.TEXT, "", "#channel or @user where a message names none", idle=True
-    )
-    k8s_namespace: str = option(
-        kinds.TEXT, "default", "Kubernetes namespace of the ConfigMap", idle=True
-    )
-    k8s_configmap: str = option(
-        kinds.TEXT, "studioml-go-runner", "ConfigMap that says run or drain", idle=True
-    )
     cpu_profile: Path | None = option(
         kinds.OPTIONAL_PATH, "", "file for a profile of the daemon", idle=True
     )

@@ -29,16 +29,16 @@ def record_supervisor(directory: bytes, child: int) -> None:
 class Before:
     """What was the case when the run began."""
 
-    def __init__(self) -> None:
+    def __init__(self, own_scope: str) -> None:
         self.wall = time.time()
         self.monotonic = time.monotonic()
-        self.oom_scope, self.oom_path = _oom_counter()
+        self.oom_scope, self.oom_path = _oom_counter(own_scope)
         self.oom_kills = _oom_kills(self.oom_path)
 
 
-def begin() -> Before:
-    """Remember the beginning."""
-    return Before()
+def begin(own_scope: str = "") -> Before:
+    """Remember the beginning; ``own_scope`` is the cgroup that nobody else is in, if there is."""
+    return Before(own_scope)
 
 
 def end(before: Before) -> dict[str, records.Value]:
@@ -55,7 +55,7 @@ def end(before: Before) -> dict[str, records.Value]:
     }
 
 
-def _oom_counter() -> tuple[str, str]:
+def _oom_counter(own_scope: str) -> tuple[str, str]:
     """Return where OOM kills are counted: of the cgroup we are in if it tells, else of all."""
     for line in _lines("/proc/self/cgroup"):
         _, controllers, path = line.decode().split(":", 2)
@@ -64,7 +64,8 @@ def _oom_counter() -> tuple[str, str]:
             for name in _OOM_FILES:
                 file = f"{mount}{path.rstrip('/')}/{name}"
                 if path != "/" and any(line.startswith(b"oom_kill ") for line in _lines(file)):
-                    return "shared", file
+                    is_own = bool(own_scope) and path.endswith(f"/{own_scope}")
+                    return "cgroup" if is_own else "shared", file
     return "machine", "/proc/vmstat"
 
 

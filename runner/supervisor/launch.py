@@ -35,6 +35,7 @@ class Launch:
         leases: list[bytes] | None = None,
         user_namespace: bool = False,
         no_new_privileges: bool = True,
+        runs_slice: str = "",
     ) -> None:
         self.run_id = run_id
         self.argv = argv
@@ -55,6 +56,8 @@ class Launch:
         self.leases = leases or []
         self.user_namespace = user_namespace
         self.no_new_privileges = no_new_privileges
+        #: Where systemd keeps the scopes of runs; empty: the run stays in the daemon's own unit.
+        self.runs_slice = runs_slice
 
     def save(self, directory: bytes) -> None:
         """Write the launch into the run's directory, for its owner's eyes alone."""

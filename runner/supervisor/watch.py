@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import sys
 import time
 
 from runner.supervisor import evidence, leases, processes, records, syscalls
@@ -35,7 +36,7 @@ def supervise(directory: bytes) -> None:
     wake = _listen()
     launch = Launch.take(directory)
     launch.env[processes.MARK] = os.fsencode(launch.run_id)
-    before = evidence.begin()
+    before = evidence.begin(_own_scope(launch))
     doing = "what the run shares with others cannot be kept for it"
     try:
         leases.hold(launch.leases)
@@ -50,6 +51,24 @@ def supervise(directory: bytes) -> None:
         ending = Watch(directory, launch, output, wake).run()
     report = records.flat_json({**ending, **evidence.end(before)})
     records.write(directory, records.EXIT, report, durable=True)
+
+
+def _own_scope(launch: Launch) -> str:
+    """Enter the run's scope before it starts anything, and return its name; empty: it has none.
+
+    A run is worth more than its scope: where systemd does not give one, it goes on without.
+    """
+    if not launch.runs_slice:
+        return ""
+    from runner.supervisor import scope  # noqa: PLC0415 - for runs in scopes alone
+
+    unit = scope.unit_of(launch.run_id)
+    try:
+        scope.enter(unit, launch.runs_slice, launch.grace)
+    except OSError as error:
+        sys.stderr.write(f"the run has no scope of its own: {error}\n")
+        return ""
+    return unit
 
 
 def _not_begun(doing: str, error: OSError) -> dict[str, records.Value]:
@@ -233,9 +252,21 @@ class Watch:
             again = self._countdown.kill_at is not None
             self._countdown.stop(TERMINATED, now, 0.0 if again else None)
 
+    def _hears_term(self) -> bool:
+        """Who ends our scope tells all in it at once: the experiment may die of it before we hear.
+
+        Then it did not end by itself.
+        """
+        try:
+            return signal.SIGTERM in os.read(self._wake, 512)
+        except BlockingIOError:
+            return False
+
     def _ending(self) -> dict[str, records.Value]:
         # Minus the signal, or the exit code.
         code = None if self._status is None else os.waitstatus_to_exitcode(self._status)
+        if code == -signal.SIGTERM and self._hears_term():
+            self._asked(by_signal=True)
         return {
             "reason": self._countdown.reason or "exited",
             "code": code if code is not None and code >= 0 else None,

@@ -22,6 +22,11 @@ class Speaking:
         self._patience = patience
         self._known: dict[Trouble, _Known] = {}
 
+    @property
+    def standing(self) -> tuple[Trouble, ...]:
+        """What was said and is not over."""
+        return tuple(trouble for trouble, known in self._known.items() if known.is_said)
+
     def due(self, troubles: Iterable[Trouble], now: float) -> list[Trouble]:
         """Return what is to be said now; troubles that are over are forgotten."""
         current = {trouble: self._known.get(trouble, _Known(now)) for trouble in troubles}

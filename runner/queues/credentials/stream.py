@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
@@ -101,6 +101,11 @@ class Credentials(AbstractAsyncContextManager["Credentials"]):
     def troubles(self) -> tuple[Trouble, ...]:
         """What is wrong with credentials now, for status pages and ``doctor``."""
         return self._finder.troubles
+
+    @property
+    def unusable(self) -> Mapping[str, str]:
+        """What is wrong for longer than writing a file takes: by path or option, for people."""
+        return {trouble.about: trouble.sentence for trouble in self._speaking.standing}
 
     async def _first_look(self) -> Chosen:
         """Look again while a file is about to settle, a few times.

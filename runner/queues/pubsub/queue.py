@@ -11,11 +11,12 @@ from google.pubsub_v1 import types
 
 from runner.errors import LeaseLost, MessageGone, QueueGone, QueueUnavailable
 from runner.model import Message
-from runner.queues.base import Delivery, Inspectable, Queue
+from runner.queues.base import Delivery, Inspectable, Queue, Rights
 from runner.queues.drawer import DeadLetter
 from runner.queues.pubsub.delivery import PubsubDelivery
 from runner.queues.pubsub.polls import Polls
 from runner.queues.pubsub.pull import pull
+from runner.queues.pubsub.rights import rights
 from runner.queues.pubsub.service import Service
 from runner.queues.pubsub.subscription import Subscription
 from runner.queues.pubsub.term import Term, now
@@ -79,6 +80,10 @@ class PubsubQueue(Queue, Inspectable):
         delivery = PubsubDelivery(message, self._subscription, term, self._lease)
         await delivery.extend()
         return delivery
+
+    async def rights(self) -> Rights | None:
+        """Ask the service what it would allow; an emulator does not tell."""
+        return await rights(self._service, self._subscription)
 
     async def peek(self, limit: int) -> Sequence[Message]:
         """Pull, and give back."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from google.api_core.gapic_v1.routing_header import to_grpc_metadata
+from google.iam.v1 import iam_policy_pb2
 from google.pubsub_v1 import types
 from grpc import StatusCode
 from grpc.aio import AioRpcError
@@ -80,6 +81,27 @@ class Service:
             _on_subscription(path, "look at", right, role),
         )
         return found
+
+    async def allowed(self, resource: str, permissions: Sequence[str]) -> frozenset[str] | None:
+        """Return which of the permissions we have on a subscription or topic, without using them.
+
+        ``None``: the service does not tell; emulators do not.
+        """
+        try:
+            answer: iam_policy_pb2.TestIamPermissionsResponse = await self._ask(
+                lambda line: line.subscriber.test_iam_permissions,
+                iam_policy_pb2.TestIamPermissionsRequest(
+                    resource=resource, permissions=list(permissions)
+                ),
+                {"resource": resource},
+                Purpose(f"ask for our rights on {resource}", resource, "a right", "grant one"),
+            )
+        except QueueUnavailable as error:
+            cause = error.__cause__
+            if isinstance(cause, AioRpcError) and cause.code() is StatusCode.UNIMPLEMENTED:
+                return None
+            raise
+        return frozenset(answer.permissions)
 
     async def modify(self, path: str, ack_ids: Sequence[str], seconds: int) -> None:
         """Let the messages come back after ``seconds``. Raises LeaseLost, where it is told."""

@@ -178,6 +178,19 @@ class Channel:
             lambda: self._channel.basic_consume(queue, self._take, consumer_tag=consumer),
         )
 
+    async def refused_consume(self, queue: str) -> None:
+        """Ask to have messages sent on terms that no broker accepts, so that none is.
+
+        Raises Forbidden without the right to read, else NoSuchQueue or Impossible; it ends.
+        """
+        await self._call(
+            f"queue {queue} cannot be read",
+            lambda: self._channel.basic_consume(
+                queue, self._take, arguments={"x-priority": "not a number"}
+            ),
+        )
+        raise QueueUnavailable(f"the broker accepts a priority of {queue} that is no number")
+
     async def stop_consuming(self) -> None:
         """Have no more sent; what was sent stays."""
         consumer, self._consumer = self._consumer, ""

@@ -9,7 +9,7 @@ import anyio
 from runner import blocking, log
 from runner.errors import LeaseLost
 from runner.model import Message
-from runner.queues.base import BrokerOptions, Delivery, Inspectable, Queue
+from runner.queues.base import BrokerOptions, Delivery, Inspectable, Queue, Rights
 from runner.queues.drawer import DeadLetter
 from runner.queues.rabbitmq import parking
 from runner.queues.rabbitmq.boundary import Forbidden, Impossible
@@ -21,6 +21,7 @@ from runner.queues.rabbitmq.holding import Hold
 from runner.queues.rabbitmq.inspection import Inspection
 from runner.queues.rabbitmq.line import Line
 from runner.queues.rabbitmq.parked import ParkedHold
+from runner.queues.rabbitmq.rights import rights
 from runner.queues.rabbitmq.unparked import UNPARKED, UnparkedHold
 
 _log = log.get_logger(__name__)
@@ -102,6 +103,10 @@ class RabbitQueue(Queue, Inspectable):
     async def depth(self) -> int:
         """Count the waiting messages; held and delayed ones are not among them."""
         return await ENGINE.run(self._inspection.depth)
+
+    async def rights(self) -> Rights:
+        """Try what is refused in any case, to see whether it is for want of a right."""
+        return await ENGINE.run(lambda: rights(self._line, self.name))
 
     async def peek(self, limit: int) -> Sequence[Message]:
         """Take the oldest messages and give them back."""
