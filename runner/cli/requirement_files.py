@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+from packaging.utils import NormalizedName, canonicalize_name
+
 from runner.errors import BadField, Misconfigured
 from runner.request.requirement_lines import read_line
 
-#: What the runner brings itself, or what no experiment imports.
-_OURS = frozenset({"studio-runner", "pip", "setuptools", "wheel", "uv", "distribute"})
+#: What no experiment imports.
+_TOOLS = frozenset({"pip", "setuptools", "wheel", "uv", "distribute"})
+_OURSELVES = canonicalize_name("studio-runner")
 _HASHES = re.compile(r"\s+--hash[= ]\S+")
 _DEEPEST = 20
 
@@ -95,15 +99,39 @@ def _from_project(file: Path) -> Found | None:
 
 def _from_environment(environ: Mapping[str, str]) -> Found:
     path, origin = _environment(environ)
+    found = importlib.metadata.distributions(path=path)
+    installed = {
+        canonicalize_name(package.name): package for package in found if package.metadata["Name"]
+    }
     lines, notes = [], []
-    for package in importlib.metadata.distributions(path=path):
-        name = package.metadata["Name"]
-        if name and name.lower().replace("_", "-") not in _OURS:
-            line, note = _pin(name, package.version, package.read_text("direct_url.json"))
-            lines.append(line)
-            notes.append(note)
+    for name in installed.keys() - _TOOLS - _brought_along(installed):
+        package = installed[name]
+        line, note = _pin(package.name, package.version, package.read_text("direct_url.json"))
+        lines.append(line)
+        notes.append(note)
     kept = tuple(sorted({line for line in lines if line}, key=str.lower))
-    return Found(kept, origin, tuple(note for note in notes if note))
+    return Found(kept, origin, tuple(sorted(note for note in notes if note)))
+
+
+def _brought_along(
+    installed: Mapping[NormalizedName, importlib.metadata.Distribution],
+) -> set[str]:
+    """Return the packages that are there for the runner's own sake: no experiment asked for them.
+
+    One that needs such a package names it, as it is not sure to be where the experiment runs.
+    """
+    runner = installed.get(_OURSELVES)
+    extras = runner.metadata.get_all("Provides-Extra") or [] if runner else []
+    left = [(_OURSELVES, extra) for extra in ("", *extras)]
+    seen: set[tuple[NormalizedName, str]] = set()
+    while left:
+        name, extra = left.pop()
+        if name in installed and (name, extra) not in seen:
+            seen.add((name, extra))
+            for wanted in map(Requirement, installed[name].requires or ()):
+                if wanted.marker is None or wanted.marker.evaluate({"extra": extra}):
+                    left += [(canonicalize_name(wanted.name), one) for one in ("", *wanted.extras)]
+    return {str(name) for name, _ in seen}
 
 
 def _environment(environ: Mapping[str, str]) -> tuple[list[str], str]:

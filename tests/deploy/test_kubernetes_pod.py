@@ -41,7 +41,11 @@ mkdir /var/lib/studio-runner/work
 mount -t tmpfs -o mode=0777 none /var/lib/studio-runner/work
 mount -t tmpfs -o mode=0777 none /srv/studio-runner
 mount -t tmpfs -o mode=0755 none /etc/studio-runner
+mkdir /mnt/checkout
+mount --bind "$CHECKOUT" /mnt/checkout
 mount -t tmpfs -o mode=0777 none /tmp
+mkdir -p "$CHECKOUT" # it may lie below what is the pod's own
+mount --bind /mnt/checkout "$CHECKOUT"
 mount -t tmpfs -o mode=0777 none /dev/shm
 mkdir -p "$HOME" /etc/studio-runner/state
 install -d -m 0700 -o 10001 -g 10001 /etc/studio-runner/certs
@@ -115,6 +119,7 @@ def test_the_pod_does_its_work() -> None:
     environment = image_env() | manifests.env
     environment |= {
         "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
+        "CHECKOUT": str(Path(__file__).parents[2]),
         "BIN": str(Path(sys.executable).parent),
         "ABILITIES": ",".join(f"+{name.lower()}" for name in added),
         "DEFAULT_PYTHON": "/usr/bin/python3",

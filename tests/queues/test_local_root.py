@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import aclosing
 from datetime import timedelta
@@ -17,6 +18,7 @@ import pytest
 
 from runner.errors import LeaseLost, Misconfigured, QueueUnavailable
 from runner.queues.local import LocalBroker, inotify
+from runner.queues.local.places import Places
 from tests.contracts.queues import body_of, received
 from tests.queues.conftest import OpenBroker, local_broker
 
@@ -187,6 +189,31 @@ async def test_without_inotify_messages_are_found_by_looking(
         group.start_soon(take)
         await anyio.sleep(0.1)
         await queue.publish(body_of(1))
+
+
+def test_a_queue_that_comes_while_its_state_is_swept_is_prepared(root: Path) -> None:
+    """Another runner may just be removing what it takes for the state of a deleted queue."""
+    places, is_over = Places.of(root, "local_a"), threading.Event()
+    root.mkdir()
+
+    def sweep() -> None:
+        while not is_over.wait(0.0002):
+            places.remove_state()
+
+    sweeper = threading.Thread(target=sweep)
+    sweeper.start()
+    try:
+        for _ in range(200):
+            places.prepare()
+    finally:
+        is_over.set()
+        sweeper.join()
+
+
+def test_a_root_that_is_gone_is_said(root: Path) -> None:
+    """Nothing is tried again for ever."""
+    with pytest.raises(FileNotFoundError):
+        Places.of(root, "local_a").prepare()
 
 
 async def test_an_error_in_the_block_arrives_as_it_is(connect: OpenBroker) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -331,12 +332,13 @@ async def test_a_broker_that_takes_no_messages_costs_no_lease(
     rabbit_server: RabbitServer, near: RabbitBroker, name: str
 ) -> None:
     """With its alarm for memory or disk on, a broker reads nothing; what is held stays held."""
+    controlled = partial(anyio.to_thread.run_sync, rabbit_server.control)  # it takes seconds
     delivery = await one_held(near, near, name)
     async with anyio.create_task_group() as group:
         group.start_soon(stubborn, delivery)
-        rabbit_server.control("set_vm_memory_high_watermark", "absolute", "1")
+        await controlled("set_vm_memory_high_watermark", "absolute", "1")
         await anyio.sleep(3 * LEASE)
-        rabbit_server.control("set_vm_memory_high_watermark", "0.4")
+        await controlled("set_vm_memory_high_watermark", "0.4")
         assert await is_empty(await near.open(name), 1.5 * LEASE)
         group.cancel_scope.cancel()
     await delivery.ack()

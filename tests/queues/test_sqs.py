@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 
+from runner.queues.sqs import SqsBroker
 from tests.contracts.queues import Connect, QueueContract
 from tests.queues.sqs_case import sqs_broker
 from tests.servers.fauxqs import fauxqs_server
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.service("sqs")]
 class SqsContract(QueueContract):
     """What both stand-ins have in common."""
 
-    backend = "sqs"
+    backend = SqsBroker.name
     #: Standard queues give their best.
     ordered = False
     #: Receiving is the one way to learn of a message.

@@ -87,8 +87,18 @@ class Places:
 
     def prepare(self) -> None:
         """Create our own directories, readable by our user alone."""
-        for path in (self.state.parent, self.state, *self._own()):
-            path.mkdir(_PRIVATE, exist_ok=True)
+        own = (self.state.parent, self.state, *self._own())
+        while True:
+            try:
+                for path in own:
+                    with suppress(FileExistsError):
+                        path.mkdir(_PRIVATE)
+            except FileNotFoundError:
+                # Those of a queue that does not exist yet are swept away, in between too.
+                if not self.state.parent.parent.exists():
+                    raise
+            else:
+                return
 
     def create_queue(self) -> None:
         """Create the directory of the messages as a client would."""
