@@ -19,6 +19,7 @@ from runner.doctor.subjects import NAMES, subjects
 from runner.errors import Misconfigured
 from runner.model import StoreConfig
 from runner.redaction import Redactor
+from runner.service.variables import of_service
 from runner.settings import OPTIONS, Settings
 from runner.settings.parser import Parser
 
@@ -30,8 +31,9 @@ anybody, and a daemon that runs is not disturbed. Run it as the daemon's user, w
 Exit status: 0 when all is well or there are only warnings, else that of the first class that
 something failed in: settings 2, credentials 10, queues 11, stores 12, environment 13, sandbox 14,
 gpu 15, host 16, news 17. docs/doctor.md says what is looked at."""
-_USAGE = "[--json] [--write] [--store …] [NAME…] [OPTION…]"
+_USAGE = "[--service] [--json] [--write] [--store …] [NAME…] [OPTION…]"
 _GOOGLE = "gs://"
+_SERVICE = "--service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         client_keys=stores.KEYS,
         arguments=_arguments,
     )
+    if _SERVICE in argv:
+        environ = {**environ, **of_service()}
     settings, chosen = command.parse(argv, environ)
     # What a backend has to say beside its errors is no part of the result.
     log.configure(level="critical", form="text", redactor=Redactor(), environ=environ)
@@ -91,6 +95,11 @@ def _arguments(parser: Parser) -> None:
         "--write",
         action="store_true",
         help="also write, read and delete a tiny object in each store, and send news",
+    )
+    parser.add_argument(
+        _SERVICE,
+        action="store_true",
+        help="look with the options that the installed systemd service has",
     )
     stores.add_options(parser, "every --local-store-root; gs://BUCKET is taken as well")
     add_json(parser)
