@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.box import PATIENCE, Box, Json, packed, until
+from tests.passage import open_to_all
 
 #: Does to a tree what can be done to one, and to the cache what it can find of it.
 TRAIN = """
@@ -132,8 +133,7 @@ def test_no_experiment_sees_what_another_did_to_its_workspace(box: Box, blob: Js
 @as_root
 def test_no_experiment_of_another_user_does(box: Box, blob: Json) -> None:
     """The tree belongs to the user that experiments run as, and is safe from it."""
-    for path in (box.root, *box.root.parents[:3]):
-        path.chmod(0o755)
+    open_to_all(box.root)
     start(box, "--run-as", "nobody", "--default-python", "/usr/bin/python3")
     check_three(box, blob)
     assert {loan["attached"] for loan in loans(box)} == {True}
@@ -175,8 +175,7 @@ def test_an_ordinary_users_experiments_do_not_either(box: Box, blob: Json) -> No
     """Without root's help, where the machine has user namespaces; else by copies."""
     if shutil.which("setpriv") is None or not Path("/usr/bin/python3").exists():
         pytest.skip("setpriv or the system's Python is not installed")
-    for path in (box.root, *box.root.parents[:3]):
-        path.chmod(0o755)
+    open_to_all(box.root)
     for path in (box.root, *box.root.rglob("*")):
         os.chown(path, 65534, 65534)
     options = [word for word in box.options() if word != "--allow-root-experiments"]

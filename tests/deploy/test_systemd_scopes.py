@@ -67,6 +67,12 @@ def systemd_saying(folder: Path, answer: bytes) -> Iterator[bytes]:
             thread.join()
 
 
+def names_below(supervisor: int) -> list[str]:
+    """Return the names of the commands that run below a supervisor."""
+    found = (Path(f"/proc/{process.pid}/comm") for process in processes.descendants(supervisor))
+    return [path.read_text().strip() for path in found if path.exists()]
+
+
 # --------------------------------------------------------------------------- the decision
 
 
@@ -163,6 +169,7 @@ async def test_who_ends_the_whole_scope_is_told_from_an_experiment_that_ends_its
     """Systemd signals all processes of a scope at once: the experiment may die of it first."""
     run = await Run.start(runs.spec(("sleep", "600")))
     supervisor = await recorded(run)
+    await until(lambda: "sleep" in names_below(supervisor))  # before its exec it would hear nothing
     (child,) = (p.pid for p in processes.descendants(supervisor))
     os.kill(supervisor, signal.SIGSTOP)
     os.kill(child, signal.SIGTERM)

@@ -13,6 +13,7 @@ import pytest
 from runner.lifecycle import exits
 from runner.sandboxes.base import Identity
 from tests.lifecycle.runs import Runs, python, runs_below
+from tests.passage import open_to_all
 
 pytestmark = pytest.mark.anyio
 
@@ -169,8 +170,7 @@ async def test_both_streams_keep_their_order(runs: Runs) -> None:
 @needs_root
 async def test_an_experiment_runs_as_another_user(runs: Runs) -> None:
     """User, group and no further groups; and setuid programs give it nothing back."""
-    for path in (runs.root, *runs.root.parents[:3]):
-        path.chmod(0o755)
+    open_to_all(runs.root)
     spec = runs.spec(("grep", "-E", "Uid|Gid|Groups", "/proc/self/status"), identity=NOBODY)
     exit_ = await runs.finish(spec)
     assert exit_.code == 0

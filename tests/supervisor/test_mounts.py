@@ -21,6 +21,7 @@ from runner.sandboxes.base import Identity, Launch, Overlay
 from runner.supervisor.processes import look as look_at
 from tests.contracts.sandboxes import DAMAGE, look
 from tests.lifecycle.runs import PATIENCE, Runs, ended, runs_below, until
+from tests.passage import open_to_all
 
 pytestmark = [
     pytest.mark.anyio,
@@ -36,6 +37,7 @@ _AS_NOBODY = f"""
 import ctypes, json, os, sys
 sys.path.append({str(REPOSITORY)!r})
 from runner.supervisor import probe, processes, syscalls, watch
+from tests.passage import open_to_all
 os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
 ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
 """
@@ -44,8 +46,7 @@ ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
 @pytest.fixture
 async def runs(tmp_path: Path) -> AsyncIterator[Runs]:
     """A directory for runs that everybody can pass through, without any left afterwards."""
-    for path in (tmp_path, *tmp_path.parents[:3]):
-        path.chmod(0o755)
+    open_to_all(tmp_path)
     async with runs_below(tmp_path) as found:
         yield found
 

@@ -16,6 +16,7 @@ from runner.app.places import Places
 from runner.errors import Misconfigured
 from runner.model import Identity
 from runner.settings import Settings
+from tests.passage import open_to_all
 
 NOBODY = Identity(65534, 65534)
 
@@ -173,8 +174,7 @@ def test_usual_places_are_fine(machine: Machine) -> None:
 
 def test_where_nothing_can_be_hidden_permissions_must_do(machine: Machine) -> None:
     """Credentials that the experiments' user can read stop the start, with the remedy."""
-    for path in (machine.root, *machine.root.parents[:3]):
-        path.chmod(0o755)
+    open_to_all(machine.root)
     certs = machine.root / "certs"
     certs.chmod(0o755)
     check(machine.settings(), machine.places(NOBODY), hides=True)
@@ -186,8 +186,8 @@ def test_where_nothing_can_be_hidden_permissions_must_do(machine: Machine) -> No
 
 def test_a_key_file_that_others_can_read_counts_too(machine: Machine) -> None:
     """Where nothing can be hidden."""
-    for path in (machine.root, *machine.root.parents[:3], machine.root / "keys"):
-        path.chmod(0o755)
+    open_to_all(machine.root)
+    open_to_all(machine.root / "keys")
     (machine.root / "certs").chmod(0o700)
     key = machine.root / "keys" / "url"
     key.write_text("x")

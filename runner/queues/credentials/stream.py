@@ -84,7 +84,8 @@ class Credentials(AbstractAsyncContextManager["Credentials"]):
                     yield whole
                 before = after
             await self._bell.wait(self._pause())
-            await anyio.sleep(min(_BURST + self._cost * 10, _LONGEST_BURST))
+            if self._bell.is_rung:
+                await anyio.sleep(min(_BURST + self._cost * 10, _LONGEST_BURST))
             chosen = await self._look()
 
     def refused(self, credential: Credential) -> None:

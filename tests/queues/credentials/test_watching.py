@@ -21,6 +21,7 @@ from runner.queues.credential import Credential
 from runner.queues.credentials import Credentials, Sources
 from runner.queues.credentials.bell import Bell
 from runner.redaction import Secret
+from tests.passage import open_to_all
 from tests.queues.credentials.keys import aws, google, kubelet, put
 
 pytestmark = pytest.mark.anyio
@@ -334,8 +335,7 @@ anyio.run(main)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 async def test_what_becomes_unreadable_stays_in_use_and_is_said(tmp_path: Path) -> None:
     """An ordinary user's daemon: a directory and a file lose their rights and get them back."""
-    for above in (tmp_path, *tmp_path.parents[:2]):
-        above.chmod(0o755)
+    open_to_all(tmp_path)
     certs = tmp_path / "certs"
     put(certs / "a" / "key.json", google("p-1")).chmod(0o644)
     put(certs / "b.json", google("p-2")).chmod(0o600)
