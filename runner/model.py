@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
-from typing import NewType
+from typing import ClassVar, NewType
 
 from runner.redaction import MASK, Secret
 
@@ -48,8 +48,10 @@ class Needs:
     gpu_slots: int = 0
     #: Memory per card.
     gpu_memory: Bytes = Bytes(0)
-    #: Whole cards; already 1 where a client wrote 0 together with slots or GPU memory.
+    #: Cards; already 1 where a client wrote 0 together with slots or GPU memory.
     gpu_count: int = 0
+    #: Experiments of one group may share a card; empty: whole cards, for itself alone.
+    gpu_group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,20 @@ class Gpu:
 
     uuid: str
     name: str
+    #: In all; of what is free, that which nobody holds.
     memory: Bytes
+    #: Likewise.
     slots: int = 1
+    #: UUID of the card that a MIG instance is a part of; empty for a whole card.
+    parent: str = ""
+    #: How far other cards are, by UUID; what is not named is as far as can be (``FAR``).
+    links: tuple[tuple[str, int], ...] = ()
+    #: Whose experiments hold a part of it; empty when nobody holds any.
+    group: str = ""
+
+    #: Distances: NVLink, one PCIe switch, several, the same host bridge, the same NUMA node, other.
+    NVLINK: ClassVar[int] = 0
+    FAR: ClassVar[int] = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +95,11 @@ class Allocation:
     disk: Bytes
     #: UUIDs, in the order in which the experiment sees the cards.
     gpus: tuple[str, ...] = ()
+    #: Of each card, where it is shared: slots, memory, and the group that shares it. Without a
+    #: group the cards are held whole.
+    gpu_slots: int = 0
+    gpu_memory: Bytes = Bytes(0)
+    gpu_group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +248,10 @@ class Cause(enum.StrEnum):
     #: ``experimentLifetime`` has passed.
     LIFETIME = "lifetime"
     GPU_FAULT = "gpu-fault"
+    #: CUDA found no memory left on a card that was its own.
+    GPU_OUT_OF_MEMORY = "gpu-out-of-memory"
+    #: Its cards and its output were silent for too long.
+    IDLE = "idle"
     LEASE_LOST = "lease-lost"
     DRAINED = "drained"
     CANCELLED = "cancelled"
@@ -348,6 +371,10 @@ class News(enum.StrEnum):
     #: Experiments of a queue have waited for room for long.
     NO_ROOM = "no-room"
     DISK_LOW = "disk-low"
+    #: A card is not given out: broken, or in foreign use.
+    GPU_WITHHELD = "gpu-withheld"
+    #: An experiment holds cards and does not use them.
+    GPU_IDLE = "gpu-idle"
     #: What was said about ``Report.topic`` is over.
     RECOVERED = "recovered"
     ACCEPTED = "accepted"
@@ -396,7 +423,7 @@ class Report:
     #: Further facts, already safe to show.
     facts: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     #: What it is about, for news that stay true until the next one of the same topic:
-    #: ``disk``, ``credential sqs aws``, ``queue local_demo``.
+    #: ``disk``, ``credential sqs aws``, ``queue local_demo``, ``gpu GPU-…``.
     topic: str = ""
     #: The channel that the experiment's sender asks for; untrusted.
     destination: str = ""

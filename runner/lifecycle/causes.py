@@ -148,6 +148,14 @@ _ADVICE: Mapping[Cause, str] = {
     ),
     Cause.LIFETIME: "Submit it again; raise experimentLifetime if it waits in queues for long.",
     Cause.GPU_FAULT: "The card failed, not the script; it is tried again on another one.",
+    Cause.GPU_OUT_OF_MEMORY: (
+        "Ask for a larger card in resources_needed.gpuMem, or let the script use less: smaller "
+        "batches, lower precision, checkpointed activations."
+    ),
+    Cause.IDLE: (
+        "Look at what the script waited for: its cards did nothing, and it wrote nothing. An "
+        "experiment that computes elsewhere should ask for no GPU."
+    ),
     Cause.LEASE_LOST: "Nothing is to be done: the queue gives the experiment to a runner again.",
     Cause.DRAINED: "Nothing is to be done: the runner was stopped, another attempt follows.",
     Cause.CANCELLED: "It was cancelled on request; submit it again to run it.",

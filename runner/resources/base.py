@@ -3,9 +3,49 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from runner.model import Bytes, Capacity, Gpu
+
+_NONE = Bytes(0)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process that uses a card."""
+
+    #: As the driver counts: in a container it may be the host's, and mean nothing here.
+    pid: int
+    #: 0 where the driver does not tell.
+    memory: Bytes = _NONE
+    #: Only draws: a desktop, a display manager.
+    draws: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReading:
+    """What one card says of itself now; what it cannot tell is ``None``, zero or empty."""
+
+    used: Bytes = _NONE
+    processes: tuple[GpuProcess, ...] = ()
+    #: Share of the last moment in which it computed, 0 to 1.
+    utilization: float | None = None
+    #: Degrees Celsius.
+    temperature: int | None = None
+    #: Watts.
+    power: float | None = None
+    #: Uncorrectable errors since the driver was loaded.
+    ecc_errors: int = 0
+    #: A retired page or a remapped row waits for a reset.
+    repair_pending: bool = False
+    #: A row could not be remapped: the card is to be exchanged.
+    repair_failed: bool = False
+    #: Xids since the look before this one, in order.
+    xids: tuple[int, ...] = ()
+    #: Why it does not answer, in the driver's words; empty while it does.
+    lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +55,16 @@ class GpuInventory:
     gpus: tuple[Gpu, ...] = ()
     #: One sentence; empty where there are cards.
     why_none: str = ""
+    #: By UUID, of each of ``gpus``; a part of a card says what the card says but for its memory.
+    readings: Mapping[str, GpuReading] = field(default_factory=lambda: NO_READINGS)
+    #: Versions: ``550.54.15``, ``12.4``; empty when unknown.
+    driver: str = ""
+    cuda: str = ""
+    #: The environment of the daemon names a card that is not there: a sentence for the operator.
+    misnamed: str = ""
+
+
+NO_READINGS: Mapping[str, GpuReading] = MappingProxyType({})
 
 
 class GpuProbe(ABC):
@@ -22,7 +72,11 @@ class GpuProbe(ABC):
 
     @abstractmethod
     async def look(self) -> GpuInventory:
-        """Take the inventory."""
+        """Look at all cards now; may be called by several tasks at a time."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """End what the looking needs. Never hangs, whatever the driver does."""
 
 
 class HostProbe(ABC):

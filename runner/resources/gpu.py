@@ -34,6 +34,9 @@ class NoGpuProbe(GpuProbe):
             why_none="GPUs are not given out: --cpu-only or --gpu-probe none is set"
         )
 
+    async def aclose(self) -> None:
+        """Nothing was opened."""
+
 
 class NvmlProbe(GpuProbe):
     """Asks the NVIDIA driver; ``variables`` say which of its cards may be given out."""
@@ -58,6 +61,9 @@ class NvmlProbe(GpuProbe):
             return self._inventory(gpus, found.get("error", ""))
         except (OSError, ValueError, KeyError, TypeError) as error:
             return GpuInventory(why_none=f"the GPU inventory failed: {error}")
+
+    async def aclose(self) -> None:
+        """Each look ends what it started."""
 
     def _inventory(self, gpus: Sequence[Gpu | None], error: str) -> GpuInventory:
         if not any(gpus):

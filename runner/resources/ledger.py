@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import anyio
 
@@ -25,6 +26,8 @@ class Ledger:
         #: By ``id``; the value keeps the object, and so its ``id``, alive.
         self._held: dict[int, Allocation] = {}
         self._released: anyio.Event | None = None
+        #: By UUID, with the reason.
+        self._withheld: dict[str, str] = {}
 
     @property
     def total(self) -> Capacity:
@@ -35,7 +38,7 @@ class Ledger:
     def free(self) -> Capacity:
         """What may be given now."""
         held = self._held.values()
-        taken = {uuid for allocation in held for uuid in allocation.gpus}
+        taken = {uuid for allocation in held for uuid in allocation.gpus} | self._withheld.keys()
         return Capacity(
             cores=max(0, self._total.cores - sum(one.cores for one in held)),
             memory=Bytes(max(0, self._total.memory - sum(one.memory for one in held))),
@@ -69,15 +72,46 @@ class Ledger:
         """Take a share back and wake who waits. Raises ValueError when it is not held."""
         if self._held.pop(id(allocation), None) is None:
             raise ValueError(f"{allocation} is not held: it was released before, or is a copy")
-        if self._released is not None:
-            self._released.set()
-            self._released = None
+        self._wake()
+
+    def equip(self, allocation: Allocation, needs: Needs) -> Allocation | None:
+        """Add the cards of ``needs`` to a share without any; ``None`` when they are not free.
+
+        The share that is returned takes the place of the one that is given. Raises ValueError when
+        that one is not held.
+        """
+        if id(allocation) not in self._held:
+            raise ValueError(f"{allocation} is not held: it was released before, or is a copy")
+        gpus = self._gpus(needs, self.free.gpus)
+        if gpus is None:
+            return None
+        equipped = replace(allocation, gpus=tuple(gpu.uuid for gpu in gpus))
+        del self._held[id(allocation)]
+        self._held[id(equipped)] = equipped
+        return equipped
+
+    @property
+    def withheld(self) -> Mapping[str, str]:
+        """Cards that are given to nobody now, by UUID, with the reason in a sentence."""
+        return self._withheld
+
+    def withhold(self, cards: Mapping[str, str]) -> None:
+        """Give out none of these cards, and all others again; who holds one keeps it."""
+        is_more_free = not self._withheld.keys() <= cards.keys()
+        self._withheld = dict(cards)
+        if is_more_free:
+            self._wake()
 
     async def wait_for_release(self) -> None:
         """Return when the next share comes back."""
         if self._released is None:
             self._released = anyio.Event()
         await self._released.wait()
+
+    def _wake(self) -> None:
+        if self._released is not None:
+            self._released.set()
+            self._released = None
 
     def _share(self, needs: Needs, free: Capacity) -> Allocation | None:
         enough = (

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from runner.settings.caching import CacheOptions
 from runner.settings.claiming import ClaimOptions
+from runner.settings.gpus import GpuOptions
 from runner.settings.installing import EnvironmentOptions
 from runner.settings.listening import ListenOptions
 from runner.settings.machine import MachineOptions
@@ -44,6 +45,7 @@ class Settings(
     StorageOptions,
     MessageOptions,
     SourceOptions,
+    GpuOptions,
     MachineOptions,
 ):
     """Every option's value, and where it came from."""

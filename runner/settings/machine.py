@@ -37,11 +37,6 @@ class MachineOptions:
         "5%,5gib",
         "nothing is claimed while less than this is free on the disk of the working directory",
     )
-    gpu_probe: str = option(
-        kinds.choice("auto", "nvml", "none"),
-        "auto",
-        "how cards are found; auto asks NVML where it is installed",
-    )
     lock_dir: Path | None = option(
         kinds.OPTIONAL_PATH,
         "",
