@@ -12,6 +12,7 @@ from tests.leaks import leak_check
 from tests.logging_state import logging_put_back
 from tests.servers.fake_gcs import gcs_bucket, gcs_server
 from tests.servers.moto import moto_bucket, moto_server
+from tests.servers.nvml import nvml, nvml_library
 from tests.servers.pubsub import pubsub_emulator, pubsub_fake
 from tests.servers.rabbitmq import rabbit_server
 from tests.servers.seaweed import alice_bucket, public_bucket, seaweed_bucket, seaweed_server
@@ -26,6 +27,8 @@ __all__ = [
     "logging_put_back",
     "moto_bucket",
     "moto_server",
+    "nvml",
+    "nvml_library",
     "public_bucket",
     "pubsub_emulator",
     "pubsub_fake",

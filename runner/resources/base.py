@@ -55,7 +55,8 @@ class GpuInventory:
     gpus: tuple[Gpu, ...] = ()
     #: One sentence; empty where there are cards.
     why_none: str = ""
-    #: By UUID, of each of ``gpus``; a part of a card says what the card says but for its memory.
+    #: By UUID, of each of ``gpus``; a part of a card has memory, processes and use
+    #: of its own, and says for the rest what the card says.
     readings: Mapping[str, GpuReading] = field(default_factory=lambda: NO_READINGS)
     #: Versions: ``550.54.15``, ``12.4``; empty when unknown.
     driver: str = ""
@@ -77,6 +78,45 @@ class GpuProbe(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """End what the looking needs. Never hangs, whatever the driver does."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReserve:
+    """What experiments without a card leave free for each card of which nobody holds a part."""
+
+    cores: int = 0
+    memory: Bytes = _NONE
+
+    def beside(self, free: Capacity) -> Capacity:
+        """Return what of this is there for experiments without a card.
+
+        Cards that are not given out now are not among those of ``free``: nothing is kept for them.
+        """
+        cards = sum(not gpu.group for gpu in free.gpus) if self.cores or self.memory else 0
+        if not cards:
+            return free
+        return Capacity(
+            cores=max(0, free.cores - self.cores * cards),
+            memory=Bytes(max(0, free.memory - self.memory * cards)),
+            disk=free.disk,
+            gpus=free.gpus,
+        )
+
+    def complaint(self, total: Capacity) -> str:
+        """Say that experiments without a card get nothing of an idle machine; else empty."""
+        left = self.beside(total)
+        nothing = [
+            f"{option} keeps all {what} free for {len(total.gpus)} GPUs"
+            for option, what, least, there in (
+                ("--reserve-cores-per-gpu", f"{total.cores} cores", left.cores, total.cores),
+                ("--reserve-mem-per-gpu", "memory", left.memory, total.memory),
+            )
+            if not least and there
+        ]
+        if not nothing:
+            return ""
+        kept = " and ".join(nothing)
+        return f"{kept}: experiments without a GPU are refused; lower it to run any"
 
 
 class HostProbe(ABC):

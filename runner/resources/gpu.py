@@ -2,44 +2,54 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from subprocess import DEVNULL, PIPE
-from typing import Any
 
 import anyio
-from anyio.abc import Process
 
-from runner.model import Bytes, Gpu
-from runner.resources.base import GpuInventory, GpuProbe
-from runner.resources.gpu_slots import slots
+from runner import log
+from runner.resources import container, gpu_slots
+from runner.resources.base import GpuInventory, GpuProbe, GpuReading
 from runner.resources.gpu_visibility import visible
+from runner.resources.nvml.answer import Answer, Slots, read
+from runner.resources.nvml.interview import Interview, NoAnswer
+from runner.resources.nvml.known import Known, Place
+
+_log = log.get_logger(__name__)
 
 #: Waking a sleeping driver takes seconds on machines with many cards.
 TIMEOUT = 30.0
-#: For a killed process to be gone; one that hangs in the kernel is left to it.
-_REAPING = 2.0
-_QUERY = Path(__file__).with_name("nvml_query.py")
+_SCRIPT = Path(__file__).parent / "nvml" / "main.py"
 
 
 class NoGpuProbe(GpuProbe):
     """For machines whose cards, if any, are not to be given out."""
 
+    def __init__(
+        self, why: str = "GPUs are not given out: --cpu-only or --gpu-probe none is set"
+    ) -> None:
+        self._why = why
+
     async def look(self) -> GpuInventory:
         """Find nothing, at once."""
-        return GpuInventory(
-            why_none="GPUs are not given out: --cpu-only or --gpu-probe none is set"
-        )
+        return GpuInventory(why_none=self._why)
 
     async def aclose(self) -> None:
         """Nothing was opened."""
 
 
 class NvmlProbe(GpuProbe):
-    """Asks the NVIDIA driver; ``variables`` say which of its cards may be given out."""
+    """Asks the NVIDIA driver; ``variables`` say which of its cards may be given out.
+
+    A card that was seen once stays in every inventory: when it does not answer, or the driver is
+    gone, its reading says so. When nothing at all is answered, the inventory is empty and says why.
+
+    Xids are told once, to whoever looks next; looks that wait for the same answer share it.
+    """
 
     def __init__(
         self,
@@ -47,62 +57,92 @@ class NvmlProbe(GpuProbe):
         variables: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT,
         python: str = sys.executable,
+        slots: Slots = gpu_slots.slots,
     ) -> None:
+        """``timeout``: seconds for the driver to answer, after which its process is killed."""
         self._variables = os.environ if variables is None else variables
-        self._timeout = timeout
-        self._python = python
+        self._slots = slots
+        command = [python, "-I", "-S", str(_SCRIPT), *_directory_of_pynvml()]
+        self._interview = Interview(command, self._variables, timeout=timeout)
+        self._known = Known()
+        self._lock = anyio.Lock()
+        self._last = GpuInventory(why_none="nobody has looked yet")
+        self._begun = self._ended = 0
+        self._unanswering: set[int] = set()
 
     async def look(self) -> GpuInventory:
         """Take the inventory, in the order in which the driver counts the cards."""
-        try:
-            answer = await self._ask()
-            found: dict[str, Any] = json.loads(answer) if answer else {"error": self._silence()}
-            gpus = [None if card is None else _gpu(card) for card in found.get("gpus", [])]
-            return self._inventory(gpus, found.get("error", ""))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            return GpuInventory(why_none=f"the GPU inventory failed: {error}")
+        arrived = self._begun
+        async with self._lock:
+            if self._ended > arrived:  # one that waited with us has asked since
+                return self._last
+            self._begun += 1
+            begun = self._begun
+            self._last, self._ended = await self._look(), begun
+            return self._last
 
     async def aclose(self) -> None:
-        """Each look ends what it started."""
+        """End the process, also in the middle of a look."""
+        await self._interview.aclose()
 
-    def _inventory(self, gpus: Sequence[Gpu | None], error: str) -> GpuInventory:
-        if not any(gpus):
-            return GpuInventory(why_none=error or "the NVIDIA driver knows of no card")
-        return visible(gpus, self._variables)
-
-    def _silence(self) -> str:
-        return f"the NVIDIA driver gave no answer in {self._timeout:g} s"
-
-    async def _ask(self) -> bytes:
-        """Run the query and return what it printed; nothing when it died or took too long."""
-        command = [self._python, "-I", str(_QUERY)]
-        process = await anyio.open_process(
-            command, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env=dict(self._variables)
-        )
+    async def _look(self) -> GpuInventory:
         try:
-            with anyio.move_on_after(self._timeout):
-                printed = await _all_of(process)
-                return printed if await process.wait() == 0 else b""
-            return b""
-        finally:
-            await _end(process)
+            answer = read(await self._interview.ask(), self._slots)
+        except NoAnswer as error:
+            return GpuInventory(why_none=str(error))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            await self._interview.end()
+            return GpuInventory(why_none=f"the GPU inventory cannot be read: {error!r}")
+        self._known.take(answer)
+        self._tell_of_unanswering()
+        return self._inventory(answer)
+
+    def _inventory(self, answer: Answer) -> GpuInventory:
+        gpus = list(self._known.gpus())
+        if not any(gpus):
+            return GpuInventory(why_none=answer.error or _why_none(self._known.places))
+        aliases: dict[str, str] = {}
+        readings: dict[str, GpuReading] = {}
+        for place in self._known.places:
+            aliases |= place.aliases
+            readings |= place.readings
+        found = visible(
+            gpus,
+            self._variables,
+            in_container=container.inside(self._variables),
+            aliases=aliases,
+        )
+        return replace(
+            found,
+            readings={gpu.uuid: readings[gpu.uuid] for gpu in found.gpus},
+            driver=answer.driver or self._last.driver,
+            cuda=answer.cuda or self._last.cuda,
+        )
+
+    def _tell_of_unanswering(self) -> None:
+        """Log cards that have never answered: nothing else can be said of them."""
+        for index, place in enumerate(self._known.places):
+            if place.uuid:
+                self._unanswering.discard(index)
+            elif index not in self._unanswering:
+                self._unanswering.add(index)
+                _log.warning("a GPU does not answer and is left out", index=index, why=place.lost)
 
 
-async def _all_of(process: Process) -> bytes:
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
-    return b"".join([chunk async for chunk in process.stdout])
+def _directory_of_pynvml() -> Iterator[str]:
+    """The process is started without the installed packages, and needs this one."""
+    found = find_spec("pynvml")
+    if found is not None and found.origin:
+        yield str(Path(found.origin).parent)
 
 
-async def _end(process: Process) -> None:
-    """Kill what still runs and wait for it, but never for longer than a moment."""
-    with anyio.move_on_after(_REAPING, shield=True):
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        if process.stdout is not None:
-            await process.stdout.aclose()
-
-
-def _gpu(card: dict[str, Any]) -> Gpu:
-    name, memory = str(card["name"]), Bytes(int(card["memory"]))
-    return Gpu(uuid=str(card["uuid"]), name=name, memory=memory, slots=slots(name, memory))
+def _why_none(places: list[Place]) -> str:
+    """Say why there is nothing to give, though the driver answers."""
+    if not places:
+        return "the NVIDIA driver knows of no card"
+    return "; ".join(
+        f"card {index} does not answer: {place.lost}"
+        if place.lost
+        else f"card {index} is in MIG mode and has no instances: make some (nvidia-smi mig -cgi)"
+        for index, place in enumerate(places)
+    )

@@ -1,0 +1,111 @@
+"""The script for machines with a real card, on one that has none or seems to have some."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from benchmarks import real_gpu
+from tests.servers.nvml import Card, Nvml
+
+#: What of PyTorch the script uses: its memory is told to the driver's file, and to nobody else.
+_TORCH = """
+import os, time
+
+__version__ = "0.0+pretended"
+uint8 = "uint8"
+
+
+class OutOfMemoryError(RuntimeError):
+    pass
+
+
+class Tensor:
+    def __matmul__(self, other):
+        time.sleep(0.01)
+        return self
+
+    def clamp(self, low, high):
+        return self
+
+
+def _lines():
+    with open({file!r}) as file:
+        return file.read().splitlines()
+
+
+def _cards():
+    seen = [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
+    lines = [line.split(" ") for line in _lines()]
+    return [line[1] for uuid in seen for line in lines if line[2:] == ["uuid", uuid]]
+
+
+def empty(size, *, dtype, device):
+    (card,) = _cards()
+    mine = f"card {{card}} lives {{os.getpid()}} "
+    total = next(line for line in _lines() if line.startswith(f"card {{card}} memory "))
+    if size * (1 + sum(line.startswith(mine) for line in _lines())) > int(total.split(" ")[-1]):
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB. GPU 0 has less.")
+    with open({file!r}, "a") as file:
+        file.write(f"{{mine}}{{size}}\\n")
+    return Tensor()
+
+
+def ones(shape, *, device):
+    return Tensor()
+
+
+class cuda:
+    OutOfMemoryError = OutOfMemoryError
+
+    @staticmethod
+    def device_count():
+        return len(_cards())
+
+    @staticmethod
+    def get_device_name(number):
+        card = _cards()[number]
+        return next(line for line in _lines() if line.startswith(f"card {{card}} name "))
+
+    @staticmethod
+    def synchronize():
+        pass
+"""
+
+
+def test_where_no_card_is_it_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And ends with 2, so that nobody takes it for a result."""
+    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"no library")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    assert real_gpu.main([]) == 2
+    said = capsys.readouterr()
+    assert "no NVIDIA driver is installed" in said.err
+    assert "container toolkit" in said.err
+    assert not said.out
+
+
+@pytest.mark.service("nvml")
+def test_it_runs_to_its_table(
+    nvml: Nvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the real daemon and real processes, whose memory a pretended driver counts."""
+    nvml.cards = [Card("NVIDIA L4", "GPU-a"), Card("Tesla T4", "GPU-b", utilization=97)]
+    nvml.install(monkeypatch)
+    python = tmp_path / "venv/bin/python"
+    venv = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")]
+    subprocess.run(venv, check=True)
+    packages = sysconfig.get_path("purelib", "venv", {"base": str(tmp_path / "venv")})
+    Path(packages, "torch.py").write_text(_TORCH.format(file=str(nvml.file)))
+    status = real_gpu.main(["--python", str(python)])
+    said = capsys.readouterr()
+    assert status == 0, said
+    assert "| driver, CUDA | 550.54.15, 12.4 |" in said.out
+    assert "`GPU-b`" in said.out
+    assert "(its own), utilisation 97%" in said.out
+    assert "`gpu-out-of-memory`" in said.out
