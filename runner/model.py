@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import ClassVar, NewType
@@ -53,6 +53,14 @@ class Needs:
     #: Experiments of one group may share a card; empty: whole cards, for itself alone.
     gpu_group: str = ""
 
+    @property
+    def shares_cards(self) -> bool:
+        """It takes a part of each card, beside others of its group.
+
+        What states no memory takes whole cards all the same: nothing bounds what it uses of one.
+        """
+        return bool(self.gpu_group and self.gpu_memory and self.gpu_count)
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -84,6 +92,8 @@ class Capacity:
     memory: Bytes
     disk: Bytes
     gpus: tuple[Gpu, ...] = ()
+    #: Of what there is in all: why there is no card, for people; empty where there are any.
+    why_no_gpus: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,20 @@ class Allocation:
     gpu_slots: int = 0
     gpu_memory: Bytes = Bytes(0)
     gpu_group: str = ""
+
+    @classmethod
+    def of(cls, needs: Needs, gpus: Iterable[Gpu] = ()) -> Allocation:
+        """Return the share that the needs ask for, on these cards.
+
+        Of a shared card it is one slot at least: what states memory alone computes, too.
+        """
+        given = cls(needs.cores, needs.memory, needs.disk, tuple(gpu.uuid for gpu in gpus))
+        if not given.gpus or not needs.shares_cards:
+            return given
+        slots = max(1, needs.gpu_slots)
+        return replace(
+            given, gpu_slots=slots, gpu_memory=needs.gpu_memory, gpu_group=needs.gpu_group
+        )
 
 
 @dataclass(frozen=True, slots=True)

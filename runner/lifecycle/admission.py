@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from runner.model import Allocation, Capacity, Gpu, Needs
+from runner.lifecycle.gpu_choice import choose_gpus, suitable
+from runner.model import NOTHING, Allocation, Capacity, Needs
 from runner.request.units import format_size
+from runner.resources.base import GpuReserve
+
+__all__ = ["Fits", "Later", "Never", "Verdict", "choose_gpus", "decide"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,47 +38,65 @@ class Never:
 Verdict = Fits | Later | Never
 
 
-def decide(needs: Needs, free: Capacity, total: Capacity) -> Verdict:
-    """Compare what is asked with what there is in all, then with what is free."""
-    lacking = _lacking(needs, total)
+def decide(
+    needs: Needs,
+    free: Capacity,
+    total: Capacity,
+    *,
+    reserve: GpuReserve = GpuReserve(),  # noqa: B008 - frozen
+    withheld: Mapping[str, str] = NOTHING,
+) -> Verdict:
+    """Compare what is asked with what is free, then with what there is in all.
+
+    Experiments without a card leave the ``reserve`` for cards; while the cards are in use one may
+    fit that does not on an idle machine. ``withheld`` says why some of the cards of ``total`` are
+    given to nobody now.
+    """
+    if needs.gpu_count and total.why_no_gpus:
+        return Never(f"it needs {_cards(needs)}, and here are none: {total.why_no_gpus}")
+    lacking_now = _lacking(needs, free, reserve)
+    if not lacking_now:
+        return Fits(Allocation.of(needs, choose_gpus(needs, free.gpus) or ()))
+    lacking = _lacking(needs, total, reserve)
     if lacking:
         return Never(f"it needs {lacking} at most on this machine")
-    lacking = _lacking(needs, free)
-    if lacking:
-        return Later(f"it needs {lacking} free now")
-    gpus = choose_gpus(needs, free.gpus) or ()
-    return Fits(Allocation(needs.cores, needs.memory, needs.disk, tuple(g.uuid for g in gpus)))
+    return Later(f"it needs {lacking_now} free now" + _reasons(needs, total, withheld))
 
 
-def choose_gpus(needs: Needs, gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...] | None:
-    """Choose the smallest whole cards that suffice; ``None`` when there are not enough.
-
-    Deterministic: by slots, then memory, then UUID. A large card stays free for who needs it.
-    """
-    fitting = [gpu for gpu in gpus if _suffices(needs, gpu)]
-    if len(fitting) < needs.gpu_count:
-        return None
-    fitting.sort(key=lambda gpu: (gpu.slots, gpu.memory, gpu.uuid))
-    return tuple(fitting[: needs.gpu_count])
-
-
-def _suffices(needs: Needs, gpu: Gpu) -> bool:
-    return gpu.slots >= needs.gpu_slots and gpu.memory >= needs.gpu_memory
-
-
-def _lacking(needs: Needs, there: Capacity) -> str:
+def _lacking(needs: Needs, there: Capacity, reserve: GpuReserve) -> str:
     """Name the first thing of which there is not enough, ``64 GB of memory, and there are …``."""
-    if needs.cores > there.cores:
-        return f"{needs.cores} cores, and there are {there.cores}"
-    if needs.memory > there.memory:
-        have = format_size(there.memory)
-        return f"{format_size(needs.memory)} of memory, and there are {have}"
+    left = there if needs.gpu_count else reserve.beside(there)
+    if needs.cores > left.cores:
+        kept = _kept(f"{there.cores - left.cores} more", left.cores < there.cores)
+        asked = f"{needs.cores} core{'s' if needs.cores > 1 else ''}"
+        return f"{asked}, and there are {left.cores}{kept}"
+    if needs.memory > left.memory:
+        kept = _kept(f"{format_size(there.memory - left.memory)} more", left.memory < there.memory)
+        have = format_size(left.memory)
+        return f"{format_size(needs.memory)} of memory, and there are {have}{kept}"
     if needs.disk > there.disk:
         return f"{format_size(needs.disk)} of disk, and there are {format_size(there.disk)}"
     if choose_gpus(needs, there.gpus) is None:
-        fitting = sum(_suffices(needs, gpu) for gpu in there.gpus)
-        return f"{_cards(needs)}, and there are {fitting} such"
+        fitting = len(suitable(needs, there.gpus))
+        return f"{_cards(needs)}, and there are {fitting} such{_instances(needs, there)}"
     return ""
+
+
+def _kept(what: str, is_kept: bool) -> str:  # noqa: FBT001 - private, and read at a glance
+    return f" ({what} are kept for experiments with a GPU)" if is_kept else ""
+
+
+def _instances(needs: Needs, there: Capacity) -> str:
+    is_set = needs.gpu_count > 1
+    has_parts = is_set and any(gpu.parent for gpu in there.gpus)
+    return " (parts of cards do not count: a program sees one of them)" if has_parts else ""
+
+
+def _reasons(needs: Needs, total: Capacity, withheld: Mapping[str, str]) -> str:
+    """Say which cards would do but are given to nobody, and why."""
+    fitting = suitable(needs, total.gpus) if needs.gpu_count else []
+    out = [f"{gpu.uuid} ({withheld[gpu.uuid]})" for gpu in fitting if gpu.uuid in withheld]
+    return f"; not given out: {', '.join(out)}" if out else ""
 
 
 def _cards(needs: Needs) -> str:

@@ -26,7 +26,22 @@ def share_of(allocation: Allocation, total: Capacity) -> float:
     return max(
         allocation.cores / max(1, total.cores),
         allocation.memory / max(1, total.memory),
-        len(allocation.gpus) / max(1, len(total.gpus)),
+        _share_of_cards(allocation, total) / max(1, len(total.gpus)),
+    )
+
+
+def _share_of_cards(allocation: Allocation, total: Capacity) -> float:
+    """Return how many cards an allocation is; of a shared one what it has most of."""
+    if not allocation.gpu_group:
+        return len(allocation.gpus)
+    there = {gpu.uuid: gpu for gpu in total.gpus}
+    return sum(
+        max(
+            allocation.gpu_slots / max(1, there[uuid].slots),
+            allocation.gpu_memory / max(1, there[uuid].memory),
+        )
+        for uuid in allocation.gpus
+        if uuid in there
     )
 
 

@@ -9,14 +9,7 @@ from runner.request.fields import Fields
 def decode_needs(experiment: Fields) -> Needs:
     """Return what is asked for, with a warning for each statement that is missing."""
     fields = experiment.child("resources_needed")
-    slots, memory = fields.whole("gpus"), fields.size("gpuMem") or Bytes(0)
-    count = fields.whole("gpuCount")
-    if count == 0 and (slots or (memory and fields.raw("gpus") is None)):
-        count = 1
-    if count == 0 and memory:
-        # Clients send their configured gpuMem along with gpus 0: that asks for no card.
-        fields.warn("gpuMem", "is given though no GPU is asked for: it means nothing")
-        memory = Bytes(0)
+    slots, memory, count = _cards(fields)
     return Needs(
         cores=_cores(fields),
         memory=_stated(fields, "ram"),
@@ -25,6 +18,24 @@ def decode_needs(experiment: Fields) -> Needs:
         gpu_memory=memory,
         gpu_count=count,
     )
+
+
+def _cards(fields: Fields) -> tuple[int, Bytes, int]:
+    """Return slots and memory of each card, and how many cards.
+
+    ``gpus`` says whether there is to be any: 0 is none, and more with a ``gpuCount`` of 0 is one.
+    Clients send their configured ``gpuMem`` and ``gpuCount`` along with ``gpus`` 0. Where it is
+    left out, either of the two asks for a card.
+    """
+    slots, memory = fields.whole("gpus"), fields.size("gpuMem") or Bytes(0)
+    count = fields.whole("gpuCount")
+    is_stated = fields.raw("gpus") not in (None, "")
+    if slots or not is_stated:
+        return slots, memory, max(count, 1 if slots or memory else 0)
+    for name, value in (("gpuMem", memory), ("gpuCount", count)):
+        if value:
+            fields.warn(name, "is given though gpus is 0, which asks for no GPU: it means nothing")
+    return 0, Bytes(0), 0
 
 
 def _cores(fields: Fields) -> int:

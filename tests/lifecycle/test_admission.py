@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle.admission import Fits, Later, Never, choose_gpus, decide
+from runner.lifecycle.admission import Fits, Later, Never, decide
 from runner.model import Bytes, Capacity, Gpu, Needs
+from runner.resources.base import GpuReserve
 
 GB = 10**9
 SMALL = Gpu("GPU-a", "GTX 1060", Bytes(6 * GB), 2)
@@ -65,14 +68,69 @@ def test_what_exceeds_the_machine_is_left_to_others() -> None:
         assert words in verdict.reason
 
 
-def test_the_smallest_sufficient_card_is_chosen() -> None:
-    """One slot is satisfied by any card, so by the smallest; the order of the list is nothing."""
-    assert choose_gpus(needs(slots=1, count=1), TOTAL.gpus) == (SMALL,)
-    assert choose_gpus(needs(slots=3, count=1), TOTAL.gpus) == (MEDIUM,)
-    assert choose_gpus(needs(gpu_memory=30, count=1), TOTAL.gpus) == (LARGE,)
-    assert choose_gpus(needs(slots=1, count=2), TOTAL.gpus) == (SMALL, MEDIUM)
-    assert choose_gpus(needs(slots=1, count=4), TOTAL.gpus) is None
-    assert choose_gpus(needs(), ()) == ()
+def test_a_machine_without_cards_says_why() -> None:
+    """The sender reads whether to go elsewhere or to ask the operator; others are not concerned."""
+    total = Capacity(8, Bytes(GB), Bytes(GB), why_no_gpus="--cpu-only is set")
+    verdict = decide(needs(slots=2, count=1), total, total)
+    assert verdict == Never("it needs 1 GPU with 2 slots, and here are none: --cpu-only is set")
+    assert isinstance(decide(needs(), total, total), Fits)
+
+
+def test_cards_that_are_not_given_out_are_named() -> None:
+    """With the reason, where one of them would have done; they may come back."""
+    withheld = {"GPU-b": "an uncorrectable error", "GPU-a": "in foreign use"}
+    verdict = decide(needs(slots=4, count=2), FREE, TOTAL, withheld=withheld)
+    assert verdict == Later(
+        "it needs 2 GPUs with 4 slots, and there are 1 such free now; "
+        "not given out: GPU-b (an uncorrectable error)"
+    )
+    verdict = decide(needs(3), FREE, TOTAL, withheld=withheld)
+    assert verdict == Later("it needs 3 cores, and there are 2 free now")
+
+
+def test_parts_of_cards_make_no_set() -> None:
+    """The sender of an experiment for two reads why the seven that are there do not count."""
+    parts = tuple(Gpu(f"MIG-{n}", "part", Bytes(5 * GB), 3, parent="GPU-m") for n in range(7))
+    total = Capacity(8, Bytes(GB), Bytes(GB), (*parts, LARGE))
+    verdict = decide(needs(count=2), total, total)
+    assert isinstance(verdict, Never)
+    assert "2 GPUs, and there are 1 such (parts of cards do not count" in verdict.reason
+    assert isinstance(decide(needs(count=1), total, total), Fits)
+
+
+def test_a_shared_card_counts_for_its_group_alone() -> None:
+    """What is left of it is given to the group, and to others it is no card."""
+    shared = replace(LARGE, memory=Bytes(20 * GB), slots=9, group="g")
+    free = replace(FREE, gpus=(shared,))
+    wanted = replace(needs(slots=2, gpu_memory=8, count=1), gpu_group="g")
+    verdict = decide(wanted, free, TOTAL)
+    assert isinstance(verdict, Fits)
+    given_out = verdict.allocation
+    assert (given_out.gpus, given_out.gpu_slots) == (("GPU-c",), 2)
+    assert (given_out.gpu_memory, given_out.gpu_group) == (8 * GB, "g")
+    verdict = decide(replace(wanted, gpu_group="h"), free, TOTAL)
+    assert verdict == Later(
+        "it needs 1 GPU with 2 slots and 8.0 GB of memory, and there are 0 such free now"
+    )
+
+
+def test_what_is_kept_for_cards_is_told() -> None:
+    """Whoever needs no GPU reads why cores that are free are not given."""
+    reserve = GpuReserve(2, Bytes(5 * GB))
+    assert decide(needs(3), TOTAL, TOTAL, reserve=reserve) == Never(
+        "it needs 3 cores, and there are 2 (6 more are kept for experiments with a GPU) at most "
+        "on this machine"
+    )
+    assert decide(needs(1), replace(FREE, cores=2), TOTAL, reserve=reserve) == Later(
+        "it needs 1 core, and there are 0 (2 more are kept for experiments with a GPU) free now"
+    )
+    verdict = decide(needs(memory=2), TOTAL, TOTAL, reserve=reserve)
+    assert isinstance(verdict, Never)
+    assert "1.0 GB (15 GB more are kept" in verdict.reason
+    assert isinstance(decide(needs(2), TOTAL, TOTAL, reserve=reserve), Fits)
+    busy = replace(TOTAL, cores=5, gpus=())
+    assert isinstance(decide(needs(5), busy, TOTAL, reserve=reserve), Fits)
+    assert isinstance(decide(needs(8, 16, count=1), TOTAL, TOTAL, reserve=reserve), Fits)
 
 
 sizes = st.integers(0, 20)
@@ -114,7 +172,9 @@ def test_the_machine_is_never_given_twice(wanted: list[Needs], total: Capacity) 
         assert min(free.cores, free.memory, free.disk) >= 0
 
 
-@given(wants, machines)
-def test_an_empty_machine_takes_it_now_or_never(need: Needs, total: Capacity) -> None:
+@given(wants, machines, st.builds(GpuReserve, st.integers(0, 3)))
+def test_an_empty_machine_takes_it_now_or_never(
+    need: Needs, total: Capacity, reserve: GpuReserve
+) -> None:
     """What can never start is never kept waiting."""
-    assert not isinstance(decide(need, total, total), Later)
+    assert not isinstance(decide(need, total, total, reserve=reserve), Later)

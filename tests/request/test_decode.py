@@ -114,7 +114,20 @@ def test_slots_or_gpu_memory_ask_for_one_card() -> None:
     document = changed("experiment.resources_needed", {"gpuMem": "4gb", "ram": "1", "hdd": "1"})
     assert decoded(document).needs.gpu_count == 1
     assert decoded(document).warnings == ()
+    document = changed("experiment.resources_needed", {"gpuCount": "3", "ram": "1", "hdd": "1"})
+    assert decoded(document).needs.gpu_count == 3
     assert decoded(sample()).needs.gpu_count == 0
+
+
+def test_gpus_0_asks_for_no_card_whatever_the_count() -> None:
+    """``gpuCount`` may come from a configuration that is meant for other experiments."""
+    needs = {"gpus": 0, "gpuCount": "1", "gpuMem": "2G", "ram": "1", "hdd": "1"}
+    request = decoded(changed("experiment.resources_needed", needs))
+    assert (request.needs.gpu_count, request.needs.gpu_memory, request.needs.gpu_slots) == (0, 0, 0)
+    assert [text.partition(" ")[0].rpartition(".")[2] for text in request.warnings] == [
+        "gpuMem",
+        "gpuCount",
+    ]
 
 
 @pytest.mark.parametrize("name", ["secret_key", "secret_access_key", "Secret_Access_Key"])
