@@ -40,7 +40,12 @@ class Evidence:
     #: The kernel killed one of its processes for want of memory.
     out_of_memory: bool = False
     disk_full: bool = False
+    #: One of its cards broke while it ran.
     gpu_fault: bool = False
+    #: One of them does not answer at its end.
+    gpu_lost: bool = False
+    #: CUDA found no memory left, as far as its output tells.
+    gpu_out_of_memory: bool = False
     #: Its supervisor is gone, or could not start it, and has left no record of an end.
     supervisor_vanished: bool = False
     orphaned: bool = False
@@ -68,6 +73,10 @@ _ERRORS: tuple[tuple[type[BaseException], Cause], ...] = (
 )
 
 
+#: A run whose card is gone reaches these without having done anything.
+_WAITED_FOR = frozenset({Cause.TIME_LIMIT, Cause.IDLE})
+
+
 def cause_of(evidence: Evidence) -> Cause:
     """Decide the cause; total, and the stronger evidence first.
 
@@ -79,6 +88,8 @@ def cause_of(evidence: Evidence) -> Cause:
         return evidence.stopped_for
     if evidence.error is not None:
         return _of_error(evidence.error)
+    if evidence.stopped_for in _WAITED_FOR and evidence.gpu_lost:
+        return Cause.GPU_FAULT
     if evidence.stopped_for is not None:
         return evidence.stopped_for
     return _of_host(evidence) or _of_process(evidence)
@@ -126,12 +137,14 @@ def _of_host(evidence: Evidence) -> Cause | None:
 def _of_process(evidence: Evidence) -> Cause:
     if evidence.exit_code == 0 and evidence.signal is None:
         return Cause.COMPLETED
-    if evidence.gpu_fault:
+    if evidence.gpu_fault or evidence.gpu_lost:
         return Cause.GPU_FAULT
     if evidence.out_of_memory:
         return Cause.OUT_OF_MEMORY
     if evidence.disk_full:
         return Cause.OUT_OF_DISK
+    if evidence.gpu_out_of_memory:
+        return Cause.GPU_OUT_OF_MEMORY
     return Cause.EXIT if evidence.signal is None else Cause.SIGNAL
 
 

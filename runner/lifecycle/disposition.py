@@ -31,13 +31,17 @@ RETRIED = frozenset(
         Cause.INTERNAL,
     }
 )
+#: Of these, what does not count: the card broke, and the experiment had no part in it.
+UNCOUNTED = frozenset({Cause.GPU_FAULT})
 #: Acknowledged at once, since output and reason are stored, unless somebody wants them retried.
 FINAL = frozenset(
     {
         Cause.EXIT,
         Cause.SIGNAL,
         Cause.OUT_OF_MEMORY,
+        Cause.GPU_OUT_OF_MEMORY,
         Cause.TIME_LIMIT,
+        Cause.IDLE,
         Cause.LIFETIME,
         Cause.ARTIFACT_MISSING,
         Cause.ARTIFACT_BAD,
@@ -76,8 +80,9 @@ class RetryPolicy:
     #: A message that the broker has handed out so often, and that then fails for a reason that
     #: may be the message itself, is buried whatever the count of attempts says.
     fuse: int = 30
-    #: As often is a message handed out whose store never answers; with the longest delay that is
-    #: about a day, in which an outage would have ended, and a misspelt host would not.
+    #: As often is a message handed out whose store never answers, or under which cards break; with
+    #: the longest delay that is about a day, in which an outage would have ended, and a misspelt
+    #: host would not.
     patience: int = 100
 
     def wished(self, names: Iterable[str], max_attempts: int | None) -> RetryPolicy:
@@ -103,7 +108,7 @@ class RetryPolicy:
 
 def counts(outcome: Outcome) -> bool:
     """Say whether this outcome uses up one of the attempts."""
-    return not isinstance(outcome, Deferred) and outcome.cause in RETRIED | FINAL
+    return not isinstance(outcome, Deferred) and outcome.cause in (RETRIED | FINAL) - UNCOUNTED
 
 
 def dispose(
@@ -134,10 +139,19 @@ def _deferred(outcome: Deferred, policy: RetryPolicy, receive_count: int) -> Dis
     return Release(max(outcome.delay, policy.delay(receive_count)))
 
 
+def _uncounted(outcome: Outcome, policy: RetryPolicy, receive_count: int) -> Disposition:
+    if receive_count < policy.patience:
+        return Release(policy.delay(receive_count))
+    times = f"handed out {receive_count} times"
+    return Bury(f"{outcome.cause.value}, {times}: {outcome.detail}")
+
+
 def _after_failure(
     outcome: Outcome, attempt: int, policy: RetryPolicy, receive_count: int
 ) -> Disposition:
     cause = outcome.cause
+    if cause in UNCOUNTED:
+        return _uncounted(outcome, policy, receive_count)
     is_poison = cause in _POISONOUS and receive_count >= policy.fuse
     if policy.retries(cause) and attempt < policy.max_attempts and not is_poison:
         return Release(policy.delay(attempt))

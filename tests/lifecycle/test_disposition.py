@@ -15,6 +15,7 @@ from runner.lifecycle.disposition import (
     INTERRUPTED,
     OVER,
     RETRIED,
+    UNCOUNTED,
     RetryPolicy,
     counts,
     dispose,
@@ -99,7 +100,7 @@ def test_there_is_exactly_one_disposition(
     if isinstance(found, Release) and not isinstance(outcome, Deferred):
         assert timedelta(0) <= found.delay <= policy.longest_delay
     if isinstance(found, Bury):
-        assert counts(outcome) or outcome.cause in BURIED
+        assert counts(outcome) or outcome.cause in BURIED | UNCOUNTED
         assert found.reason
 
 
@@ -130,6 +131,20 @@ def test_an_outage_before_the_start_costs_no_attempt() -> None:
     assert told(POLICY.patience) == Bury(
         "store-unavailable, handed out 100 times: minio:9000 does not answer"
     )
+
+
+def test_a_broken_card_costs_no_attempt() -> None:
+    """It is tried again, later each time; where cards break under it for a day, it is buried."""
+    broken = Failed(Cause.GPU_FAULT, 1, "the driver reports Xid 79")
+    assert not counts(broken)
+    assert counts(Failed(Cause.GPU_OUT_OF_MEMORY, 1))
+
+    def told(received: int) -> Disposition:
+        return dispose(broken, attempt=0, policy=POLICY, receive_count=received)
+
+    assert [told(n) for n in (1, 2, 40)] == [Release(n * SECOND) for n in (10, 20, 60)]
+    reason = "gpu-fault, handed out 100 times: the driver reports Xid 79"
+    assert told(POLICY.patience) == Bury(reason)
 
 
 def test_every_cause_belongs_to_one_kind() -> None:
