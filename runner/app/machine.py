@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
+import os
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner import log
+from runner.app import gpus
+from runner.app.gpus import Cards
 from runner.errors import Misconfigured
 from runner.handover import Locks
-from runner.lifecycle.admission import choose_gpus
+from runner.lifecycle.gpu_choice import choose_gpus
 from runner.lifecycle.record import Records
-from runner.model import Gpu
 from runner.resources import PROBES
 from runner.resources.base import GpuInventory, GpuProbe, HostProbe
 from runner.resources.caps import caps
@@ -23,17 +24,26 @@ from runner.settings import Settings
 _log = log.get_logger(__name__)
 
 
-async def opened(
-    stack: AsyncExitStack, settings: Settings, records: Path, kept: Locks
-) -> tuple[Ledger, HostProbe]:
-    """Return the ledger, and what goes on measuring the disk. Raises Misconfigured.
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The books, and what goes on measuring while the daemon lives."""
 
-    The locks on the machine and its cards are held until ``stack`` ends.
+    ledger: Ledger
+    host: HostProbe
+    probe: GpuProbe
+    #: The cards as they were at the start, those included that other runners give out.
+    inventory: GpuInventory
+
+
+async def opened(stack: AsyncExitStack, settings: Settings, records: Path, kept: Locks) -> Machine:
+    """Measure and lock the machine. Raises Misconfigured.
+
+    The locks on the machine and its cards are held, and the probe lives, until ``stack`` ends.
     """
     locks = stack.enter_context(
         MachineLocks(_lock_dir(settings), state_dir=settings.state_dir, locks=kept)
     )
-    locks.take_machine()
+    locks.take_machine(is_bounded=is_bounded(settings))
     # What adopted runs hold looks used to the probe, and is given again when they end.
     held = tuple(record.allocation for record in Records(records).read_all())
     host: HostProbe = PROBES.load("host")(
@@ -42,25 +52,44 @@ async def opened(
         held=held,
         state_dir=settings.state_dir,
     )
-    found = await inventory(settings)
-    gpus: tuple[Gpu, ...] = ()
-    if found.gpus:
-        shared = locks.take_gpus(found.gpus)
-        gpus = shared.gpus
-        for sentence in shared.taken:
-            _log.warning(sentence)
-    else:
-        _log.info("experiments get no GPU", why=found.why_none)
+    probe = gpus.probe_of(settings, os.environ)
+    stack.push_async_callback(probe.aclose)
+    found = await probe.look()
+    cards = _taken(settings, found, locks)
     capped = caps(
-        replace(host.capacity(), gpus=gpus),
+        replace(host.capacity(), gpus=cards.gpus, why_no_gpus=cards.why_none),
         max_cores=settings.max_cores,
         max_mem=settings.max_mem,
         max_disk=settings.max_disk,
-        cpu_only=settings.cpu_only,
     )
     for warning in capped.warnings:
         _log.warning(warning)
-    return Ledger(capped.capacity, choose_gpus), host
+    reserve = gpus.reserve_of(settings)
+    if complaint := reserve.complaint(capped.capacity):
+        _log.warning(complaint)
+    return Machine(Ledger(capped.capacity, choose_gpus, reserve=reserve), host, probe, found)
+
+
+def is_bounded(settings: Settings) -> bool:
+    """Tell whether the operator has said how much of the machine is this daemon's."""
+    return bool(settings.max_cores and settings.max_mem)
+
+
+def _taken(settings: Settings, found: GpuInventory, locks: MachineLocks) -> Cards:
+    shared = locks.take_gpus(found.gpus)
+    for sentence in shared.sentences:
+        _log.warning(sentence)
+    cards = gpus.cards(settings, found, shared)
+    if cards.complaint:
+        raise Misconfigured(cards.complaint)
+    if cards.is_choice:
+        _log.info("experiments get no GPU", why=cards.why_none)
+    elif cards.why_none:
+        _log.warning(
+            "no GPUs: experiments that need one are refused until the daemon is started anew",
+            why=cards.why_none,
+        )
+    return cards
 
 
 def _lock_dir(settings: Settings) -> Path:
@@ -72,23 +101,3 @@ def _lock_dir(settings: Settings) -> Path:
     except OSError as error:
         raise Misconfigured(f"--lock-dir {chosen} cannot be made: {error.strerror}") from error
     return chosen
-
-
-async def inventory(settings: Settings) -> GpuInventory:
-    """Return the cards that the settings and the environment leave; locks nothing."""
-    name = settings.gpu_probe
-    if settings.cpu_only:
-        name = "none"
-    elif name == "auto":
-        name = "nvml" if _has_driver() else "none"
-    probe: GpuProbe = PROBES.load(name)()
-    return await probe.look()
-
-
-def _has_driver() -> bool:
-    """Asking NVML takes a process of its own; a machine without the library is spared it."""
-    try:
-        ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return False
-    return True

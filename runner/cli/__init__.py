@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "reload": "have the daemon execute itself anew: a new version, changed options; runs go on",
     "suspend": "have the daemon claim nothing; what runs goes on",
     "resume": "have the daemon claim again after suspend",
+    "gpus": "the cards of this machine: how they do, who has them, why one is not given out",
     "queue": "look into the queues of every broker and their dead letters, empty them",
     "cache": "look at what is kept of artifacts, check it, remove it",
     "doctor": "what works here, what does not, and the command that mends it",

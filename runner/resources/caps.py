@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.model import Bytes, Capacity
 
@@ -23,7 +23,6 @@ def caps(
     max_cores: int = 0,
     max_mem: Bytes = NO_BOUND,
     max_disk: Bytes = NO_BOUND,
-    cpu_only: bool = False,
 ) -> Capped:
     """Bound ``capacity``; 0 is no bound.
 
@@ -40,10 +39,10 @@ def caps(
             )
         return min(most, there) if most else there
 
-    bounded = Capacity(
+    bounded = replace(
+        capacity,
         cores=bound("--max-cores", max_cores, capacity.cores),
         memory=Bytes(bound("--max-mem", max_mem, capacity.memory)),
         disk=Bytes(bound("--max-disk", max_disk, capacity.disk)),
-        gpus=() if cpu_only else capacity.gpus,
     )
     return Capped(bounded, tuple(warnings))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import stat
 from collections.abc import Iterable
@@ -15,17 +14,25 @@ from typing import Self
 from runner.errors import Misconfigured
 from runner.handover import Locks
 from runner.model import Gpu
+from runner.resources.lock_holder import holder, note_of, noted
 
 SHARED = Path("/run/lock/studio-runner")
 _LONGEST_NOTE = 4096
+_SOMEBODY = "another runner"
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The cards that are ours, with a sentence for each that another runner gives out."""
+    """The cards that are ours, and those that another runner gives out."""
 
     gpus: tuple[Gpu, ...]
-    taken: tuple[str, ...] = ()
+    #: Each with whoever has it.
+    taken: tuple[tuple[Gpu, str], ...] = ()
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Tell of each that is taken."""
+        return tuple(f"{gpu.name} {gpu.uuid} is left to {other}" for gpu, other in self.taken)
 
 
 def default_directory(shared: Path = SHARED) -> Path:
@@ -51,6 +58,45 @@ def default_directory(shared: Path = SHARED) -> Path:
     return own
 
 
+def existing_directory(shared: Path = SHARED) -> Path:
+    """Return the directory that ``default_directory`` has made or would make, and make nothing."""
+    usable = os.access(shared if shared.exists() else shared.parent, os.W_OK | os.X_OK)
+    return shared if usable else Path(f"/tmp/studio-runner-{os.geteuid()}")  # noqa: S108 - looked at alone
+
+
+def lock_of(directory: Path, uuid: str) -> Path:
+    """Return the lock of a card."""
+    return _path(directory, f"gpu-{uuid}")
+
+
+def left(directory: Path, state_dir: Path, gpus: Iterable[Gpu]) -> Shared:
+    """Return what a daemon would be given now, and lock nothing.
+
+    What the daemon of this state directory has counts as its own.
+    """
+    ours: list[Gpu] = []
+    taken: list[tuple[Gpu, str]] = []
+    for gpu in gpus:
+        whole = gpu.parent and _elsewhere(directory, state_dir, gpu.parent, alone=True)
+        if other := whole or _elsewhere(directory, state_dir, gpu.uuid):
+            taken.append((gpu, other))
+        else:
+            ours.append(gpu)
+    return Shared(tuple(ours), tuple(taken))
+
+
+def _elsewhere(directory: Path, state_dir: Path, uuid: str, *, alone: bool = False) -> str:
+    path = lock_of(directory, uuid)
+    if holder(path, alone=alone) is None:
+        return ""
+    try:
+        known = noted(path.read_bytes()[:_LONGEST_NOTE])
+    except OSError:
+        known = None
+    is_ours = known is not None and known.state_dir == str(state_dir)
+    return "" if is_ours else str(known or _SOMEBODY)
+
+
 class MachineLocks:
     """The locks of one daemon; a lock ends with ``close`` or with the process, however it ends."""
 
@@ -58,8 +104,10 @@ class MachineLocks:
         """``locks`` may have been kept from before the daemon executed itself anew."""
         self._directory = directory
         self._locks = locks or Locks()
-        self._note = json.dumps({"pid": os.getpid(), "state_dir": str(state_dir)}).encode()
+        self._note = note_of(state_dir)
         self._descriptors: list[int] = []
+        #: By UUID of a card of which parts were wanted: who has the whole of it, or nobody.
+        self._wholes: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -71,29 +119,43 @@ class MachineLocks:
         """Let another runner have the machine."""
         while self._descriptors:
             self._locks.release(self._descriptors.pop())
+        self._wholes.clear()
 
-    def take_machine(self) -> None:
-        """Take cores and memory. Raises Misconfigured, naming the runner that has them."""
-        if other := self._take("machine"):
+    def take_machine(self, *, is_bounded: bool = False) -> None:
+        """Take cores and memory. Raises Misconfigured, naming the runner that has them.
+
+        Daemons that all give out no more than they are told to may be several.
+        """
+        if other := self._take("machine", is_shared=is_bounded):
             raise Misconfigured(
                 f"{other} already gives out this machine's cores and memory: stop that one first, "
-                "or keep the two apart (containers of their own, or bounds and a --lock-dir each)"
+                "or keep the two apart: give each its own --max-cores and --max-mem, and its cards "
+                "by CUDA_VISIBLE_DEVICES; or run them in containers of their own"
             )
 
     def take_gpus(self, gpus: Iterable[Gpu]) -> Shared:
         """Take the cards that no other runner has."""
         ours: list[Gpu] = []
-        taken: list[str] = []
+        taken: list[tuple[Gpu, str]] = []
         for gpu in gpus:
-            if other := self._take(f"gpu-{gpu.uuid}"):
-                taken.append(f"{gpu.name} {gpu.uuid} is left to {other}")
+            if other := self._whole(gpu.parent) or self._take(f"gpu-{gpu.uuid}"):
+                taken.append((gpu, other))
             else:
                 ours.append(gpu)
         return Shared(tuple(ours), tuple(taken))
 
-    def _take(self, name: str) -> str:
+    def _whole(self, card: str) -> str:
+        """Return who has the whole of a card; where nobody has, keep it so.
+
+        MIG may be switched on or off while a daemon runs, and a card has another name then.
+        """
+        if card and card not in self._wholes:
+            self._wholes[card] = self._take(f"gpu-{card}", is_shared=True)
+        return self._wholes.get(card, "")
+
+    def _take(self, name: str, *, is_shared: bool = False) -> str:
         """Take one lock and return nothing, or return who has it."""
-        path = self._directory / f"{name.replace('/', '_')}.lock"
+        path = _path(self._directory, name)
         try:
             descriptor = self._locks.descriptor(path, lambda: _open(path))
         except OSError as error:
@@ -102,9 +164,9 @@ class MachineLocks:
                 "remove it, or name another directory with --lock-dir"
             ) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
-            other = _owner(os.pread(descriptor, _LONGEST_NOTE, 0))
+            other = str(noted(os.pread(descriptor, _LONGEST_NOTE, 0)) or _SOMEBODY)
             self._locks.release(descriptor)
             return other
         self._descriptors.append(descriptor)
@@ -130,10 +192,5 @@ def _open(path: Path) -> int:
     return descriptor
 
 
-def _owner(note: bytes) -> str:
-    """Describe the holder; anybody may have written the note, so it is quoted and bounded."""
-    try:
-        known = json.loads(note)
-        return f"the runner with pid {int(known['pid'])} and state directory {known['state_dir']!r}"
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return "another runner"
+def _path(directory: Path, name: str) -> Path:
+    return directory / f"{name.replace('/', '_')}.lock"

@@ -158,9 +158,9 @@ def test_no_bound_changes_nothing() -> None:
 
 
 def test_bounds_lower_what_is_given() -> None:
-    """Each bound holds for its own field; ``cpu_only`` hides the cards."""
-    capped = caps(HERE, max_cores=2, max_mem=Bytes(50), max_disk=Bytes(999), cpu_only=True)
-    assert capped.capacity == Capacity(2, Bytes(50), Bytes(999))
+    """Each bound holds for its own field, and the cards stay."""
+    capped = caps(HERE, max_cores=2, max_mem=Bytes(50), max_disk=Bytes(999))
+    assert capped.capacity == Capacity(2, Bytes(50), Bytes(999), HERE.gpus)
     assert capped.warnings == ()
 
 

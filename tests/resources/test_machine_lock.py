@@ -15,7 +15,7 @@ import pytest
 
 from runner.errors import Misconfigured
 from runner.model import Bytes, Gpu
-from runner.resources.machine_lock import MachineLocks, default_directory
+from runner.resources.machine_lock import MachineLocks, default_directory, existing_directory, left
 
 A, B = (Gpu(f"GPU-{letter}", "card", Bytes(1)) for letter in "ab")
 
@@ -59,7 +59,7 @@ def test_a_second_daemon_takes_what_is_left(tmp_path: Path) -> None:
             locks.take_machine()
         shared = locks.take_gpus([A, B])
         assert shared.gpus == (B,)
-        assert shared.taken == (f"card GPU-a is left to {who}",)
+        assert shared.sentences == (f"card GPU-a is left to {who}",)
         other.kill()
         other.wait()
         locks.take_machine()
@@ -73,6 +73,73 @@ def test_closing_gives_the_machine_back(tmp_path: Path) -> None:
             locks.take_machine()
             note = json.loads((tmp_path / "machine.lock").read_text())
             assert note == {"pid": os.getpid(), "state_dir": str(tmp_path / state)}
+
+
+def test_daemons_with_bounds_share_the_machine(tmp_path: Path) -> None:
+    """Two that give out no more than they are told go together; one that takes all goes alone."""
+    with (
+        MachineLocks(tmp_path, state_dir=tmp_path / "one") as one,
+        MachineLocks(tmp_path, state_dir=tmp_path / "two") as two,
+        MachineLocks(tmp_path, state_dir=tmp_path / "all") as everything,
+    ):
+        one.take_machine(is_bounded=True)
+        two.take_machine(is_bounded=True)
+        assert one.take_gpus([A]).gpus == (A,)
+        assert two.take_gpus([A, B]).gpus == (B,)
+        with pytest.raises(Misconfigured, match="give each its own --max-cores and --max-mem"):
+            everything.take_machine()
+        one.close()
+        two.close()
+        everything.take_machine()
+        with pytest.raises(Misconfigured, match=r"state directory .*/all"):
+            one.take_machine(is_bounded=True)
+
+
+def test_what_is_left_is_told_without_taking_it(tmp_path: Path) -> None:
+    """From the kernel's list of locks; what our own daemon has would be ours again."""
+    m = Gpu("MIG-m", "part", Bytes(1), parent="GPU-a")
+    with MachineLocks(tmp_path, state_dir=tmp_path / "one") as one:
+        assert left(tmp_path, tmp_path / "two", [A, B, m]).gpus == (A, B, m)
+        assert list(tmp_path.iterdir()) == []
+        one.take_gpus([A])
+        shared = left(tmp_path, tmp_path / "two", [A, B, m])
+        assert shared.gpus == (B,)
+        who = f"the runner with pid {os.getpid()} and state directory '{tmp_path}/one'"
+        assert shared.sentences == (f"card GPU-a is left to {who}", f"part MIG-m is left to {who}")
+        assert left(tmp_path, tmp_path / "one", [A, B, m]).gpus == (A, B, m)
+        one.close()
+        one.take_gpus([m])
+        other = Gpu("MIG-n", "part", Bytes(1), parent="GPU-a")
+        assert left(tmp_path, tmp_path / "two", [A, m, other]).gpus == (other,)
+
+
+def test_the_directory_of_locks_is_told_without_making_it(tmp_path: Path) -> None:
+    """The one that would be used."""
+    assert existing_directory(tmp_path / "shared") == tmp_path / "shared"
+    own = existing_directory(tmp_path / "missing" / "shared")
+    assert own == Path(f"/tmp/studio-runner-{os.geteuid()}")  # noqa: S108 - the documented place
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_instances_of_a_card_are_shared_and_the_whole_is_not(tmp_path: Path) -> None:
+    """Each MIG instance has a lock of its own; whoever has the whole card has its instances.
+
+    Neither switching MIG on nor off under a daemon gives a part to two.
+    """
+    m, n = (Gpu(f"MIG-{letter}", "part", Bytes(1), parent="GPU-a") for letter in "mn")
+    with (
+        MachineLocks(tmp_path, state_dir=tmp_path / "one") as one,
+        MachineLocks(tmp_path, state_dir=tmp_path / "two") as two,
+    ):
+        assert one.take_gpus([m]).gpus == (m,)
+        assert two.take_gpus([m, n]).gpus == (n,)
+        one.close()
+        assert one.take_gpus([A, B]).gpus == (B,)
+        two.close()
+        one.close()
+        assert one.take_gpus([A]).gpus == (A,)
+        shared = two.take_gpus([m, n])
+        assert (shared.gpus, len(shared.taken)) == ((), 2)
 
 
 @pytest.mark.parametrize("note", [b"", b"[]", b'{"pid": "x"}', b"\xff\xfe", b"[" * 5000])
