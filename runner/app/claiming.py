@@ -15,4 +15,6 @@ def rules(settings: Settings) -> Rules:
         is_open_at=hours.are_open_at if hours.windows else None,
         hours=str(hours),
         at_most=settings.max_experiments,
+        staged=settings.staged,
+        staging_seconds=settings.staging_time.total_seconds(),
     )

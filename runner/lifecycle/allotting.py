@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from runner.lifecycle import admission
-from runner.lifecycle.seats import Room, Seat
+from runner.lifecycle.seats import LEAST, Seat
 from runner.lifecycle.shares import share_of
 from runner.lifecycle.turns import Turns
-from runner.model import Allocation, Capacity, Needs
+from runner.model import Allocation, Capacity, Gpu, Needs
+from runner.resources.base import GpuReserve
 
 
 class Ledger(Protocol):
@@ -27,8 +28,27 @@ class Ledger(Protocol):
     def held(self) -> int:
         """How many shares are allocated."""
 
-    def reserve(self, needs: Needs) -> Allocation | None:
+    @property
+    def gpu_reserve(self) -> GpuReserve:
+        """What experiments without a card leave free for cards."""
+
+    @property
+    def withheld(self) -> Mapping[str, str]:
+        """Cards that are given to nobody now, with the reasons."""
+
+    def gpus_beside(self, held: Iterable[Allocation]) -> tuple[Gpu, ...]:
+        """All cards as they would be if these shares alone were held."""
+
+    def reserve(self, needs: Needs, *, may_use_reserve: bool = False) -> Allocation | None:
         """Take a share, or nothing."""
+
+    def equip(
+        self, allocation: Allocation, needs: Needs, *, among: Collection[str] | None = None
+    ) -> Allocation | None:
+        """Add cards to a share; what is returned takes its place."""
+
+    def unequip(self, allocation: Allocation) -> Allocation:
+        """Take the cards out of a share; what is returned takes its place."""
 
     def release(self, allocation: Allocation) -> None:
         """Give a share back."""
@@ -51,14 +71,46 @@ class Allotting:
         #: By the allocation's ``id``: whom it is charged to.
         self._charged: dict[int, Seat] = {}
 
-    def take(self, needs: Needs, seat: Seat | None = None) -> Allocation | None:
-        """Take a share, charged to ``seat``, or nothing."""
-        if 0 < self._at_most <= self.ledger.held:
+    @property
+    def is_full(self) -> bool:
+        """There are as many as the operator allows."""
+        return 0 < self._at_most <= self.ledger.held
+
+    @property
+    def slots(self) -> int:
+        """Return how many experiments could begin now, at most."""
+        cores = self.ledger.free.cores
+        return min(cores, self._at_most - self.ledger.held) if self._at_most else cores
+
+    def take(
+        self, needs: Needs, seat: Seat | None = None, *, may_use_reserve: bool = False
+    ) -> Allocation | None:
+        """Take a share, charged to ``seat``, or nothing.
+
+        What is not known yet may come to use what is kept for experiments with cards.
+        """
+        if self.is_full:
             return None
-        allocation = self.ledger.reserve(needs)
+        may = may_use_reserve or needs is LEAST
+        allocation = self.ledger.reserve(needs, may_use_reserve=may)
         if allocation is not None and seat is not None:
             self._charge(allocation, seat)
         return allocation
+
+    def equip(
+        self, allocation: Allocation, needs: Needs, among: Collection[str]
+    ) -> Allocation | None:
+        """Add cards out of ``among`` to a share, or nothing; what is returned takes its place."""
+        equipped = self.ledger.equip(allocation, needs, among=among)
+        if equipped is not None:
+            self._charge_instead(allocation, equipped)
+        return equipped
+
+    def unequip(self, allocation: Allocation) -> Allocation:
+        """Take the cards out of a share; what is returned takes its place."""
+        bare = self.ledger.unequip(allocation)
+        self._charge_instead(allocation, bare)
+        return bare
 
     def adopt(self, allocation: Allocation, seat: Seat) -> None:
         """Take exactly this share: an adopted run has it already."""
@@ -68,21 +120,41 @@ class Allotting:
     def release(self, allocation: Allocation) -> None:
         """Give a share back."""
         self.ledger.release(allocation)
+        self._discharge(allocation)
+
+    def fits(self, needs: Needs) -> bool:
+        """Tell whether so much is free now."""
+        ledger = self.ledger
+        reserve = GpuReserve() if needs is LEAST else ledger.gpu_reserve
+        verdict = admission.decide(needs, ledger.free, ledger.total, reserve=reserve)
+        return isinstance(verdict, admission.Fits)
+
+    @property
+    def keeps_for_cards(self) -> bool:
+        """Something is free now, and only for experiments with a card."""
+        free = self.ledger.free
+        return self.ledger.gpu_reserve.beside(free) != free
+
+    def has_room_for(self, *all_: Needs) -> bool:
+        """Tell whether everything but cards is free for all of these together."""
+        free, held = self.ledger.free, self.ledger.held
+        return (
+            sum(needs.cores for needs in all_) <= free.cores
+            and sum(needs.memory for needs in all_) <= free.memory
+            and sum(needs.disk for needs in all_) <= free.disk
+            and (not self._at_most or held + len(all_) <= self._at_most)
+        )
+
+    def _charge_instead(self, before: Allocation, after: Allocation) -> None:
+        seat = self._discharge(before)
+        if seat is not None:
+            self._charge(after, seat)
+
+    def _discharge(self, allocation: Allocation) -> Seat | None:
         seat = self._charged.pop(id(allocation), None)
         if seat is not None:
             self._turns.end(seat, id(allocation), self._clock())
-
-    def room(self, allows: Callable[[Seat], bool]) -> Room:
-        """Return what could be given now."""
-        free, total = self.ledger.free, self.ledger.total
-        slots = free.cores
-        if self._at_most:
-            slots = min(slots, self._at_most - self.ledger.held)
-
-        def fits(needs: Needs) -> bool:
-            return isinstance(admission.decide(needs, free, total), admission.Fits)
-
-        return Room(slots, fits, allows)
+        return seat
 
     def _charge(self, allocation: Allocation, seat: Seat) -> None:
         self._charged[id(allocation)] = seat

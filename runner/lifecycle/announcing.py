@@ -27,8 +27,8 @@ from runner.model import (
     Stopped,
 )
 
-#: No reporter may keep an ended experiment's room for longer.
-_SECONDS = 10.0
+#: Neither a slow disk nor a reporter may keep an ended experiment's room for longer.
+_SECONDS = 5.0
 _OUTCOMES = {
     Completed: "completed",
     Failed: "failed",
@@ -53,11 +53,20 @@ def about(entry: Entry, news: News, text: str, **more: Any) -> Report:
     )
 
 
-async def announce(parts: Parts, entry: Entry, outcome: Outcome, disposition: Disposition) -> None:
-    """Remember and report an attempt that was just settled."""
+async def announce(
+    parts: Parts,
+    entry: Entry,
+    outcome: Outcome,
+    disposition: Disposition,
+    *,
+    seconds: float = _SECONDS,
+) -> None:
+    """Remember and report an attempt that was just settled; its news need not have its output."""
     _remember(parts, entry, outcome, disposition)
-    with anyio.move_on_after(_SECONDS):
+    output: tuple[str, ...] = ()
+    with anyio.move_on_after(seconds):
         output = await last_lines(entry.output, parts.redactor)
+    with anyio.move_on_after(seconds):
         await parts.report(_ended(entry, outcome, disposition, output))
 
 

@@ -18,8 +18,12 @@ from runner.lifecycle import causes, processes
 from runner.lifecycle.beside import Beside
 from runner.lifecycle.board import Entry
 from runner.lifecycle.causes import Evidence
+from runner.lifecycle.equipping import Equipping
 from runner.lifecycle.exits import Exit
+from runner.lifecycle.gpu_cards import Use
+from runner.lifecycle.gpu_failure import Findings, findings
 from runner.lifecycle.homecoming import Homecoming
+from runner.lifecycle.line import NoCards
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Expired, Preparation
 from runner.lifecycle.record import Phase
@@ -48,34 +52,53 @@ class Attempt:
         async with AsyncExitStack() as stack:
             try:
                 async with self.entry.stopper.cancels():
-                    spec = await self.preparation.prepare(stack)
+                    spec = await self._equipping.ready(stack)
                 if self.entry.stopper.cause is not None:
-                    return await self.homecoming.bring(self._stopped(), ran=False)
+                    return await self._without_run(self._stopped())
+                use = self._use(stack)
                 run = await Run.start(spec)
+            except NoCards as error:
+                return Deferred(error.delay, str(error), Cause.NO_ROOM)
             except LeaseLost as error:
-                return await self.homecoming.bring(_failed(error), ran=False)
+                return await self._without_run(_failed(error))
             except Unavailable as error:
                 # Not the experiment's doing, and nothing of it has begun: it costs no attempt.
                 return Deferred(timedelta(0), str(error), causes.cause_of(Evidence(error=error)))
             except RunnerError as error:
-                return await self.homecoming.bring(_failed(error), ran=False)
+                return await self._without_run(_failed(error))
             self.entry.note(self.parts.records, phase=Phase.RUNNING, started_at=time.time())
             self.entry.begin(Stage.RUN)
-            return await self._see_through(run)
+            return await self._see_through(run, use)
 
     async def resume(self) -> Outcome:
         """Go on with a run that an earlier daemon started."""
         record = self.entry.record
         async with AsyncExitStack() as stack:
+            use = self._use(stack)
             try:
                 run = await Run.adopt(self.parts.records.place(record.run))
             except RunnerError as error:
                 await processes.end(record.run)
+                self._equipping.give_back()
                 return await self.homecoming.bring(_failed(error), ran=True)
             await self._pin(stack)
             begun = record.started_at or time.time()
             self.entry.begin(Stage.RUN, before=timedelta(seconds=max(0.0, time.time() - begun)))
-            return await self._see_through(run)
+            return await self._see_through(run, use)
+
+    @property
+    def _equipping(self) -> Equipping:
+        return Equipping(self.parts, self.entry, self.preparation)
+
+    async def _without_run(self, outcome: Outcome) -> Outcome:
+        self._equipping.give_back()
+        return await self.homecoming.bring(outcome, ran=False)
+
+    def _use(self, stack: AsyncExitStack) -> Use:
+        """Have what befalls its cards noted, until ``stack`` ends at the latest."""
+        use = self.parts.cards.begin(self.entry.record.allocation.gpus)
+        stack.callback(self.parts.cards.end, use)
+        return use
 
     async def _pin(self, stack: AsyncExitStack) -> None:
         key = self.entry.record.environment
@@ -86,11 +109,14 @@ class Attempt:
         except RunnerError as error:  # the run has it in use all the same
             _log.warning("environment not kept", key=self.entry.record.key, trouble=str(error))
 
-    async def _see_through(self, run: Run) -> Outcome:
+    async def _see_through(self, run: Run, use: Use) -> Outcome:
         try:
             exit_ = await self.beside.until_exit(run)
             self.entry.note(self.parts.records, phase=Phase.FINISHING)
-            return await self.homecoming.bring(self._judge(exit_), ran=True)
+            found = await findings(self.parts, use, exit_, self.entry.output)
+            self.parts.cards.end(use)
+            self._equipping.give_back()
+            return await self.homecoming.bring(self._judge(exit_, found), ran=True)
         except Exception:
             # A defect of ours: what is settled now must not go on running behind it.
             await run.end()
@@ -99,13 +125,14 @@ class Attempt:
             # Whether the run is over or the daemon leaves: the next one can adopt it.
             run.leave()
 
-    def _judge(self, exit_: Exit) -> Outcome:
-        cause = causes.cause_of(causes.evidence_of(exit_))
+    def _judge(self, exit_: Exit, found: Findings) -> Outcome:
+        cause = causes.cause_of(found.add_to(causes.evidence_of(exit_)))
         if cause is Cause.COMPLETED:
             return Completed()
         if cause in _NOT_A_FAILURE:
             return Stopped(cause, exit_.code, self.entry.stopper.detail)
-        return Failed(cause, exit_.code, _told(exit_))
+        told = self.entry.stopper.detail if cause is Cause.IDLE else _told(exit_)
+        return Failed(cause, exit_.code, found.explain(told, cause))
 
     def _stopped(self) -> Outcome:
         stopper = self.entry.stopper

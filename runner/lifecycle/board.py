@@ -38,6 +38,8 @@ class Entry:
     metrics: Callable[[], Mapping[str, float]] = dict
     #: An earlier daemon began it.
     is_adopted: bool = False
+    #: Since when its cards and its output are silent, as soon as that is long; since the epoch.
+    idle_since: float | None = None
     #: Seconds of the stages that are over, in their order.
     spent: dict[Stage, float] = field(default_factory=dict)
     #: Told of each stage that is over; the board says by whom.
@@ -63,9 +65,10 @@ class Entry:
 
     @property
     def phase(self) -> str:
-        """The stage for people: ``fetching 1.2 GB of 4.0 GB``."""
+        """The stage for people: ``fetching 1.2 GB of 4.0 GB``, ``running, idle``."""
         if self.fetched is None:
-            return self.stage
+            is_idle = self.idle_since is not None and self.stage is Stage.RUN
+            return f"{self.stage}, idle" if is_idle else self.stage
         done, total = self.fetched
         return f"{self.stage} {format_size(done)} of {format_size(total)}"
 

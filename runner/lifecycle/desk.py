@@ -14,6 +14,7 @@ import anyio
 
 from runner import __version__
 from runner.errors import host_fault
+from runner.lifecycle import gpu_board
 from runner.lifecycle.board import Entry
 from runner.lifecycle.depths import Depths
 from runner.lifecycle.live_output import LiveOutput
@@ -53,6 +54,7 @@ class Desk:
         """The verbs."""
         return {
             "status": self.status,
+            "gpus": self.gpus,
             "logs": self.logs,
             "cancel": self.cancel,
             "drain": self.drain,
@@ -83,12 +85,18 @@ class Desk:
                 "suspended_by": list(self._parts.intake.suspension.by),
                 "capacity": _capacity(ledger.total),
                 "free": _capacity(ledger.free),
+                **self._cards(),
                 "queues": [asdict(depth) for depth in await self.depths.look(age)],
                 "sources": self._sources(),
             },
             "running": [_entry(entry) for entry in self._parts.board],
             "recent": [asdict(ending) for ending in self._parts.history.endings],
         }
+
+    async def gpus(self, _: Item) -> AsyncIterator[Item]:
+        """Tell of the cards and who has them, without asking any broker."""
+        seen = self._parts.cards.inventory
+        yield {"driver": seen.driver, "cuda": seen.cuda, **self._cards()}
 
     async def logs(self, arguments: Item) -> AsyncIterator[Item]:
         """Give the output of a run under way as items of text, to its end where ``follow`` is.
@@ -165,6 +173,14 @@ class Desk:
         """Claim again, unless somebody else objects."""
         yield self._wish(Intent.RUNNING)
 
+    def _cards(self) -> Item:
+        ledger, seen = self._parts.intake.ledger, self._parts.cards.inventory
+        free, board = ledger.free.gpus, self._parts.board
+        return {
+            "gpus": gpu_board.rows(ledger.total.gpus, free, board, ledger.withheld, seen),
+            "why_no_gpus": ledger.total.why_no_gpus,
+        }
+
     def _wish(self, what: Intent) -> Item:
         suspension = self._parts.intake.suspension
         try:
@@ -208,6 +224,7 @@ def _entry(entry: Entry) -> Item:
         "cores": record.allocation.cores,
         "memory": record.allocation.memory,
         "gpus": list(record.allocation.gpus),
+        "idle_since": entry.idle_since,
         "run": record.run,
         "output": str(entry.output) if entry.output else None,
     }

@@ -19,11 +19,13 @@ from runner.errors import (
     Undecodable,
 )
 from runner.lifecycle import admission, causes, limits, making, processes
+from runner.lifecycle.allotting import Ledger
 from runner.lifecycle.announcing import about
 from runner.lifecycle.board import Entry
 from runner.lifecycle.causes import Evidence
 from runner.lifecycle.claim import Beating, Claim, Claims, Ended, Unclaimed
 from runner.lifecycle.claim_record import outcome_of
+from runner.lifecycle.gpu_choice import grouped
 from runner.lifecycle.holding import Holding, hold_warning
 from runner.lifecycle.intake import Slot
 from runner.lifecycle.parts import Parts
@@ -32,7 +34,6 @@ from runner.lifecycle.settling import Settlement
 from runner.lifecycle.tally import Stage
 from runner.model import (
     Ack,
-    Allocation,
     Bury,
     Cause,
     Deferred,
@@ -73,21 +74,25 @@ class Handling:
         entry: Entry,
         *,
         judged: Callable[[bool], None] = lambda _: None,
+        lacks: Callable[[Needs], None] = lambda _: None,
         message_is_lost: Callable[[], Awaitable[bool]] = _never_lost,
     ) -> None:
         """``judged`` is told once, as soon as it is known, whether this is no StudioML request.
 
+        ``lacks`` is told once what there is no room for: what comes next is probably alike.
         ``message_is_lost`` tells of an adopted one whether somebody else may have its message.
         """
         self.parts = parts
         self.delivery = delivery
         self.entry = entry
         self.request: Request | None = None
-        self.allocation: Allocation | None = None
+        #: It has the share that its record names.
+        self._has_room = False
         #: Set when there was no room: what the queue's next message is expected to need.
         self.too_big_for_now: Needs | None = None
         self._holding = Holding(parts, entry, delivery)
         self._judged = judged
+        self._lacks = lacks
         self._is_lost = message_is_lost
         self._message_is_lost = False
         self._decided: Disposition | None = None
@@ -110,7 +115,7 @@ class Handling:
         """
         self.parts.board.enter(self.entry)
         has_run = self.entry.record.phase is not Phase.PREPARING
-        self.allocation = self.entry.record.allocation if has_run else None
+        self._has_room = True
         self._message_is_lost = await self._is_lost()
         await self._holding.keep_message()
         outcome = await _as_outcome(self._resumed if has_run else self._given_back)
@@ -133,7 +138,10 @@ class Handling:
         said = f"{request.experiment.key} is accepted"
         await self.parts.report(about(self.entry, News.ACCEPTED, said))
         attempt = await making.new_attempt(self.parts, request, self.entry, self._claim())
-        return await attempt.perform()
+        outcome = await attempt.perform()
+        if outcome.cause is Cause.NO_ROOM:
+            self._is_too_big(request.needs)
+        return outcome
 
     def _warned(self, request: Request) -> Request:
         record, cap = self.entry.record, self.parts.options.duration_cap
@@ -157,27 +165,46 @@ class Handling:
         return request
 
     def _understood(self) -> Request:
-        self.request = request = decode(self.delivery.message)
+        request = decode(self.delivery.message)
         self.entry.destination = request.slack_destination
-        return request
+        self.request = replace(request, needs=self._grouped(request))
+        return self.request
+
+    def _grouped(self, request: Request) -> Needs:
+        record = self.entry.record
+        return grouped(
+            request.needs,
+            self.parts.options.gpu_sharing,
+            queue=f"{record.broker}/{record.project}/{record.message.queue}",
+            project=request.experiment.project,
+        )
 
     async def _room(self, needs: Needs, slot: Slot) -> Outcome | None:
-        intake = self.parts.intake
-        verdict = admission.decide(needs, intake.ledger.total, intake.ledger.total)
+        intake, ledger = self.parts.intake, self.parts.intake.ledger
+        reserve = ledger.gpu_reserve
+        verdict = admission.decide(needs, ledger.free, ledger.total, reserve=reserve)
         if isinstance(verdict, admission.Never):
             return Refused(Cause.TOO_BIG, verdict.reason)
-        self.allocation = slot.grow(needs)
-        if self.allocation is None:
+        allocation = slot.grow(needs)
+        if allocation is None:
             slot.give_back()
+            if needs.gpu_count:  # also behind it in its queue nothing else is likely to wait
+                self._is_too_big(needs)
             self.entry.begin(Stage.ROOM)
             with anyio.move_on_after(_RESERVATION_SECONDS):
-                self.allocation = await slot.reserved(needs)
-        if self.allocation is None:
-            self.too_big_for_now = needs
+                allocation = await slot.reserved(needs)
+        if allocation is None:
+            self._is_too_big(needs)
             delay = timedelta(0) if intake.is_closed else _NO_ROOM_DELAY
-            return Deferred(delay, "there is no room for it now", Cause.NO_ROOM)
-        self._note(allocation=self.allocation)
+            return Deferred(delay, _no_room(needs, ledger), Cause.NO_ROOM)
+        self._note(allocation=allocation)
+        self._has_room, self.too_big_for_now = True, None
         return None
+
+    def _is_too_big(self, needs: Needs) -> None:
+        if self.too_big_for_now is None:
+            self._lacks(needs)
+        self.too_big_for_now = needs
 
     async def _take_claim(self, request: Request) -> Outcome | None:
         claims = await making.claims_for(self.parts, request, self.entry)
@@ -246,6 +273,7 @@ class Handling:
 
     async def _given_back(self) -> Outcome:
         await processes.end(self.entry.record.run)  # it may have been about to begin
+        self._release()
         request = self._understood()
         ended = await self._find_claim(request)
         if ended is not None:
@@ -283,8 +311,12 @@ class Handling:
             self._decided,
         )
         await settlement.settle(outcome, self._holding.held)
-        if self.allocation is not None:
-            self.parts.intake.release(self.allocation)
+        self._release()
+
+    def _release(self) -> None:
+        if self._has_room:
+            self._has_room = False
+            self.parts.intake.release(self.entry.record.allocation)
 
     def _claim(self) -> Claim:
         assert self._holding.claim is not None  # noqa: S101 - asked only after it was taken
@@ -292,6 +324,13 @@ class Handling:
 
     def _note(self, **changes: object) -> None:
         self.entry.record = self.entry.record.but(**changes)
+
+
+def _no_room(needs: Needs, ledger: Ledger) -> str:
+    said = "there is no room for it now"
+    reserve, withheld = ledger.gpu_reserve, ledger.withheld
+    verdict = admission.decide(needs, ledger.free, ledger.total, reserve=reserve, withheld=withheld)
+    return f"{said}: {verdict.reason}" if isinstance(verdict, admission.Later) else said
 
 
 async def _as_outcome(story: Callable[[], Awaitable[Outcome]]) -> Outcome:

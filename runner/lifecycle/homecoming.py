@@ -21,7 +21,7 @@ from runner.model import Cause, Failed, Outcome, Stopped
 
 _log = log.get_logger(__name__)
 
-_ENDED_BY_ITSELF = frozenset({Cause.COMPLETED, Cause.EXIT, Cause.SIGNAL})
+_ENDED_BY_ITSELF = frozenset({Cause.COMPLETED, Cause.EXIT, Cause.SIGNAL, Cause.GPU_OUT_OF_MEMORY})
 _PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from runner.lifecycle.allotting import Allotting, Ledger
+from runner.lifecycle.line import Line
 from runner.lifecycle.obstacles import Obstacles
 from runner.lifecycle.reservation import Reservation
 from runner.lifecycle.rules import Rules
 from runner.lifecycle.seats import LEAST, NEVER, Poll, Seat
+from runner.lifecycle.slot import Slot
 from runner.lifecycle.suspension import Suspension
 from runner.lifecycle.turns import Turns
 from runner.lifecycle.want import Want
@@ -66,7 +68,10 @@ class Intake:
         self._followed: set[Seat] = set()
         self._asking: dict[Seat, Turn] = {}
         self._open: dict[Poll, Turn] = {}
-        self._reservation = Reservation(self._allotting, patience, clock)
+        #: Who has been claimed and waits for cards.
+        self.line = Line(self._allotting, rules, patience, clock)
+        self._reservation = Reservation(self.line, patience, clock)
+        self.line.changed, self.line.gave_up = self.look, self._reservation.owe
         #: Since when each queue waits for room.
         self.want: Want[Seat] = Want(clock)
         self._is_closed = False
@@ -174,10 +179,13 @@ class Intake:
         now = self._clock()
         for poll in self._turns.glanced(now):
             self._give_back(self._open[poll])
-        if not self._is_forbidden() and not self._is_closed:
+        self.line.serve()
+        is_forbidden = self._is_forbidden()
+        if self._is_closed or self._obstacles.last_long:
+            self.line.recall("nothing is claimed any more, and the GPUs that it needs are busy")
+        elif not is_forbidden:
             self._reservation.serve()
-            room = self._allotting.room(self._allows)
-            for seat in self._turns.choose(now, room):
+            for seat in self._turns.choose(now, self.line.room(self._allowing())):
                 self._begin(self._asking[seat], now)
         if self._turns.wake_at(now) < self._wake_at:
             self._earlier.set()
@@ -199,12 +207,15 @@ class Intake:
         """Let nobody receive, or wait for room with a message in hand, any more."""
         self._is_closed = True
         self._reservation.end()
+        self.look()
 
     # ------------------------------------------------------------------ room
 
     def take(self, needs: Needs, seat: Seat) -> Allocation | None:
         """Take a share for an experiment of the queue now, or nothing."""
-        allocation = self._allotting.take(needs, seat)
+        if not self._reservation.lets_take(seat, needs):
+            return None
+        allocation = self.line.claim(needs, seat, self._reservation.owed_since(seat, needs))
         if allocation is not None:
             self.want.end(seat)
             self._reservation.served(seat, needs)
@@ -216,11 +227,11 @@ class Intake:
 
     def adopt(self, allocation: Allocation, *, broker: str, project: str, queue: str) -> None:
         """Take exactly this share: an adopted run of the queue has it already."""
-        self._allotting.adopt(allocation, self._seat(broker, project, queue))
+        self.line.adopt(allocation, self._seat(broker, project, queue))
 
     def release(self, allocation: Allocation, *, quietly: bool = False) -> None:
         """Give a share back and wake who waits for it; ``quietly``: the caller looks next."""
-        self._allotting.release(allocation)
+        self.line.release(allocation)
         if not quietly:
             self.look()
 
@@ -244,7 +255,7 @@ class Intake:
 
     def _begin(self, turn: Turn, now: float) -> None:
         if turn.seat.is_sure:
-            turn.allocation = self._allotting.take(turn.needs if now < turn.until else LEAST)
+            turn.allocation = self.line.slot(turn.needs if now < turn.until else LEAST)
             if turn.allocation is None:
                 return  # what it is believed to need went to one before it
         del self._asking[turn.seat]
@@ -262,11 +273,16 @@ class Intake:
             self._allotting.release(turn.allocation)
             turn.allocation = None
 
-    def _allows(self, seat: Seat) -> bool:
+    def _allowing(self) -> Callable[[Seat], bool]:
         """No receive is opened that would outlast the active hours, or pass what waits."""
-        if not self._reservation.lets_pass(seat):
-            return False
-        return not self._obstacles.ends_within(seat.patience)
+        known: dict[Needs, bool] = {}
+
+        def allows(seat: Seat) -> bool:
+            if not self._reservation.lets_pass(seat, known):
+                return False
+            return not self._obstacles.ends_within(seat.patience)
+
+        return allows
 
     def _is_forbidden(self) -> bool:
         complaint = self._obstacles.look()
@@ -275,40 +291,3 @@ class Intake:
         if self._obstacles.last_long:
             self._reservation.end()
         return bool(complaint)
-
-
-class Slot:
-    """Room that was given before the message is known; grows into what the request needs.
-
-    It is empty where the message came on an open receive while the last slot was taken: then it
-    waits as one does that is too big for now.
-    """
-
-    def __init__(self, intake: Intake, allocation: Allocation | None, seat: Seat) -> None:
-        self._intake = intake
-        self._allocation = allocation
-        self._seat = seat
-
-    def grow(self, needs: Needs) -> Allocation | None:
-        """Exchange the slot for ``needs`` in one step; ``None`` when there is not enough."""
-        may = self._give_back_quietly() or self._intake.may_take(self._seat)
-        allocation = self._intake.take(needs, self._seat) if may else None
-        self._intake.look()
-        return allocation
-
-    async def reserved(self, needs: Needs) -> Allocation | None:
-        """Give the slot back and wait with the reservation; ``None`` when that cannot be had."""
-        self.give_back()
-        return await self._intake.reserved(needs, self._seat)
-
-    def give_back(self) -> None:
-        """Return what is left of the slot, if anything, and wake who waits."""
-        if self._give_back_quietly():  # the message was none that needs room
-            self._intake.want.end(self._seat)
-            self._intake.look()
-
-    def _give_back_quietly(self) -> bool:
-        allocation, self._allocation = self._allocation, None
-        if allocation is not None:
-            self._intake.release(allocation, quietly=True)
-        return allocation is not None

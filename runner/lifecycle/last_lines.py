@@ -12,27 +12,32 @@ from runner.redaction import Redactor
 _LINES, _LONGEST_LINE = 20, 400
 #: Read and redacted for them: a key that begins far above the last lines is known by its first.
 _WINDOW = 32 << 10
-_LIMIT = blocking.Limit(2)
+LIMIT = blocking.Limit(2)  # whoever waits too long for it goes without
 
 
-async def last_lines(path: Path | None, redactor: Redactor) -> tuple[str, ...]:
-    """Return them; none where there is no output, or the experiment put something else there."""
+async def last_lines(
+    path: Path | None, redactor: Redactor, *, most: int = _LINES
+) -> tuple[str, ...]:
+    """Return them; none where there is no output, or the experiment put something else there.
+
+    Of a line that was written over, as progress bars are, what a terminal would show at the end.
+    """
     if path is None:
         return ()
-    return await blocking.call(lambda _: _read(path, redactor), limit=_LIMIT)
+    return await blocking.call(lambda _: _read(path, redactor, most), limit=LIMIT)
 
 
-def _read(path: Path, redactor: Redactor) -> tuple[str, ...]:
+def _read(path: Path, redactor: Redactor, most: int) -> tuple[str, ...]:
     data, is_whole = _end(path)
     if not is_whole:  # half of a secret is not recognised
-        data = data.partition(b"\n")[2]
+        data = data.partition(b"\n" if b"\n" in data else b"\r")[2]
     if not data.strip():
         return ()
     text = redactor.redact_bytes(data).decode("utf-8", "replace")
-    lines = [line.rstrip() for line in text.splitlines()]
+    lines = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()
-    return tuple(_cut(line) for line in lines[-_LINES:])
+    return tuple(_cut(line) for line in lines[-most:])
 
 
 def _end(path: Path) -> tuple[bytes, bool]:

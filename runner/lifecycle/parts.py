@@ -12,6 +12,8 @@ from runner.environments.base import Environments
 from runner.lifecycle.board import Board
 from runner.lifecycle.claim import Observations
 from runner.lifecycle.disposition import RetryPolicy
+from runner.lifecycle.gpu_cards import Cards
+from runner.lifecycle.gpu_choice import Sharing
 from runner.lifecycle.history import History
 from runner.lifecycle.intake import Intake
 from runner.lifecycle.keeper import Keeper
@@ -20,7 +22,7 @@ from runner.lifecycle.record import Records
 from runner.lifecycle.tally import Tally
 from runner.model import Artifact, Bytes, Identity, Location, Report, Request
 from runner.redaction import Redactor
-from runner.sandboxes.base import Sandbox
+from runner.sandboxes.base import Bind, Sandbox
 from runner.stores.base import Store
 
 StoreFor = Callable[[Artifact | Location, Request, tuple[str, str]], Awaitable[Store]]
@@ -49,6 +51,7 @@ class Options:
     keep_workspaces: bool = False
     #: Systemd's slice in which every run gets a scope of its own; empty: they get none.
     runs_slice: str = ""
+    gpu_sharing: Sharing = Sharing.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,11 @@ class Parts:
     hidden: tuple[Path, ...] = ()
     #: What of it they need all the same, besides their own workspace and environment.
     visible: tuple[Path, ...] = ()
+    #: What the operator shows to all of them.
+    binds: tuple[Bind, ...] = ()
     #: Whether the main loop and the keeper make progress.
     pulse: Pulse = field(default_factory=Pulse)
     #: What was done so far.
     tally: Tally = field(default_factory=Tally)
+    #: What is known of the cards that are given out; of none where nobody looks at them.
+    cards: Cards = field(default_factory=Cards)

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 
-from runner.environments.base import Environment, EnvironmentSpec
+from runner.environments.base import Attachment, Environment, EnvironmentSpec
 from runner.errors import BadField, RunnerError
 from runner.lifecycle import limits, variables
 from runner.lifecycle.artifact_forms import WORKSPACE
@@ -21,7 +21,7 @@ from runner.lifecycle.spellings import spellings
 from runner.lifecycle.tally import Stage
 from runner.lifecycle.workspace import Workspace, client_distributions
 from runner.model import Cause, Request
-from runner.request.requirements import requirement_warnings, requirements
+from runner.sandboxes import devices
 from runner.sandboxes.base import Command
 
 #: Of a workspace that lacks the script.
@@ -37,6 +37,14 @@ class Expired(RunnerError):
         self.cause = cause
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was fetched and built for one attempt."""
+
+    environment: Environment
+    attachment: Attachment
+
+
 @dataclass(frozen=True)
 class Preparation:
     """Everything between the claim and the start of one attempt."""
@@ -48,14 +56,15 @@ class Preparation:
     workspace: Workspace
     artifacts: Artifacts
 
-    async def prepare(self, stack: AsyncExitStack) -> RunSpec:
+    async def prepare(self, stack: AsyncExitStack) -> Prepared:
         """Fetch and build; what the run needs is kept until ``stack`` ends.
 
         Raises Expired, RequestError, ExperimentFailed, HostFault, Unavailable.
         """
-        expired = [cause for cause, left in self._limits().items() if left <= timedelta(0)]
-        if expired:
-            raise Expired(expired[0])
+        # Its parser takes 30 ms to import: the first experiment waits for it, the start does not.
+        from runner.request.requirements import requirement_warnings  # noqa: PLC0415
+
+        self.check_limits()
         warnings = (*self.request.warnings, *requirement_warnings(self.request))
         self.entry.begin(Stage.FETCH)
         stack.push_async_callback(self.artifacts.give_back)
@@ -68,10 +77,18 @@ class Preparation:
         )
         self.parts.tally.environment(reused=environment.reused)
         self.entry.record = self.entry.record.but(environment=environment.key)
-        command = await self._command(environment)
+        place = self.workspace.environment
+        attachment = await self.parts.environments.attach(environment, place)
+        self.workspace.hand_over(place)
         self.parts.background(lambda: self.parts.environments.compile_later(environment))
         self.entry.begin(Stage.START)
-        return self._spec(command)
+        return Prepared(environment, attachment)
+
+    def check_limits(self) -> None:
+        """Raise Expired where one has passed."""
+        expired = [cause for cause, left in self.limits().items() if left <= timedelta(0)]
+        if expired:
+            raise Expired(expired[0])
 
     def _announce(self, warnings: tuple[str, ...]) -> None:
         record, text = self.entry.record, ""
@@ -94,12 +111,14 @@ class Preparation:
         )
 
     def _wanted_environment(self) -> EnvironmentSpec:
+        from runner.request.requirements import requirements  # noqa: PLC0415 - as above
+
         request, record = self.request, self.entry.record
         return EnvironmentSpec(
             python_version=request.experiment.python_version,
             requirements=requirements(
                 request,
-                gpus=bool(record.allocation.gpus),
+                gpus=request.needs.gpu_count > 0,
                 distributions=[
                     str(path.absolute()) for path in client_distributions(self.workspace.code)
                 ],
@@ -107,10 +126,8 @@ class Preparation:
             scope=record.project,
         )
 
-    async def _command(self, environment: Environment) -> Command:
-        place = self.workspace.environment
-        attachment = await self.parts.environments.attach(environment, place)
-        self.workspace.hand_over(place)
+    def _command(self, prepared: Prepared) -> Command:
+        environment, attachment = prepared.environment, prepared.attachment
         experiment = self.request.experiment
         env = variables.variables(
             self.request,
@@ -129,26 +146,32 @@ class Preparation:
             readonly=spellings(environment.root),
             overlays=self.artifacts.overlays,
             hidden=self.parts.hidden,
-            visible=(*self.parts.visible, attachment.python.resolve().parents[1]),
+            visible=self.parts.visible,
+            tools=(attachment.python.resolve().parents[1],),
+            binds=self.parts.binds,
+            # Which of them a card is: the driver's minor numbers are in no allocation yet.
+            devices=devices.of_cards(None) if self.entry.record.allocation.gpus else (),
             leases=(*self.artifacts.locks, *((environment.lock,) if environment.lock else ())),
             identity=self.parts.identity,
         )
 
-    def _spec(self, command: Command) -> RunSpec:
+    def spec(self, prepared: Prepared) -> RunSpec:
+        """Return what is to be started, on the cards that the record names now."""
         options = self.parts.options
         return RunSpec(
             run_id=self.entry.record.run,
             directory=self.parts.records.place(self.entry.record.run),
-            launch=self.parts.sandbox.launch(command),
+            launch=self.parts.sandbox.launch(self._command(prepared)),
             output=self.workspace.log,
             output_limit=options.output_limit,
-            limits=self._limits(),
+            limits=self.limits(),
             grace=options.kill_grace,
             orphan_timeout=options.orphan_timeout,
             runs_slice=options.runs_slice,
         )
 
-    def _limits(self) -> dict[Cause, timedelta]:
+    def limits(self) -> dict[Cause, timedelta]:
+        """Return what is left of each limit now."""
         return dict(
             limits.limits(
                 self.request,

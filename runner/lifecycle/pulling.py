@@ -89,6 +89,7 @@ class Puller:
     #: Waits after trouble; it may end early when the credential was changed.
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     _looked_at: float = 0.0
+    _found_at: float = 0.0
 
     async def pull(self) -> None:
         """Take one message after the other; trouble with the broker only makes us wait."""
@@ -139,7 +140,7 @@ class Puller:
 
     async def _take_with_room(self, seat: Seat) -> bool:
         intake = self.parts.intake
-        turn = await intake.turn(seat, self.hint.needs, self.hint.until)
+        turn = await intake.turn(seat, *await self._expected(seat))
         self._looked_at = anyio.current_time()
         try:
             delivery = await self.queue.take()
@@ -152,12 +153,24 @@ class Puller:
             intake.nothing(turn)
             return False
         # No await from here to the handler: nobody else knows of the message and of its room.
-        slot = intake.found(turn)
+        slot, self._found_at = intake.found(turn), self.hint.clock()
         if intake.wants_nothing:
             await self._give_back(delivery, slot)
             return False
         self._hand_over(delivery, slot)
         return True
+
+    async def _expected(self, seat: Seat) -> tuple[Needs, float]:
+        """Return what the next message probably needs, and until when that is believed.
+
+        Behind one that needed a card the next is expected to need one: there are few, and what is
+        received for nothing has to go back. So it has to be known first what was received before.
+        """
+        if seat.wants is None or seat.wants.gpu_count:
+            await self.trust.until_judged()
+        if self.hint.left or seat.wants is None or not seat.wants.gpu_count:
+            return self.hint.needs, self.hint.until
+        return seat.wants, self._found_at + _HINT_SECONDS
 
     def _hand_over(self, delivery: Delivery, slot: Slot) -> None:
         handling = Handling(
@@ -165,6 +178,7 @@ class Puller:
             delivery,
             Entry(fresh_record(self.queue, delivery)),
             judged=self._judge,
+            lacks=self.hint.note,
         )
         self.trust.wait_for_one()
         self.start(lambda: self._handle(handling, slot))
@@ -183,7 +197,8 @@ class Puller:
 
     async def _handle(self, handling: Handling, slot: Slot) -> Outcome:
         outcome = await handling.perform(slot)
-        self.hint.note(handling.too_big_for_now)
+        if handling.too_big_for_now is None:
+            self.hint.note(None)
         return outcome
 
     async def _say(self, news: News, text: str) -> None:

@@ -11,7 +11,7 @@ from runner.lifecycle.board import Entry
 from runner.lifecycle.handling import Handling
 from runner.lifecycle.late import Late
 from runner.lifecycle.parts import Parts
-from runner.lifecycle.record import Phase, Record
+from runner.lifecycle.record import Record
 from runner.lifecycle.supply import Supply
 from runner.lifecycle.tally import Stage
 from runner.lifecycle.workspace import leftovers, sweep
@@ -38,11 +38,9 @@ def _handling(parts: Parts, supply: Supply, record: Record) -> Handling:
     delivery = Late(record, supply, parts.options.claim_lease)
     parts.background(delivery.seek)
     entry = Entry(record, stage=Stage.RESUME, is_adopted=True)
-    if record.phase is not Phase.PREPARING:
-        queue = record.message.queue
-        parts.intake.adopt(
-            record.allocation, broker=record.broker, project=record.project, queue=queue
-        )
+    # Also of what was only being made ready: it may have begun to run on its cards.
+    queue = record.message.queue
+    parts.intake.adopt(record.allocation, broker=record.broker, project=record.project, queue=queue)
     if record.stop is not None:
         entry.stopper.stop(record.stop, "asked for before the daemon was restarted")
     _log.info("adopted", key=record.key, run=record.run, phase=record.phase.value)

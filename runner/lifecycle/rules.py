@@ -19,6 +19,11 @@ class Rules:
     hours: str = ""
     #: Experiments at a time; 0: as many as there is room for.
     at_most: int = 0
+    #: Experiments that are claimed, fetched and built while their cards are busy; 0: none, and who
+    #: is claimed has its cards from then on.
+    staged: int = 0
+    #: How long one of them waits for its cards once it is ready.
+    staging_seconds: float = 1800.0
 
     def priority(self, queue: str) -> int:
         """Return the priority of the queue of this short name."""

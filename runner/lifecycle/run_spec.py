@@ -67,6 +67,8 @@ def _launch(spec: RunSpec) -> launch.Launch:
         hidden=_paths(wanted.hidden),
         visible=_paths(wanted.visible),
         leases=_paths(wanted.leases),
+        binds=[(*_paths((one.source, one.target)), one.writable) for one in wanted.binds],  # type: ignore[misc] # two paths
+        walls=[_bytes(word) for word in wanted.walls],
         user_namespace=wanted.user_namespace,
         no_new_privileges=wanted.no_new_privileges,
         runs_slice=spec.runs_slice,

@@ -31,6 +31,8 @@ class Seat:
     #: The last look found a message.
     was_full: bool = False
     empty_at: float = NEVER
+    #: What its last message needed.
+    wants: Needs | None = None
     #: Number of the last turn that found something.
     served: int = 0
 

@@ -29,6 +29,8 @@ class Stage(enum.StrEnum):
     RESUME = "resuming"
     FETCH = "fetching"
     ENVIRONMENT = "building"
+    #: Ready but for the cards, which others have.
+    GPU = "waiting for a GPU"
     START = "starting"
     RUN = "running"
     #: It was asked to end, and is given its grace.

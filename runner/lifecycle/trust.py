@@ -34,6 +34,11 @@ class Trust:
             await self._judged.wait()
         return self._is_named or (self._foreign < FOREIGN_LIMIT and not self.is_over)
 
+    async def until_judged(self) -> None:
+        """Wait until it is known of every message that was taken what it is."""
+        while self._unknown:
+            await self._judged.wait()
+
     @property
     def is_over(self) -> bool:
         """A stranger that was given back would be seen again from now on."""

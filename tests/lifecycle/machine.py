@@ -29,6 +29,7 @@ from runner.lifecycle.parts import Options, Parts
 from runner.lifecycle.pulling import fresh_record
 from runner.lifecycle.record import Records
 from runner.lifecycle.recovery import recover
+from runner.lifecycle.rules import Rules
 from runner.lifecycle.source import Complain, Source
 from runner.lifecycle.supply import Supply
 from runner.model import (
@@ -406,6 +407,7 @@ class Machine:
         points: Points | None = None,
         queue: Line | None = None,
         total: Capacity = TOTAL,
+        rules: Rules = Rules(),  # noqa: B008 - frozen
         **options: Any,
     ) -> AsyncIterator[Machine]:
         """Start without taking anything over."""
@@ -436,7 +438,7 @@ class Machine:
                 host="host",
                 working_dir=box.state / "work",
                 keeper=keeper,
-                intake=Intake(ledger),
+                intake=Intake(ledger, rules=rules),
                 records=Records(box.state / "runs"),
                 history=History(box.state / "recent.jsonl"),
                 board=Board(),

@@ -15,6 +15,8 @@ from runner.lifecycle.keeper import Keeper
 from runner.stores.base import AccessDenied
 
 pytestmark = pytest.mark.anyio
+#: Seconds for anything that must happen.
+PATIENCE = 60.0
 
 
 class Beats:
@@ -26,7 +28,7 @@ class Beats:
 
     async def seen(self, count: int) -> None:
         """Wait until there were so many."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             while len(self.times) < count:  # noqa: ASYNC110 - beats come from another loop
                 await anyio.sleep(0.01)
 
@@ -44,15 +46,16 @@ def never(error: RunnerError) -> None:
 
 
 async def test_a_blocked_main_loop_costs_no_lease() -> None:
-    """Pure Python that holds the main loop for four leases does not stop the renewals."""
+    """Pure Python that holds the main loop for longer than a lease does not stop the renewals."""
     beats = Beats()
     async with Keeper() as keeper:
         held = await keeper.hold("m", beats, lease=timedelta(seconds=0.3), lost=never)
-        end = time.monotonic() + 1.2
-        while time.monotonic() < end:
+        end = time.monotonic() + PATIENCE
+        while len(beats.times) < 12 and time.monotonic() < end:
             pass
+        renewed = len(beats.times)  # before the main loop gets its next turn
         await keeper.release(held)
-    assert len(beats.times) >= 4
+    assert renewed >= 12
 
 
 async def test_a_lost_lease_is_told_on_the_main_loop() -> None:
@@ -67,7 +70,7 @@ async def test_a_lost_lease_is_told_on_the_main_loop() -> None:
 
     async with Keeper() as keeper:
         held = await keeper.hold("m", beats, lease=timedelta(seconds=0.06), lost=lost)
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             await told.wait()
         await keeper.release(held)
     assert str(errors[0]) == "gone"
@@ -78,7 +81,7 @@ async def test_a_broker_that_comes_back_in_time_costs_nothing() -> None:
     """Renewals that fail for less than a lease are tried again."""
     beats = Beats(QueueUnavailable(), QueueUnavailable(), None)
     async with Keeper() as keeper:
-        held = await keeper.hold("m", beats, lease=timedelta(seconds=2), lost=never)
+        held = await keeper.hold("m", beats, lease=timedelta(seconds=4), lost=never)
         await beats.seen(3)
         await keeper.release(held)
 
@@ -91,7 +94,7 @@ async def test_a_broker_that_stays_away_loses_the_lease() -> None:
         held = await keeper.hold(
             "m", beats, lease=timedelta(seconds=0.2), lost=lambda _: told.set()
         )
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             await told.wait()
         await keeper.release(held)
 
@@ -123,7 +126,7 @@ async def test_what_fails_in_an_unforeseen_way_is_tried_again() -> None:
     """A defect in a backend, or keys that were withdrawn, must not end the renewing in silence."""
     beats = Beats(ValueError("a defect"), AccessDenied("withdrawn"), None)
     async with Keeper() as keeper:
-        held = await keeper.hold("m", beats, lease=timedelta(seconds=2), lost=never)
+        held = await keeper.hold("m", beats, lease=timedelta(seconds=4), lost=never)
         await beats.seen(3)
         await keeper.release(held)
 
@@ -136,7 +139,7 @@ async def test_what_does_not_expire_is_lost_only_when_somebody_says_so() -> None
         held = await keeper.hold(
             "m", beats, lease=timedelta(seconds=0.05), lost=lambda _: told.set(), expires=False
         )
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             await told.wait()
         await keeper.release(held)
     assert len(beats.times) == 21
@@ -151,9 +154,9 @@ async def test_a_renewal_that_hangs_does_not_delay_the_release() -> None:
         await anyio.sleep_forever()
 
     async with Keeper() as keeper:
-        held = await keeper.hold("m", hang, lease=timedelta(seconds=3), lost=never)
+        held = await keeper.hold("m", hang, lease=timedelta(seconds=9), lost=never)
         await anyio.to_thread.run_sync(begun.wait)
-        with anyio.fail_after(0.9):  # before the renewal gives up by itself
+        with anyio.fail_after(2.8):  # before the renewal gives up by itself
             await keeper.release(held)
 
 

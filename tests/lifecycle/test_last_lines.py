@@ -19,7 +19,8 @@ pytestmark = pytest.mark.anyio
         (b"\n \n", ()),
         (b"one\ntwo\n\n", ("one", "two")),
         (b"no end", ("no end",)),
-        (b"bar 1\rbar 2\r\n\xff", ("bar 1", "bar 2", "\N{REPLACEMENT CHARACTER}")),
+        (b"bar 1\rbar 2\r\n\xff", ("bar 2", "\N{REPLACEMENT CHARACTER}")),
+        (b"line\r\n" + b"".join(b"\rbar %04d" % n for n in range(10_000)), ("bar 9999",)),
     ],
 )
 async def test_the_last_lines_are_read(tmp_path: Path, data: bytes, lines: tuple[str, ...]) -> None:

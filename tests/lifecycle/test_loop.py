@@ -15,7 +15,8 @@ from runner.errors import QueueUnavailable
 from runner.lifecycle.intake import LEAST
 from runner.lifecycle.loop import Ends, Loop
 from runner.lifecycle.pulling import Hint
-from runner.model import Needs, News
+from runner.lifecycle.rules import Rules
+from runner.model import Bytes, Gpu, Needs, News
 from tests.acceptance.box import Box
 from tests.lifecycle.machine import PATIENCE, TOTAL, Line, Machine, Switchboard, seen
 
@@ -224,6 +225,23 @@ async def test_two_queues_share_one_core_in_turn(small: Machine) -> None:
     queues = [one.queue for one in small.reports if one.news is News.ENDED]
     assert all(queues[i] != queues[i + 1] for i in range(7))
     await small.check_clean()
+
+
+@pytest.mark.parametrize("staged", [0, 1])
+async def test_messages_that_wait_for_a_card_are_received_once(tmp_path: Path, staged: int) -> None:
+    """However many cores are free: the next is asked for when there is a use for it."""
+    total = replace(TOTAL, cores=16, gpus=(Gpu("GPU-0", "NVIDIA L4", Bytes(1 << 30)),))
+    async with Machine.open(Box(tmp_path), total=total, rules=Rules(staged=staged)) as machine:
+        for _ in range(5):
+            message = machine.box.message("print('x')")
+            message["experiment"]["resources_needed"] |= {"gpus": 1, "gpuCount": 1}
+            machine.queue.send(message)
+        async with looping(machine) as loop:
+            await seen(lambda: len(machine.ends) == 5)
+            loop.drain()
+        assert machine.ends == ["completed"] * 5
+        assert [letter.message.receive_count for letter in machine.queue.letters] == [1] * 5
+        await machine.check_clean()
 
 
 async def test_cancelling_the_loop_settles_nothing(machine: Machine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
@@ -41,6 +42,27 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     file = records.place("r1") / "record.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_a_share_of_a_card_is_kept(tmp_path: Path) -> None:
+    """The next daemon has to know what of a card is taken, and by which group."""
+    share = Allocation(1, Bytes(2), Bytes(3), ("GPU-1",), 4, Bytes(5), "local//q")
+    records = Records(tmp_path / "runs")
+    records.write(RECORD.but(allocation=share))
+    (read,) = records.read_all()
+    assert read.allocation == share
+
+
+def test_a_record_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """It knew whole cards alone."""
+    records = Records(tmp_path / "runs")
+    records.write(RECORD)
+    file = records.place("r1") / "record.json"
+    known = json.loads(file.read_text())
+    for name in ("gpu_slots", "gpu_memory", "gpu_group"):
+        del known["allocation"][name]
+    file.write_text(json.dumps(known))
+    assert list(records.read_all()) == [RECORD]
 
 
 @pytest.mark.parametrize("left", [b"", b"{", b"[]", b'{"run": "r2"}'])

@@ -39,7 +39,7 @@ async def runs(tmp_path: Path) -> AsyncIterator[Runs]:
 async def test_a_time_limit_ends_the_run(runs: Runs) -> None:
     """The earliest limit is the cause, and TERM is heard."""
     script = "trap 'echo heard; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
-    limits = {Cause.TIME_LIMIT: timedelta(seconds=0.5), Cause.LIFETIME: timedelta(hours=1)}
+    limits = {Cause.TIME_LIMIT: timedelta(seconds=1.5), Cause.LIFETIME: timedelta(hours=1)}
     exit_ = await runs.finish(runs.spec(("/bin/sh", "-c", script), limits=limits))
     assert (exit_.reason, exit_.stopped_for) == ("time-limit", Cause.TIME_LIMIT)
     assert exit_.code == 5

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from runner.lifecycle.seats import Poll, Room, Seat
 from runner.lifecycle.shares import LONGEST_CREDIT, Account, level, share_of
 from runner.lifecycle.turns import Turns
-from runner.model import Allocation, Bytes, Capacity, Needs
+from runner.model import Allocation, Bytes, Capacity, Gpu, Needs
 
 TOTAL = Capacity(4, Bytes(100), Bytes(100))
 SURE = st.booleans()
@@ -131,6 +131,16 @@ def test_nobody_is_behind_for_more_than_the_credit(used: list[float]) -> None:
 def test_a_share_is_the_largest_of_its_parts() -> None:
     """One core of four with half the memory is half the machine."""
     assert share_of(Allocation(1, Bytes(50), Bytes(0)), TOTAL) == 0.5
+
+
+def test_a_part_of_a_card_is_a_part_of_a_share() -> None:
+    """By what it has most of; a card that is gone counts for nothing."""
+    cards = tuple(Gpu(f"GPU-{n}", "card", Bytes(40), 8) for n in range(4))
+    total = Capacity(100, Bytes(100), Bytes(0), cards)
+    whole = Allocation(1, Bytes(0), Bytes(0), ("GPU-0", "GPU-1"))
+    assert share_of(whole, total) == 0.5
+    part = Allocation(1, Bytes(0), Bytes(0), ("GPU-0", "GPU-gone"), 2, Bytes(20), "g")
+    assert share_of(part, total) == 0.125
 
 
 class Table(RuleBasedStateMachine):
