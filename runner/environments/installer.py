@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -64,6 +64,9 @@ class Installer:
     hidden: tuple[Path, ...] = ()
     #: What of that it needs.
     visible: tuple[Path, ...] = ()
+    #: What puts walls around code of packages that may write to these directories alone, as words
+    #: of a command; none: there are no walls.
+    walls: Callable[[Sequence[Path]], Sequence[str]] = lambda _: ()
     #: A build that takes longer is ended.
     patience: timedelta = field(default=timedelta(hours=2))
 
@@ -76,8 +79,9 @@ class Installer:
 
     async def _wait(self, argv: Sequence[str], place: Place, output: IO[bytes]) -> int:
         mark, user = place.scratch.name, place.identity
-        if place.runs_code and self.hidden:
-            argv, user = self._veiled(argv, place), None
+        walls = self.walls((place.scratch.parent, place.cache)) if place.runs_code else ()
+        if walls or (place.runs_code and self.hidden):
+            argv, user = self._veiled(argv, place, walls), None
         process = await anyio.open_process(
             list(argv),
             stdin=subprocess.DEVNULL,
@@ -100,13 +104,13 @@ class Installer:
             with anyio.CancelScope(shield=True):
                 await _end(process, mark)
 
-    def _veiled(self, argv: Sequence[str], place: Place) -> Sequence[str]:
+    def _veiled(self, argv: Sequence[str], place: Place, walls: Sequence[str]) -> Sequence[str]:
         """Return the command that hides first, changes its user then, and becomes ``argv``."""
         script = Path(runner.supervisor.__file__).with_name("veil.py")
         identity = f"{place.identity.uid}:{place.identity.gid}" if place.identity else "-"
         words = [sys.executable, "-I", "-S", str(script), identity]
-        for paths in (self.hidden, self.visible):
-            words += [str(len(paths)), *map(str, paths)]
+        for listed in (self.hidden, self.visible, walls):
+            words += [str(len(listed)), *map(str, listed)]
         return [*words, *argv]
 
     def _environment(self, place: Place, mark: str) -> Mapping[str, str]:

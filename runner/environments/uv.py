@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 import uv
@@ -18,20 +18,19 @@ import uv
 from runner import blocking
 from runner.environments import attach, bytecode, manifest
 from runner.environments.base import Attachment, Environment, Environments, EnvironmentSpec
-from runner.environments.build import Builder
 from runner.environments.cache import EnvironmentCache
 from runner.environments.failures import disk_errors
 from runner.environments.installer import Installer
-from runner.environments.interpreters import Interpreters
 from runner.environments.manifest import Manifest
 from runner.environments.places import Places, link_mode, usable_program
-from runner.environments.plan import Plan
-from runner.environments.planner import Planner
 from runner.environments.protection import Protection
-from runner.environments.resolve import Resolver
 from runner.environments.sources import Sources
 from runner.errors import HostFault
 from runner.model import NOTHING, Bytes, Identity
+
+if TYPE_CHECKING:
+    from runner.environments.plan import Plan
+    from runner.environments.workshop import Workshop
 
 T = TypeVar("T")
 
@@ -46,15 +45,6 @@ class Leased(Environment):
     """An environment that can be built again when a run has changed it."""
 
     plan: Plan
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What an open builder works with."""
-
-    planner: Planner
-    builder: Builder
-    places: Places
 
 
 class UvEnvironments(Environments):
@@ -86,6 +76,7 @@ class UvEnvironments(Environments):
         extra_variables: Mapping[str, str] = NOTHING,
         hidden: Sequence[Path] = (),
         visible: Sequence[Path] = (),
+        walls: Callable[[Sequence[Path]], Sequence[str]] = lambda _: (),
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._root = root
@@ -105,10 +96,14 @@ class UvEnvironments(Environments):
         self._uv_cache = uv_cache or root / "uv"
         self._uv_cache_limit = uv_cache_limit
         self._hidden, self._visible = tuple(hidden), tuple(visible)
+        self._walls = walls
         self._report = report
         self._threads = blocking.Limit(4)
         self._cache = EnvironmentCache(root, limit, self._threads)
-        self._parts: Parts | None = None
+        self._places: Places | None = None
+        self._installer: Installer | None = None
+        self._workshop: Workshop | None = None
+        self._opening = anyio.Lock()
 
     async def __aenter__(self) -> Self:
         """Sweep what a dead process left. Raises Misconfigured when ``root`` cannot be used."""
@@ -120,32 +115,17 @@ class UvEnvironments(Environments):
             await self._call(places.open)
             program = await usable_program(Path(uv.find_uv_bin()), builder, self._root)
             mode = await self._call(lambda: link_mode(self._uv_cache / "wheels", self._root))
-            pythons = self._root / "pythons"
-            installer = Installer(
+            self._installer = Installer(
                 program,
                 self._sources,
                 mode,
-                pythons,
+                self._root / "pythons",
                 self._allow_downloads,
                 self._hidden,
                 (self._root.absolute(), self._root.resolve(), *self._visible),
+                self._walls,
             )
-            resolver = Resolver(
-                self._root / "resolutions", self._resolve_ttl, places, installer, self._report
-            )
-            await self._call(resolver.open)
-        planner = Planner(
-            Interpreters(self._root / "interpreters.json", self._protection.runner, pythons),
-            resolver,
-            installer,
-            places,
-            default_python=self._default_python,
-            base_environment=self._base_environment,
-            threads=self._threads,
-            report=self._report,
-        )
-        builder_ = Builder(self._cache, places, installer, self._threads)
-        self._parts = Parts(planner, builder_, places)
+        self._places = places
         return self
 
     async def __aexit__(
@@ -155,14 +135,14 @@ class UvEnvironments(Environments):
         trace: TracebackType | None,
     ) -> None:
         """Nothing stays open: leases end with their blocks, builds with theirs."""
-        self._parts = None
+        self._places = self._installer = self._workshop = None
 
     @contextlib.asynccontextmanager
     async def lease(self, spec: EnvironmentSpec) -> AsyncIterator[Environment]:
         """Prepare the environment and keep it until the block ends; see ``Environments.lease``."""
         begun = time.monotonic()
         with disk_errors():
-            plan = await self._open_parts.planner.plan(spec)
+            plan = await (await self._opened()).planner.plan(spec)
         try:
             async with self._cache.leased(plan.key):
                 reused = await self._prepare(plan)
@@ -213,21 +193,47 @@ class UvEnvironments(Environments):
             async with self._cache.leased(environment.key), self._cache.building(environment.key):
                 await bytecode.compile_packages(environment.root, self._threads)
             if self._uv_cache_limit is not None:
-                await self._open_parts.places.trim(self._uv_cache_limit)
+                await self._open_places.trim(self._uv_cache_limit)
 
     async def give_way(self, wanted: Bytes) -> None:
         """Forget the installer's downloads; if there were none, environments, oldest first."""
         with disk_errors():
-            if await self._open_parts.places.trim(_A_FEW):
+            if await self._open_places.trim(_A_FEW):
                 return
             kept = sum(entry.bytes for entry in self._cache.entries())
             await self._cache.evict(Bytes(max(0, kept - wanted)))
 
     @property
-    def _open_parts(self) -> Parts:
-        if self._parts is None:
+    def _open_places(self) -> Places:
+        if self._places is None:
             raise RuntimeError("UvEnvironments is used outside of its async with block")
-        return self._parts
+        return self._places
+
+    async def _opened(self) -> Workshop:
+        """Return what plans and builds; the first caller waits until it is loaded."""
+        async with self._opening:
+            if self._workshop is None:
+                places, installer = self._open_places, self._installer
+                assert installer is not None  # noqa: S101 - made together with the places
+                self._workshop = await self._call(lambda: self._opened_with(places, installer))
+        return self._workshop
+
+    def _opened_with(self, places: Places, installer: Installer) -> Workshop:
+        # Parsing requirements takes 50 ms to import, which no start of the daemon waits for.
+        from runner.environments.workshop import Workshop  # noqa: PLC0415
+
+        return Workshop.opened(
+            self._root,
+            self._cache,
+            places,
+            installer,
+            runner=self._protection.runner,
+            resolve_ttl=self._resolve_ttl,
+            default_python=self._default_python,
+            base_environment=self._base_environment,
+            threads=self._threads,
+            report=self._report,
+        )
 
     async def _prepare(self, plan: Plan) -> bool:
         """Build unless it is there; tell whether it was."""
@@ -237,7 +243,7 @@ class UvEnvironments(Environments):
             if not (root / manifest.NAME).exists():
                 async with self._cache.building(plan.key):
                     if not (root / manifest.NAME).exists():
-                        await self._open_parts.builder.build(plan)
+                        await (await self._opened()).builder.build(plan)
                         reused = False
                 await self._cache.evict()
             self._cache.touch(plan.key)
@@ -257,7 +263,7 @@ class UvEnvironments(Environments):
             self._report(
                 f"environment {environment.key} was changed by an experiment; it is built anew"
             )
-            return await self._open_parts.builder.build(environment.plan)
+            return await (await self._opened()).builder.build(environment.plan)
 
     def _unchanged(self, root: Path) -> Manifest | None:
         known = manifest.read(root)

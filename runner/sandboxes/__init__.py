@@ -5,6 +5,7 @@ from runner.registry import Registry
 SANDBOXES = Registry(
     "sandbox",
     {
+        "bwrap": ("runner.sandboxes.bwrap:BwrapSandbox", None),
         "plain": ("runner.sandboxes.plain:PlainSandbox", None),
     },
 )

@@ -9,6 +9,8 @@ Promises held by ``tests/contracts/sandboxes.py`` for every backend:
   backend says that it ``overlays``.
 * Nothing in ``Command.hidden`` can be seen or changed, where the backend says that it ``hides``;
   what is ``writable``, ``readonly`` or ``visible`` and lies there can, each as it is meant.
+* ``Command.binds`` are seen at their targets, read-only unless they are ``writable``, where the
+  backend says that it ``binds``.
 * ``Command.leases`` are held until the last process of the run has ended.
 * The exit code of the command is the exit code of the launch.
 """
@@ -22,7 +24,7 @@ from pathlib import Path
 
 from runner.model import Identity
 
-__all__ = ["Command", "Identity", "Launch", "Sandbox"]
+__all__ = ["Bind", "Command", "Identity", "Launch", "Sandbox"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,16 @@ class Overlay:
     #: Two empty directories on one file system: for the changes, and for the kernel.
     upper: Path
     work: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A directory of the machine that the operator shows to all runs."""
+
+    source: Path
+    #: Where runs see it: a directory that is there.
+    target: Path
+    writable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,12 @@ class Command:
     hidden: tuple[Path, ...] = ()
     #: Directories that it needs, wherever they lie.
     visible: tuple[Path, ...] = ()
+    #: Likewise, and that it has no business to change: where its interpreter lies.
+    tools: tuple[Path, ...] = ()
+    #: Only for a sandbox that ``binds``.
+    binds: tuple[Bind, ...] = ()
+    #: Device nodes of its cards; a sandbox that hides devices shows these.
+    devices: tuple[Path, ...] = ()
     #: Files on which the supervisor holds a shared lock as long as the run lives.
     leases: tuple[Path, ...] = ()
     #: ``None``: the daemon's own user.
@@ -78,6 +96,10 @@ class Launch:
     hidden: tuple[Path, ...] = ()
     #: Stays where it is below what is hidden.
     visible: tuple[Path, ...] = ()
+    #: Made after that; the sources were opened before.
+    binds: tuple[Bind, ...] = ()
+    #: Bubblewrap with its options, to be put up around all this; empty: there are no walls.
+    walls: tuple[str, ...] = ()
     #: Mounting takes a user namespace of the run's own, too.
     user_namespace: bool = False
     #: Files on which the supervisor holds a shared lock.
@@ -97,6 +119,8 @@ class Sandbox(ABC):
     overlays: bool = False
     #: ``Command.hidden`` is.
     hides: bool = False
+    #: ``Command.binds`` can be had.
+    binds: bool = False
 
     def try_overlays(self, *, lower: Path, upper: Path) -> bool:
         """Find out whether runs can have overlays of what lies in ``lower``, changed in ``upper``.

@@ -28,23 +28,22 @@ class PlainSandbox(Sandbox):
 
     def __init__(self) -> None:
         self.hides = _probe()
+        self.binds = self.hides
         self.protects = self.hides and os.geteuid() == 0
 
     def try_overlays(self, *, lower: Path, upper: Path) -> bool:
         """See ``Sandbox``: mount one, in a process of its own."""
-        scratch = Path(tempfile.mkdtemp(prefix=".overlay-", dir=upper))
-        try:
-            self.overlays = _probe(lower, scratch)
-        finally:
-            _remove(scratch)
+        self.overlays = try_mounts(lower=lower, upper=upper)
         return self.overlays
 
     def launch(self, command: Command) -> Launch:
         """Pass the command through, with the mounts that can be had."""
         if command.overlays and not self.overlays:
             raise ValueError("overlays are asked for that this sandbox does not have")
+        if command.binds and not self.binds:
+            raise ValueError("binds are asked for that this sandbox does not have")
         hidden = command.hidden if self.hides else ()
-        has_mounts = self.protects or bool(hidden or command.overlays)
+        has_mounts = self.protects or bool(hidden or command.overlays or command.binds)
         return Launch(
             argv=command.argv,
             cwd=command.cwd,
@@ -53,10 +52,27 @@ class PlainSandbox(Sandbox):
             readonly_binds=command.readonly if has_mounts else (),
             overlays=command.overlays,
             hidden=hidden,
-            visible=(*command.writable, *command.readonly, *command.visible) if hidden else (),
+            visible=needed(command) if hidden else (),
+            binds=command.binds,
             user_namespace=has_mounts and os.geteuid() != 0,
             leases=command.leases,
         )
+
+
+def needed(command: Command) -> tuple[Path, ...]:
+    """Return the directories that stay where they are below what is hidden."""
+    targets = (bind.target for bind in command.binds)
+    own = (*command.writable, *command.readonly, *command.visible, *command.tools)
+    return (*own, *targets)
+
+
+def try_mounts(*, lower: Path, upper: Path) -> bool:
+    """Find out what ``Sandbox.try_overlays`` wants to know, in a process of its own."""
+    scratch = Path(tempfile.mkdtemp(prefix=".overlay-", dir=upper))
+    try:
+        return _probe(lower, scratch)
+    finally:
+        _remove(scratch)
 
 
 def _probe(*arguments: Path) -> bool:

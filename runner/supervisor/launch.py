@@ -33,6 +33,8 @@ class Launch:
         hidden: list[bytes] | None = None,
         visible: list[bytes] | None = None,
         leases: list[bytes] | None = None,
+        binds: list[tuple[bytes, bytes, bool]] | None = None,
+        walls: list[bytes] | None = None,
         user_namespace: bool = False,
         no_new_privileges: bool = True,
         runs_slice: str = "",
@@ -54,6 +56,10 @@ class Launch:
         #: Stays where it is below what is hidden.
         self.visible = visible or []
         self.leases = leases or []
+        #: Source, target and whether it may be changed there, of each.
+        self.binds = binds or []
+        #: Bubblewrap with its options, put up around all this; empty: there are no walls.
+        self.walls = walls or []
         self.user_namespace = user_namespace
         self.no_new_privileges = no_new_privileges
         #: Where systemd keeps the scopes of runs; empty: the run stays in the daemon's own unit.

@@ -6,6 +6,7 @@ import errno
 import os
 
 from runner.supervisor import syscalls
+from runner.supervisor.processes import MARK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from typing import Never
 
     from runner.supervisor.launch import Launch
+    from runner.supervisor.walls import Walls
+
+    _Act = tuple[str, Callable[[], None]]
 else:
     import _signal as signal  # the module around it imports enum: 8 ms
 
@@ -41,6 +45,8 @@ _STEPS = {
         SANDBOX_UNAVAILABLE,
         "directories cannot be made read-only for the run (it takes root and CAP_SYS_ADMIN)",
     ),
+    "binds": (SANDBOX_UNAVAILABLE, "what --bind names cannot be shown to the run"),
+    "walls": (SANDBOX_UNAVAILABLE, "bubblewrap cannot put up its walls"),
     "user": (SANDBOX_UNAVAILABLE, "the process cannot become the user it is to run as"),
     "privileges": (SANDBOX_UNAVAILABLE, "privileges cannot be given up"),
     "cwd": (START_FAILED, "the working directory {cwd} cannot be entered"),
@@ -61,11 +67,27 @@ def start(launch: Launch, output: int) -> tuple[int, int]:
     """Fork; the child writes to ``output``. Returns its pid, and what ``check`` reads."""
     told, tell = os.pipe()
     parent = os.getpid()
+    walls = _new_walls(launch)
+    if walls is not None and os.fork() == 0:
+        _child(_acts_of_walls(launch, walls, parent), tell)
     pid = os.fork()
     if pid == 0:
-        _child(launch, output, tell, parent)
+        around = _mounts(launch)
+        if walls is not None:
+            around = [("walls", lambda: walls.walk_in(tell, parent))]
+        _child(_acts(launch, output, parent, around), tell)
+    if walls is not None:
+        walls.close()
     os.close(tell)
     return pid, told
+
+
+def _new_walls(launch: Launch) -> Walls | None:
+    if not launch.walls:
+        return None
+    from runner.supervisor.walls import Walls  # noqa: PLC0415 - for runs that have some alone
+
+    return Walls()
 
 
 def check(launch: Launch, told: int) -> None:
@@ -74,37 +96,48 @@ def check(launch: Launch, told: int) -> None:
         answer = pipe.read().decode()
     if not answer:
         return
-    step, _, code = answer.partition(" ")
+    # Who walks in complains, too, when the walls do not stand: the first one knows why.
+    step, code, words = answer.splitlines()[0].split(" ", 2)
     reason, text = _STEPS[step]
     text = text.format(cwd=_shown(launch.cwd), program=_shown(launch.argv[0]))
-    raise StartFailed(reason, f"{text}: {os.strerror(int(code))}")
+    raise StartFailed(reason, f"{text}: {words or os.strerror(int(code))}")
 
 
 def _shown(path: bytes) -> str:
     return repr(path.decode(errors="backslashreplace"))
 
 
-def _child(launch: Launch, output: int, tell: int, parent: int) -> Never:
+def _child(acts: list[_Act], tell: int) -> Never:
     step = "files"
     try:
-        for step, act in _acts(launch, output, parent):  # noqa: B007 - told when act fails
+        for step, act in acts:  # noqa: B007 - told when act fails
             act()
     except Exception as error:  # noqa: BLE001 - ValueError is a NUL in an argument; none returns
         code = getattr(error, "errno", None) or errno.EINVAL
-        os.write(tell, f"{step} {code}".encode())
+        os.write(tell, f"{step} {code} {getattr(error, 'words', '')}\n".encode())
     finally:
         os._exit(127)
 
 
-def _acts(launch: Launch, output: int, parent: int) -> list[tuple[str, Callable[[], None]]]:
+def _acts(launch: Launch, output: int, parent: int, around: list[_Act]) -> list[_Act]:
     return [
         ("files", lambda: _streams(output)),
         ("files", _fresh_process),
-        *_mounts(launch),
+        *around,
         ("user", lambda: _become(launch.identity)),
-        ("privileges", lambda: _privileges(parent, forbid=launch.no_new_privileges)),
+        ("privileges", lambda: _privileges(launch, parent)),
         ("cwd", lambda: os.chdir(launch.cwd)),
         ("exec", lambda: _execute(launch)),
+    ]
+
+
+def _acts_of_walls(launch: Launch, walls: Walls, parent: int) -> list[_Act]:
+    # Found by its mark, like every process of the run.
+    env = {name: launch.env[name] for name in (MARK,) if name in launch.env}
+    return [
+        ("files", _fresh_process),
+        *_mounts(launch),
+        ("walls", lambda: walls.become(launch.walls, env, parent)),
     ]
 
 
@@ -143,14 +176,18 @@ def _offer_to_oom_killer() -> None:
         pass  # some containers mount /proc read-only; it is a preference, not a promise
 
 
-def _mounts(launch: Launch) -> list[tuple[str, Callable[[], None]]]:
-    if not (launch.overlays or launch.hidden or launch.readonly_binds):
+def _mounts(launch: Launch) -> list[_Act]:
+    if not (launch.overlays or launch.hidden or launch.readonly_binds or launch.binds):
         return []
+    sources = list[int]()
     return [
         ("namespace", lambda: _own_mounts(in_user_namespace=launch.user_namespace)),
         ("overlays", lambda: _overlays(launch)),
+        # Before anything is hidden: it may lie there.
+        ("binds", lambda: sources.extend(syscalls.open_place(one[0]) for one in launch.binds)),
         # Only now: what is hidden may hold what was laid over.
         ("hidden", lambda: _hide(launch)),
+        ("binds", lambda: _bind(launch, sources)),
         ("mounts", lambda: _each(syscalls.bind_readonly, launch.readonly_binds)),
     ]
 
@@ -171,6 +208,12 @@ def _hide(launch: Launch) -> None:
         syscalls.hide(path, launch.visible)
 
 
+def _bind(launch: Launch, sources: list[int]) -> None:
+    for source, (_, target, writable) in zip(sources, launch.binds, strict=True):
+        syscalls.bind(source, target, writable=writable)
+        os.close(source)
+
+
 def _each(act: Callable[[bytes], None], paths: list[bytes]) -> None:
     for path in paths:
         act(path)
@@ -186,8 +229,11 @@ def _become(identity: tuple[int, int] | None) -> None:
     os.setresuid(uid, uid, uid)
 
 
-def _privileges(parent: int, *, forbid: bool) -> None:
-    if forbid:
+def _privileges(launch: Launch, parent: int) -> None:
+    if launch.walls:
+        syscalls.keep_few_powers()
+        parent = 0  # the warden, as it is called from in there
+    if launch.no_new_privileges:
         syscalls.forbid_new_privileges()
     # Without its supervisor nobody would read its output, know its end or enforce its limits.
     syscalls.die_with_parent(signal.SIGKILL)

@@ -1,5 +1,7 @@
 """The system calls that an experiment's start needs and the standard library does not offer."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import os
@@ -8,6 +10,11 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_CAPBSET_DROP = 24
+_CAPABILITIES = 64  # more than there are
+#: What root may do behind walls, by the kernel's numbers: own files, change its user, end its own
+#: processes; no mounts, devices, modules, networks, tracing.
+_KEPT_POWERS = frozenset({0, 1, 2, 3, 4, 5, 6, 7, 10})
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _MS_RDONLY = 0x1
@@ -62,6 +69,23 @@ def forbid_new_privileges() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
+def keep_few_powers() -> None:
+    """Have what root starts from now on be able to do no more than is harmless behind walls.
+
+    As an ordinary user it has none anyway, and nothing is done.
+    """
+    if os.geteuid() != 0:
+        return
+    for capability in range(_CAPABILITIES):
+        if capability not in _KEPT_POWERS:
+            try:
+                _prctl(_PR_CAPBSET_DROP, capability)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # the kernel knows no further ones
+                    raise
+                return
+
+
 def keep_to_ourselves() -> None:
     """Let no other process of our user look into us: memory, environment, open files, directories.
 
@@ -94,11 +118,43 @@ def leave_mount_namespace() -> None:
     _mount(b"none", b"/", _MS_REC | _MS_SLAVE)
 
 
+def enter_namespace(descriptor: int) -> None:
+    """Enter the namespace that is open there; of processes, our next children do."""
+    _checked(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(0)))
+
+
 def bind_readonly(path: bytes) -> None:
     """Put ``path`` over itself, read-only, in this mount namespace."""
     _mount(path, path, _MS_BIND)
     kept = os.statvfs(path).f_flag & _KEPT
     _mount(None, path, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept)
+
+
+def open_place(path: bytes) -> int:
+    """Return a descriptor by which the directory is found whatever is laid over its path."""
+    return os.open(path, _OVERLAY)
+
+
+def bind(source: int, target: bytes, *, writable: bool) -> None:
+    """Show the directory ``source``, with all that is mounted in it, at ``target``."""
+    _mount(b"/proc/self/fd/%d" % source, target, _MS_BIND | _MS_REC)
+    if not writable:
+        for place in _mounted_below(os.path.realpath(target)):
+            kept = os.statvfs(place).f_flag & _KEPT
+            _mount(None, place, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept)
+
+
+def _mounted_below(target: bytes) -> list[bytes]:
+    with open("/proc/self/mountinfo", "rb", 0) as file:
+        lines = file.read().splitlines()
+    places = {_unescaped(line.split()[4]) for line in lines}
+    return sorted(one for one in places if one == target or one.startswith(target + b"/"))
+
+
+def _unescaped(path: bytes) -> bytes:
+    """Undo what the kernel does to blanks, ends of lines and backslashes: octal numbers."""
+    first, *rest = path.split(b"\\")
+    return first + b"".join(bytes([int(part[:3], 8)]) + part[3:] for part in rest)
 
 
 def mount_overlay(
@@ -146,11 +202,18 @@ def hide(path: bytes, visible: list[bytes]) -> None:
         pass  # gone in this moment
 
 
-def _cover(path: bytes, visible: list[bytes]) -> None:
-    places = [(place, os.open(place, _OVERLAY)) for place in visible]
+def _opened(place: bytes) -> int | None:
     try:
-        inodes = 1 + sum(place.count(b"/") - path.count(b"/") for place in visible)
-        mode = b"711" if visible else b"000"
+        return os.open(place, _OVERLAY)
+    except FileNotFoundError:
+        return None  # a place that nobody has made yet; that must not keep the rest uncovered
+
+
+def _cover(path: bytes, visible: list[bytes]) -> None:
+    places = [(place, found) for place in visible if (found := _opened(place)) is not None]
+    try:
+        inodes = 1 + sum(place.count(b"/") - path.count(b"/") for place, _ in places)
+        mode = b"711" if places else b"000"
         _mount(
             b"none", path, _SEALED & ~_MS_RDONLY, b"tmpfs", b"mode=%s,nr_inodes=%d" % (mode, inodes)
         )

@@ -1,7 +1,9 @@
 """The script that a build of packages starts through: it hides what is not for other people's code.
 
-``veil.py IDENTITY COUNT HIDDEN… COUNT VISIBLE… PROGRAM…`` becomes PROGRAM, in mounts of its own. As
-root IDENTITY is ``UID:GID``, else ``-``. What cannot be hidden ends it with a sentence and 126.
+``veil.py IDENTITY COUNT HIDDEN… COUNT VISIBLE… COUNT WALLS… PROGRAM…`` becomes PROGRAM, in mounts
+of its own. As root IDENTITY is ``UID:GID``, else ``-``. WALLS is bubblewrap with its options, or
+none; behind walls PROGRAM is a child, and this ends as it does. What cannot be had ends it with a
+sentence and 126.
 """
 
 import os
@@ -10,8 +12,11 @@ import sys
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from runner.supervisor import syscalls
+from runner.supervisor.walls import Walls
 
 _FAILED = 126
+_OURS = b"STUDIO_RUNNER_"
+_CWD = os.getcwd()
 
 
 def _counted(words: list[bytes]) -> list[bytes]:
@@ -29,6 +34,28 @@ def _veil(hidden: list[bytes], visible: list[bytes]) -> None:
         syscalls.hide(path, visible)
 
 
+def _walled(hidden: list[bytes], visible: list[bytes], command: list[bytes]) -> None:
+    """Go on behind walls, in another process; what is hidden is so for who puts them up."""
+    walls, parent = Walls(), os.getpid()
+    if os.fork() == 0:
+        try:
+            _veil(hidden, visible)
+            # Of its variables it has those alone by which a build's processes are found.
+            env = {name: value for name, value in os.environb.items() if name.startswith(_OURS)}
+            walls.become(command, env, parent)
+        except OSError as error:
+            _complain(error)
+        finally:
+            os._exit(_FAILED)
+    walls.walk_in(os.open(os.devnull, os.O_RDONLY), os.getppid())
+    syscalls.keep_few_powers()
+
+
+def _complain(error: OSError) -> None:
+    sys.stderr.write(f"the build cannot be kept from this machine's credentials: {error}\n")
+    sys.stderr.flush()
+
+
 def _become(identity: bytes) -> None:
     if identity == b"-":
         return
@@ -41,12 +68,16 @@ def _become(identity: bytes) -> None:
 if __name__ == "__main__":
     identity, *words = map(os.fsencode, sys.argv[1:])
     try:
-        _veil(_counted(words), _counted(words))
+        hidden, visible, command = _counted(words), _counted(words), _counted(words)
+        if command:
+            _walled(hidden, visible, command)
+        else:
+            _veil(hidden, visible)
         _become(identity)
         syscalls.forbid_new_privileges()
         # The directory may lie below what is hidden now: enter it anew, by its name.
-        os.chdir(os.getcwd())
+        os.chdir(_CWD)
         os.execv(words[0], words)  # noqa: S606 - no shell is the point
     except OSError as error:
-        sys.stderr.write(f"the build cannot be kept from this machine's credentials: {error}\n")
+        _complain(error)
         sys.exit(_FAILED)

@@ -130,7 +130,8 @@ class Watch:
         try:
             self._start()
         except StartFailed as failed:
-            os.waitpid(self._child, 0)
+            _, self._status = os.waitpid(self._child, 0)
+            self._watch()  # what held its walls
             ending: dict[str, records.Value] = {"reason": failed.reason, "detail": failed.text}
         else:
             survivors = self._watch()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runner.lifecycle.run import Exit, Run
-from runner.sandboxes.base import Command, Overlay, Sandbox
+from runner.sandboxes.base import Bind, Command, Overlay, Sandbox
 from tests.lifecycle.runs import ENV, Runs, ended, runs_below
 
 NASTY = ("", " ", "'\"\\", "a\nb", "; rm -rf /", "$(id)", "`id`", "%SLACK_HOOK%", "ü", "\udcff")
@@ -205,6 +205,31 @@ class SandboxContract:
         places = {str(path.relative_to(state)) for path in state.rglob("new")}
         assert places == {"a/own/new", "a/needed/new"}
         assert (overlay.upper / "new").exists()
+
+    @pytest.mark.parametrize("access", ["ro", "rw"])
+    async def test_what_the_operator_binds_is_seen_as_it_is_meant(
+        self, sandbox: Sandbox, runs: Runs, access: str
+    ) -> None:
+        """Also where it comes from a hidden place, and nothing that lies beside it there."""
+        self.need_hiding(sandbox)
+        if not sandbox.binds:
+            pytest.skip(f"{sandbox.name} cannot bind on this machine, and says so")
+        sets, target = runs.root / "home" / "sets", runs.root / "a b\\target"
+        for path in (sets / "below", target):
+            path.mkdir(parents=True)
+        (sets / "below" / "file").write_text("data\n")
+        secret = sets.parent / "secret"
+        secret.write_text("secret\n")
+        script = f"cat '{target}/below/file' {secret}; echo x > '{target}/new'; true"
+        command = self.command(
+            runs,
+            *("/bin/sh", "-c", f"{{ {script}; }} 2> /dev/null"),
+            hidden=(sets.parent,),
+            binds=(Bind(sets, target, writable=access == "rw"),),
+        )
+        assert (await self.run(sandbox, runs, command)).code == 0
+        assert runs.said() == b"data\n"
+        assert (sets / "new").exists() == (access == "rw")
 
     def need_hiding(self, sandbox: Sandbox) -> None:
         """Skip where the backend says that it hides nothing."""

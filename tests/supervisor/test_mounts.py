@@ -227,8 +227,11 @@ async def test_a_run_in_a_namespace_is_found_and_ended_from_outside(
     supervisor = supervised(spec)
     await runs.says(b"begun")
     code = (
-        f"found = [p.pid for p in processes.of_run({spec.run_id!r})]\n"
-        f"assert {supervisor.pid} in found and len(found) >= 4, found\n"
+        "import time\n"
+        f"found = lambda: [p.pid for p in processes.of_run({spec.run_id!r})]\n"
+        f"end = time.monotonic() + {PATIENCE}\n"
+        "while len(found()) < 4 and time.monotonic() < end: time.sleep(0.01)\n"
+        f"assert {supervisor.pid} in found() and len(found()) >= 4, found()\n"
         f"while processes.kill(processes.Members(run_id={spec.run_id!r})): pass\n"
     )
     await anyio.run_process([sys.executable, "-c", _AS_NOBODY + code], env={})
