@@ -80,7 +80,7 @@ def _release(
         if is_dry:
             print("a dry run: nothing was kept")
             return
-        output.mkdir(exist_ok=True)
+        output.mkdir(parents=True, exist_ok=True)
         repository.take(clone)
         for file in files:
             shutil.copy2(file, output)

@@ -52,7 +52,9 @@ class Repository:
         self.git("clone", "--quiet", "--branch", self.branch(), str(self.root), str(place))
         clone = type(self)(place)
         for name in ("user.name", "user.email"):
-            clone.git("config", name, self.git("config", name))
+            # Where neither is set, the environment may say it, or git says what to do.
+            if value := self.git("config", "--default", "", "--get", name):
+                clone.git("config", name, value)
         return clone
 
     def commit(self, message: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +23,10 @@ _log = log.get_logger(__name__)
 
 #: Seconds that a daemon which ends waits for its last words to arrive.
 _LAST_WORDS = 3.0
+#: The same for one that leaves its runs: it has promised to be gone within two.
+_PARTING_WORDS = 1.0
+#: The facts of a report that says so.
+IN_HASTE = {"detached": "true"}
 _SCHEMES = ("https://", "http://")
 
 
@@ -34,14 +39,23 @@ async def opened(
     ``memory``: the file in which Slack's messages are remembered. Raises Misconfigured.
     """
     reporters = [*reporters_for(settings, redactor, memory), *more]
+    tell = _to_all(reporters)
+    seconds = _LAST_WORDS
+
+    async def report(news: Report) -> None:
+        nonlocal seconds
+        if news.facts == IN_HASTE:
+            seconds = _PARTING_WORDS
+        await tell(news)
+
     async with anyio.create_task_group() as senders:
         for reporter in reporters:
             senders.start_soon(_run, reporter)
         try:
-            yield _to_all(reporters)
+            yield report
         finally:
             with anyio.CancelScope(shield=True):
-                await _flush(reporters)
+                await _flush(reporters, seconds)
             senders.cancel_scope.cancel()
 
 
@@ -84,8 +98,17 @@ def _webhook(settings: Settings, redactor: Redactor) -> Reporter:
 
 def _check_address(option: str, value: str) -> None:
     """Say nothing of the value itself: whoever has it may be believed."""
-    if not value.startswith(_SCHEMES) or any(not c.isprintable() or c == " " for c in value):
-        raise Misconfigured(f"{option} is no address: it begins with https:// and has no blanks")
+    is_plain = value.isascii() and value.isprintable() and " " not in value
+    if not (is_plain and value.startswith(_SCHEMES) and _host(value)):
+        raise Misconfigured(
+            f"{option} is no address: it begins with https:// and a host, and has no blanks"
+        )
+
+
+def _host(address: str) -> str:
+    with suppress(ValueError):
+        return urllib.parse.urlsplit(address).hostname or ""
+    return ""
 
 
 def _to_all(reporters: Sequence[Reporter]) -> Callable[[Report], Awaitable[None]]:
@@ -106,7 +129,7 @@ async def _run(reporter: Reporter) -> None:
         _log.error("a reporter has ended", reporter=reporter.name, exc_info=error)
 
 
-async def _flush(reporters: Sequence[Reporter]) -> None:
+async def _flush(reporters: Sequence[Reporter], seconds: float) -> None:
     async with anyio.create_task_group() as group:
         for reporter in reporters:
-            group.start_soon(reporter.flush, _LAST_WORDS)
+            group.start_soon(reporter.flush, seconds)

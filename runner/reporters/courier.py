@@ -19,8 +19,8 @@ _log = log.get_logger(__name__)
 
 #: Seconds between two tries.
 _LONGEST = 60.0
-#: Refusals that are remembered as said.
-_MOST_SAID = 100
+#: Refusals that are remembered as said, and for how many seconds: what is lost stays no secret.
+_MOST_SAID, _SAID_AGAIN = 100, 3600.0
 
 
 class Later(Exception):
@@ -38,16 +38,17 @@ class Hopeless(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long news waits for a server; the end of an experiment is worth more of it."""
+    """How long news waits for a server; what matters is worth more of it."""
 
     news: timedelta = timedelta(minutes=10)
+    #: Of experiments, and of what stays true until its own end is told.
     endings: timedelta = timedelta(hours=1)
     #: Before the second try; it doubles with each one, up to a minute.
     pause: timedelta = timedelta(seconds=1)
 
     def of(self, letter: Letter) -> float:
         """Return the seconds from its posting to its being given up."""
-        return (self.endings if letter.is_final else self.news).total_seconds()
+        return (self.endings if letter.matters else self.news).total_seconds()
 
 
 class Courier:
@@ -81,7 +82,8 @@ class Courier:
         #: Since the place was last reached.
         self._dropped = 0
         self._is_waiting = False
-        self._said: set[str] = set()
+        #: When a refusal was last said.
+        self._said: dict[str, float] = {}
 
     def post(self, report: Report) -> None:
         """Have a report sent, unless it only repeats what stands."""
@@ -131,15 +133,15 @@ class Courier:
         return self._drop(1, trouble)
 
     def _wait(self, error: Later) -> None:
+        shortest = self._patience.pause.total_seconds()
         if error.seconds is None:
-            shortest = self._patience.pause.total_seconds()
             pause = min(shortest * 2**self._failures, _LONGEST) * (0.5 + self._chance())
             self._failures = min(self._failures + 1, 10)
             if not self._is_waiting:
                 _log.warning("news waits", reporter=self._name, trouble=str(error))
                 self._is_waiting = True
         else:
-            pause = error.seconds
+            pause = max(error.seconds, shortest)  # a server that asks for none is not hammered
         self._resume_at = self._clock() + pause
 
     def _arrived(self) -> None:
@@ -149,8 +151,12 @@ class Courier:
 
     def _refused(self, trouble: str) -> None:
         """The same sentence for each of a hundred experiments helps nobody."""
-        if trouble not in self._said and len(self._said) < _MOST_SAID:
-            self._said.add(trouble)
+        now = self._clock()
+        if trouble not in self._said or now - self._said[trouble] >= _SAID_AGAIN:
+            self._said.pop(trouble, None)
+            if len(self._said) >= _MOST_SAID:
+                del self._said[next(iter(self._said))]
+            self._said[trouble] = now
             _log.warning("news is refused", reporter=self._name, trouble=trouble)
 
     def _drop(self, count: int, trouble: str) -> None:

@@ -11,7 +11,10 @@ _RESERVED = frozenset(
     {"component", "event", "exc_info", "exception", "host", "level", "self", "stack_info", "time"}
 )
 #: Somebody has to look after it.
-_BAD = frozenset({News.WARNING, News.QUEUE_SET_ASIDE, News.NO_ROOM, News.DISK_LOW})
+_BAD = frozenset(
+    {News.WARNING, News.QUEUE_SET_ASIDE, News.NO_ROOM, News.DISK_LOW}
+    | {News.GPU_WITHHELD, News.GPU_IDLE}
+)
 
 
 class LogReporter(Reporter):

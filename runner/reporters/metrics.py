@@ -70,6 +70,7 @@ Readings = Mapping[str, Iterable[Reading]]
 """By name of the metric."""
 
 _QUEUE = ("host", "queue_type", "queue_name")
+_GPU = ("host", "gpu", "name")
 _C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 
 METRICS = (
@@ -156,6 +157,18 @@ METRICS = (
     Described("runner_resource_disk_free_bytes", _G, "Disk that is free.", ("host",)),
     Described("runner_resource_gpu_slots", _G, "Compute slots of all GPUs.", ("host",)),
     Described("runner_resource_gpu_free_slots", _G, "Slots of the GPUs that are free.", ("host",)),
+    Described("runner_gpu_memory_bytes", _G, "Memory of a card or MIG instance.", _GPU),
+    Described("runner_gpu_used_bytes", _G, "What of it is in use, by whomever.", _GPU),
+    Described("runner_gpu_utilization", _G, "Share of a moment in which a card computed.", _GPU),
+    Described("runner_gpu_temperature_celsius", _G, "A card's temperature.", _GPU),
+    Described("runner_gpu_power_watts", _G, "What a card consumes.", _GPU),
+    Described("runner_gpu_held", _G, "1 while experiments have the card or a part of it.", _GPU),
+    Described(
+        "runner_gpu_withheld",
+        _G,
+        "1 while a card is not given out, for this reason.",
+        (*_GPU, "reason"),
+    ),
     Described(
         "runner_event_loop_lag_seconds",
         _H,

@@ -20,13 +20,16 @@ class Letter:
     posted_at: float
 
     @property
-    def is_final(self) -> bool:
-        """Somebody waits for the end of an experiment; all else is only nice to know."""
-        return self.report.news is News.ENDED
+    def matters(self) -> bool:
+        """Somebody waits for the end of an experiment, or has to mend what has a topic.
+
+        All else is only nice to know.
+        """
+        return self.report.news is News.ENDED or bool(self.report.topic)
 
 
 class Outbox:
-    """First in, first out; when it is full the oldest that is not final makes room."""
+    """First in, first out; when it is full the oldest that matters least makes room."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -39,7 +42,7 @@ class Outbox:
         """Add a letter; return how many were dropped for it."""
         dropped = 0
         while len(self._letters) >= self._most:
-            self._letters.remove(next((x for x in self._letters if not x.is_final), self.first))
+            self._letters.remove(next((x for x in self._letters if not x.matters), self.first))
             dropped += 1
         self._letters.append(letter)
         return dropped

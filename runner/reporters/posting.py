@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 
 from runner.model import Report
@@ -12,6 +13,8 @@ from runner.reporters.masking import masked
 
 #: Seconds that one call may take in all.
 CALL = 15.0
+#: No server makes us wait for longer.
+_LONGEST_PAUSE = 3600.0
 
 
 class PostingReporter(Reporter):
@@ -41,3 +44,12 @@ class PostingReporter(Reporter):
     @abstractmethod
     async def deliver(self, report: Report) -> None:
         """Tell one report. Raises Later, Hopeless."""
+
+
+def wanted_pause(text: str | None) -> float | None:
+    """Read a ``Retry-After`` in seconds; a date, and what is none, is left to our own pauses."""
+    try:
+        seconds = float(text or "")
+    except ValueError:
+        return None
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), _LONGEST_PAUSE)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from runner import log
-from runner.model import News, Report
+from runner.model import Cause, News, Report
 from runner.redaction import Redactor
-from runner.reporters.courier import Patience
+from runner.reporters.courier import Hopeless, Patience
 from runner.reporters.options import SlackOptions
 from runner.reporters.posting import PostingReporter
 from runner.reporters.slack_calls import Calls, MessageGone, NoPlace
@@ -54,10 +54,18 @@ class SlackReporter(PostingReporter):
         self._threads = Threads(options.memory)
         #: When a checkpoint was last shown, by experiment.
         self._shown: dict[str, float] = {}
+        #: Queues of which it was told that an experiment asks for more than this machine has.
+        self._too_big: set[str] = set()
 
     def tells(self, report: Report) -> bool:
         """Leave out what people in a channel have no use for."""
-        return is_told(report, follows=bool(self._options.token))
+        if not is_told(report, follows=bool(self._options.token)):
+            return False
+        if report.cause is Cause.TOO_BIG:  # it goes from runner to runner until one has the room
+            is_first = report.queue not in self._too_big
+            self._too_big.add(report.queue)
+            return is_first
+        return True
 
     async def deliver(self, report: Report) -> None:
         """Tell one report."""
@@ -69,7 +77,15 @@ class SlackReporter(PostingReporter):
             await self._post(report, self._alone(report))
 
     async def _by_hook(self, report: Report) -> None:
-        await self._calls.hook(self._channel(report), self._alone(report))
+        """Tell it whole; only old hooks heed a channel, and may not find it."""
+        room, wanted, card = self._options.room, self._channel(report), self._alone(report)
+        try:
+            await self._calls.hook(wanted, card)
+        except NoPlace as error:
+            if wanted == room:
+                raise
+            self._say_where(wanted, error)
+            await self._calls.hook(room, card)
 
     def _alone(self, report: Report) -> Card:
         is_result = report.news is News.ENDED
@@ -90,13 +106,23 @@ class SlackReporter(PostingReporter):
             return
         told = await self._show(experiment, thread, report)
         if report.news is News.ENDED:
-            await self._calls.post(told.channel, details_card(report), below=told.ts)
-            if report.result is None or report.result.is_final:
-                self._threads.forget(experiment)
-                self._shown.pop(experiment, None)
+            await self._end(experiment, told, report)
         elif report.attempt > 1 and not report.facts.get("adopted"):
             said = line_card(f"attempt {report.attempt} is running on {self._host}")
             await self._calls.post(told.channel, said, below=told.ts)
+
+    async def _end(self, experiment: str, told: Thread, report: Report) -> None:
+        try:
+            await self._calls.post(told.channel, details_card(report), below=told.ts)
+        except Hopeless:
+            self._forget(experiment)
+            raise
+        if report.result is None or report.result.is_final:
+            self._forget(experiment)
+
+    def _forget(self, experiment: str) -> None:
+        self._threads.forget(experiment)
+        self._shown.pop(experiment, None)
 
     async def _checkpoint(self, experiment: str, thread: Thread | None, report: Report) -> None:
         """Count it; one that comes soon after another is shown by the next change."""
@@ -135,8 +161,11 @@ class SlackReporter(PostingReporter):
         except NoPlace as error:
             if wanted == self._options.room or not self._options.room:
                 raise
-            _log.info("told in --slack-room instead", wanted=wanted, trouble=str(error))
+            self._say_where(wanted, error)
             return await self._calls.post(self._options.room, card)
+
+    def _say_where(self, wanted: str, error: NoPlace) -> None:
+        _log.info("told in --slack-room instead", wanted=wanted, trouble=str(error))
 
 
 def _was_never_told(report: Report) -> bool:

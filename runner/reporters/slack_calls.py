@@ -14,7 +14,7 @@ from slack_sdk.webhook import WebhookClient
 from runner.redaction import Secret
 from runner.reporters.courier import Hopeless, Later
 from runner.reporters.errand import Errands, StillBusy
-from runner.reporters.posting import CALL
+from runner.reporters.posting import CALL, wanted_pause
 from runner.reporters.slack_cards import Card
 
 T = TypeVar("T")
@@ -26,29 +26,41 @@ _SERVER_ERROR = 500
 #: What Slack answers when it is worth another try.
 _PASSING = frozenset(
     {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable"}
-    | {"request_timeout", "rollup_error"}
+    | {"request_timeout", "rollup_error", "team_added_to_org", "org_login_required"}
 )
 #: The message is gone, or too old to be changed: a new one takes its place.
 _GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
 #: The place is wrong, not what is said.
 _NO_PLACE = frozenset(
     {"channel_not_found", "not_in_channel", "is_archived", "channel_is_archived"}
-    | {"restricted_action", "action_prohibited", "user_not_found"}
+    | {"restricted_action", "action_prohibited", "user_not_found", "messages_tab_disabled"}
+    | {"restricted_action_read_only_channel", "restricted_action_thread_only_channel"}
+    | {"posting_to_general_channel_denied"}
 )
+_ANEW = "install its app again, and put the new token into --slack-token-file"
+_ANOTHER_HOOK = "make another one, and put its address into --slack-hook-file"
+_MAY_NOT = "only some may write to the channel: let the bot, or name another one"
 _REMEDIES: Mapping[str, str] = {
     "channel_not_found": "there is no such channel, or it is private: invite the bot to it",
     "not_in_channel": "invite the bot to the channel, or give it the scope chat:write.public",
     "is_archived": "the channel is archived: name another one",
     "channel_is_archived": "the channel is archived: name another one",
-    "invalid_auth": "the token of --slack-token is not accepted",
-    "not_authed": "the token of --slack-token is not accepted",
-    "token_revoked": "the token of --slack-token was revoked",
-    "token_expired": "the token of --slack-token has expired",
-    "account_inactive": "the bot of --slack-token was removed from the workspace",
+    "restricted_action": _MAY_NOT,
+    "restricted_action_read_only_channel": _MAY_NOT,
+    "restricted_action_thread_only_channel": _MAY_NOT,
+    "posting_to_general_channel_denied": _MAY_NOT,
+    "action_prohibited": _MAY_NOT,
+    "invalid_auth": f"the bot's token is not accepted: {_ANEW}",
+    "not_authed": f"the bot's token is not accepted: {_ANEW}",
+    "not_allowed_token_type": "it is no bot's token: take the one that begins with xoxb-",
+    "token_revoked": f"the bot's token was revoked: {_ANEW}",
+    "token_expired": f"the bot's token has expired: {_ANEW}",
+    "account_inactive": f"the bot was removed from the workspace: {_ANEW}",
     "missing_scope": "give the bot the scope chat:write and install its app again",
-    "no_service": "the hook of --slack-hook was removed",
-    "no_active_hooks": "the hook of --slack-hook was removed",
-    "invalid_token": "the hook of --slack-hook is not accepted",
+    "no_service": f"the hook was removed: {_ANOTHER_HOOK}",
+    "no_active_hooks": f"the hook was removed: {_ANOTHER_HOOK}",
+    "no_team": f"the hook's workspace is not there: {_ANOTHER_HOOK}",
+    "invalid_token": f"the hook is not accepted: {_ANOTHER_HOOK}",
 }
 
 
@@ -108,8 +120,9 @@ class Calls:
 
         def call() -> None:
             answer = self._hook.send_dict(body)
-            if answer.status_code != http.client.OK:
-                _refuse(answer.status_code, answer.headers, answer.body[:100].strip())
+            said = answer.body[:100].strip()
+            if answer.status_code != http.client.OK or said.startswith("<"):
+                _refuse(answer.status_code, answer.headers, said)
 
         await self._run(call)
 
@@ -150,22 +163,19 @@ def _said(card: Card) -> dict[str, Any]:
 def _refuse(status: int, headers: Mapping[str, str], error: str) -> NoReturn:
     """Raise what an answer means that is no success."""
     if status == _TOO_MANY:
-        raise Later("too many messages at once", _wanted_pause(headers))
-    if status >= _SERVER_ERROR or error in _PASSING:
-        raise Later(f"it answers {status}: {error[:100]}")
-    remedy = _REMEDIES.get(error)
-    told = f"Slack answers {error[:100]}" + (f": {remedy}" if remedy else f" ({status})")
-    if error in _NO_PLACE:
+        named = {name.lower(): value for name, value in headers.items()}
+        raise Later("too many messages at once", wanted_pause(named.get("retry-after")))
+    # All that Slack says is one word; a page of somebody else's may repeat the hook's address.
+    said = error[:100] if error.isidentifier() else ""
+    if status == http.client.OK and not said:
+        raise Later("a page answers in Slack's place: a proxy, or a network that wants a login")
+    if status >= _SERVER_ERROR or said in _PASSING:
+        raise Later(f"it answers {status}" + (f": {said}" if said else ""))
+    remedy = _REMEDIES.get(said)
+    told = f"Slack answers {said or status}" + (f": {remedy}" if remedy else "")
+    if said in _NO_PLACE:
         raise NoPlace(told)
-    raise MessageGone(told) if error in _GONE else Hopeless(told)
-
-
-def _wanted_pause(headers: Mapping[str, str]) -> float:
-    named = {name.lower(): value for name, value in headers.items()}
-    try:
-        return min(max(float(named.get("retry-after", 1)), 0.0), 3600.0)
-    except ValueError:
-        return 1.0
+    raise MessageGone(told) if said in _GONE else Hopeless(told)
 
 
 def _reason(error: Exception) -> str:

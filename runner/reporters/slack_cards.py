@@ -19,14 +19,24 @@ from runner.reporters.slack_text import (
 
 #: Metric values in one message.
 _MOST_METRICS = 12
+#: Characters of what takes part in a message; all of them together are less than MESSAGE.
+_TITLE, _FACT, _METRIC, _DETAIL, _ADVICE = 300, 250, 80, 1500, 500
 _HOST_MARKS: Mapping[News, str] = {
     News.RECOVERED: ":white_check_mark:",
     News.WARNING: ":warning:",
     News.NO_ROOM: ":warning:",
     News.DISK_LOW: ":warning:",
     News.QUEUE_SET_ASIDE: ":warning:",
+    News.GPU_WITHHELD: ":warning:",
+    News.GPU_IDLE: ":warning:",
 }
 _MARK = ":information_source:"
+_ENDED: Mapping[str, str] = {
+    "failed": "has failed",
+    "stopped": "was stopped",
+    "refused": "was refused",
+    "deferred": "was given up",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ def host_card(report: Report, host: str) -> Card:
 def experiment_card(report: Report, host: str, course: Course = Course()) -> Card:
     """Return the one message of an experiment, as it stands now."""
     mark, words = _standing(report)
-    title = f"{mark} *{escaped(report.key or 'an experiment', 500)}* {words}"
+    title = f"{mark} *{escaped(report.key or 'an experiment', _TITLE)}* {words}"
     result = report.result
     exit_code = result.exit_code if result else None
     table = fields(
@@ -68,7 +78,8 @@ def experiment_card(report: Report, host: str, course: Course = Course()) -> Car
             "Duration": spoken(result.seconds) if result else "",
             "Exit code": "" if exit_code is None else str(exit_code),
             "Checkpoints": str(course.checkpoints or ""),
-        }
+        },
+        _FACT,
     )
     blocks = [section(title), table, *_metrics(report)]
     if report.news is News.ENDED:
@@ -112,29 +123,27 @@ def _standing(report: Report) -> tuple[str, str]:
         return ":white_check_mark:", "has completed"
     if result is not None and not result.is_final:
         return ":arrows_counterclockwise:", f"will be tried again ({cause})"
-    words = {"stopped": "was stopped", "refused": "was refused"}.get(outcome, "has ended")
-    if outcome == "failed":
-        words = "has failed"
+    words = _ENDED.get(outcome, "has ended")
     return ":x:" if outcome == "failed" else ":black_square_for_stop:", f"{words} ({cause})"
 
 
 def _explanation(report: Report) -> list[Block]:
     detail = report.result.detail if report.result else report.text
-    said = [section(escaped(detail))] if detail else []
+    said = [section(escaped(detail, _DETAIL))] if detail else []
     return [*said, *_advice(report.result)]
 
 
 def _advice(result: Result | None) -> list[Block]:
     if result is None or not result.advice or result.outcome == "completed":
         return []
-    return [section(f"*What to do*: {escaped(result.advice, SECTION - 100)}")]
+    return [section(f"*What to do*: {escaped(result.advice, _ADVICE)}")]
 
 
 def _metrics(report: Report) -> list[Block]:
     shown = list(report.metrics.items())[:_MOST_METRICS]
     if not shown:
         return []
-    told = " · ".join(f"{escaped(name, 150)} {value:.6g}" for name, value in shown)
+    told = " · ".join(f"{escaped(name, _METRIC)} {value:.6g}" for name, value in shown)
     more = len(report.metrics) - len(shown)
     return [section(f"*Metrics*: {told}" + (f" · and {more} more" if more else ""))]
 

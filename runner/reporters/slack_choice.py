@@ -17,6 +17,8 @@ HOST = frozenset(
         News.CREDENTIALS_CHANGED,
         News.NO_ROOM,
         News.DISK_LOW,
+        News.GPU_WITHHELD,
+        News.GPU_IDLE,
         News.RECOVERED,
         News.WARNING,
     }
@@ -45,7 +47,8 @@ def _is_result(report: Report, *, follows: bool) -> bool:
     result = report.result
     if result is None:
         return True
-    if result.outcome == "deferred" or report.cause in _SILENT:
+    is_put_off = result.outcome == "deferred" and not result.is_final
+    if is_put_off or report.cause in _SILENT:
         # A run that was followed and lost its lease is somebody else's: its message says so.
         return follows and report.cause is Cause.LEASE_LOST
     return result.is_final or result.outcome != "stopped" or follows

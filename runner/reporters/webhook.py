@@ -20,7 +20,7 @@ from runner.redaction import Redactor, Secret
 from runner.reporters.courier import Hopeless, Later, Patience
 from runner.reporters.errand import Errands, StillBusy
 from runner.reporters.options import WebhookOptions
-from runner.reporters.posting import CALL, PostingReporter
+from runner.reporters.posting import CALL, PostingReporter, wanted_pause
 from runner.reporters.webhook_document import document
 
 #: Seconds without a byte.
@@ -28,7 +28,6 @@ _SILENCE = 10.0
 _TOO_MANY, _TIMEOUT, _SERVER_ERROR = 429, 408, 500
 _SUCCESS = range(200, 300)
 _ELSEWHERE = range(300, 400)
-_LONGEST_PAUSE = 3600.0
 
 
 class WebhookReporter(PostingReporter):
@@ -110,20 +109,14 @@ def _judge(answer: urllib3.BaseHTTPResponse) -> None:
     if status in _SUCCESS:
         return
     if status == _TOO_MANY or (status >= _SERVER_ERROR and "retry-after" in answer.headers):
-        raise Later(f"it answers {status}", _wanted_pause(answer.headers.get("retry-after")))
+        raise Later(f"it answers {status}", wanted_pause(answer.headers.get("retry-after")))
     if status == _TIMEOUT or status >= _SERVER_ERROR:
         raise Later(f"it answers {status}")
     if status in _ELSEWHERE:
         raise Hopeless(f"it answers {status}: write into --webhook where it moved to")
-    raise Hopeless(f"it answers {status}")
-
-
-def _wanted_pause(text: str | None) -> float | None:
-    """Read seconds; a date, and what is none, is left to our own pauses."""
-    try:
-        return min(max(float(text or ""), 0.0), _LONGEST_PAUSE)
-    except ValueError:
-        return None
+    raise Hopeless(
+        f"it answers {status}: is the address of --webhook right, and may we write there?"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -87,6 +87,25 @@ def test_a_dirty_tree_or_an_old_version_is_refused(repository: Repository) -> No
     assert not (repository.root / "dist").exists()
 
 
+def test_who_commits_may_be_said_by_the_environment(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a build machine; where nobody is said at all, git's own words say what to do."""
+    for name in ("user.name", "user.email"):
+        repository.git("config", "--unset", name)
+    for name in ("GLOBAL", "SYSTEM"):
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", os.devnull)
+    nobody = repository.clone(tmp_path / "nobody")
+    nobody.git("config", "user.useConfigOnly", "true")  # nothing is guessed from this machine
+    (nobody.root / "README.md").write_text("changed\n")
+    with pytest.raises(Refused, match="auto-detection is disabled"):
+        nobody.commit("By nobody")
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "A Machine")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "machine@example.org")
+    assert nobody.commit("By a machine") == nobody.git("rev-parse", "HEAD")
+
+
 def test_every_place_names_the_new_version(repository: Repository) -> None:
     """Package, changelog and manifests agree, and no file is written when one of them is wrong."""
     kustomization = repository.root / "deploy/k8s/base/kustomization.yaml"

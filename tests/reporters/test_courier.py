@@ -108,6 +108,35 @@ async def test_what_a_server_asks_to_wait_is_waited() -> None:
     assert (time.slept, place.arrived) == ([7.0, 2.0], ["a"])
 
 
+async def test_a_server_that_asks_for_no_pause_is_not_hammered() -> None:
+    """``Retry-After: 0``, again and again, is waited for as any other trouble is."""
+    time, place = Time(), Place(Later("too many", 0.0), Later("too many", 0.0))
+    await sent(place.deliver, time, news("a"))
+    assert (time.slept, place.arrived) == ([1.0, 1.0], ["a"])
+
+
+async def test_a_refusal_that_stays_is_said_again_after_an_hour(logged: io.StringIO) -> None:
+    """Once for many letters; but what is lost for weeks is not said in the first minute alone."""
+    time, place = Time(), Place(*(Hopeless("no such channel") for _ in range(4)))
+    courier = Courier("place", place.deliver, clock=lambda: time.now, sleep=time.sleep)
+    async with anyio.create_task_group() as group:
+        group.start_soon(courier.run)
+        for pause in (0, 1800, 1800, 1800):
+            time.now += pause
+            courier.post(news("a"))
+            await courier.flush(20)
+        group.cancel_scope.cancel()
+    assert [line["trouble"] for line in lines(logged)] == ["no such channel"] * 2
+
+
+async def test_what_stays_true_waits_as_long_as_an_ending() -> None:
+    """Nobody would say again that the disk is full, however long the place could not be reached."""
+    time, place = Time(), Place(*(Later("no answer") for _ in range(5)))
+    full = Report(News.DISK_LOW, "the disk is full", topic="disk")
+    await sent(place.deliver, time, news("a"), full)
+    assert place.arrived == ["the disk is full"]
+
+
 async def test_pauses_double(logged: io.StringIO) -> None:
     """A server in trouble is asked less and less, and the log says so once."""
     time, place = Time(), Place(*(Later("no answer") for _ in range(3)))

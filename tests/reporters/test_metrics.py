@@ -99,7 +99,7 @@ def test_no_label_is_unbounded() -> None:
     """Keys of experiments and hashes of artifacts would make a series each."""
     bounded = {
         "host", "queue_type", "queue_name", "project", "state", "stage", "cause", "settled",
-        "part", "version", "revision", "python",
+        "part", "version", "revision", "python", "gpu", "name", "reason",
     }  # fmt: skip
     assert {label for one in METRICS for label in one.labels} <= bounded
 

@@ -23,6 +23,7 @@ from runner.reporters.options import SlackOptions
 from runner.reporters.slack import SlackReporter
 from tests.contracts.reporters import PATIENCE, ReporterContract
 from tests.servers.slack import BROKEN, RATE_LIMITED, TOKEN, Slack, refusal
+from tests.servers.web import Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -227,6 +228,46 @@ async def test_a_sender_chooses_among_what_the_operator_allows(
     assert slack.calls[0]["channel"] == told
 
 
+async def test_an_old_hook_that_knows_no_such_channel_tells_the_room(slack: Slack) -> None:
+    """Hooks of the old kind heed a channel; one that they may not write to costs no news."""
+    slack.next = [Reply(404, body=b"channel_not_found")]
+    allowed = (re.compile("#team-.*"),)
+    options = SlackOptions(hook=Secret(slack.hook), room="#lab", destinations=allowed)
+    await tell(options, replace(FAILED, destination="#team-gone"))
+    assert [call["channel"] for call in slack.calls] == ["#lab"]
+
+
+async def test_a_page_in_slacks_place_is_no_answer(slack: Slack) -> None:
+    """A network that wants a login answers everything with success: the news waits for Slack."""
+    login = Reply(headers={"Content-Type": "text/html"}, body=b"<!doctype html>log in, please")
+    slack.next = [login]
+    await tell(bot(slack), STARTED)
+    assert slack.methods() == ["chat.postMessage"]
+    slack.next = [login]
+    await tell(SlackOptions(hook=Secret(slack.hook)), FAILED)
+    assert slack.methods() == ["chat.postMessage", "hook"]
+
+
+async def test_an_end_whose_answer_is_refused_is_over(slack: Slack, tmp_path: Path) -> None:
+    """The next experiment of that name gets a message of its own."""
+    memory = tmp_path / "threads.json"
+    async with running(bot(slack, memory=memory)) as reporter:
+        await reporter.send(STARTED)
+        await reporter.flush(PATIENCE)
+        slack.refused = {"thread_ts": "restricted_action_thread_locked"}
+        await reporter.send(COMPLETED)
+    assert json.loads(memory.read_bytes())["threads"] == {}
+
+
+async def test_what_is_too_big_for_this_machine_is_told_once_for_a_queue(slack: Slack) -> None:
+    """A runner without cards hands on what needs one: that is no news each time."""
+    first = replace(FAILED, cause=Cause.TOO_BIG, result=Result("refused", "released", "0 GPUs"))
+    reports = [first, first, replace(first, key="exp-2"), replace(first, queue="other")]
+    await tell(SlackOptions(hook=Secret(slack.hook)), *reports)
+    assert len(slack.calls) == 2
+    assert ["other" in json.dumps(call) for call in slack.calls] == [False, True]
+
+
 async def test_a_slack_that_hangs_delays_nobody(slack: Slack) -> None:
     """Sending returns at once, and neither flushing nor ending waits for an answer."""
     slack.answers.clear()
@@ -252,7 +293,10 @@ async def test_neither_hook_nor_token_is_ever_shown(slack: Slack, logged: io.Str
     slack.next = [BROKEN]
     async with running(bot(slack), patience=short) as reporter:
         await reporter.send(FAILED)
+    slack.next = [Reply(404, body=b"Cannot POST /services/T0/B0/hookSECREThook")]
+    await tell(SlackOptions(hook=Secret(hook)), FAILED)
     assert "news waits" in logged.getvalue()
+    assert "Slack answers 404" in logged.getvalue()
     assert "SECRET" not in logged.getvalue()
 
 
@@ -266,6 +310,7 @@ async def test_neither_hook_nor_token_is_ever_shown(slack: Slack, logged: io.Str
         ("refused", "released", Cause.NOT_A_REQUEST, "nowhere"),
         ("deferred", "released", Cause.NO_ROOM, "nowhere"),
         ("deferred", "released", Cause.STORE_UNAVAILABLE, "nowhere"),
+        ("deferred", "buried", Cause.STORE_UNAVAILABLE, "by hook and bot"),
         ("stopped", "acked", Cause.CANCELLED, "by hook and bot"),
         ("stopped", "released", Cause.DRAINED, "by bot"),
         ("stopped", "released", Cause.LEASE_LOST, "by bot"),

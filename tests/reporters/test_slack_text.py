@@ -19,7 +19,7 @@ from runner.reporters.slack_cards import (
     spoken,
     whole_card,
 )
-from runner.reporters.slack_text import code, escaped
+from runner.reporters.slack_text import MESSAGE, code, escaped
 
 TEXTS = st.one_of(st.text(), st.text(alphabet="&<>`*_~\n@!|# ", max_size=5000))
 RESULTS = st.builds(
@@ -67,6 +67,7 @@ def check(card: Card) -> None:
         limit = 3000 if "text" in block else 2000
         assert all(0 < len(text) <= limit for text in texts(block))
         assert all(len(block.get(part, [1])) in range(1, 11) for part in ("fields", "elements"))
+    assert sum(map(len, texts(card.blocks))) <= MESSAGE
     for text in (card.text, *texts(card.blocks)):
         assert not set("<>") & set(text)
         assert "&" not in ENTITY.sub("", text)
@@ -79,6 +80,27 @@ def test_every_report_makes_messages_that_slack_takes(report: Report, stored: in
     check(experiment_card(report, "gpu-1", Course(stored)))
     check(details_card(report))
     check(whole_card(report, "gpu-1"))
+
+
+def test_the_longest_result_is_one_message() -> None:
+    """Each part is cut so that all of them together are what Slack takes."""
+    long = "x" * 9000
+    result = Result("failed", "acked", long, long, 1, 1e9, (long,) * 30)
+    ended = Report(
+        News.ENDED,
+        long,
+        queue=long,
+        key=long,
+        project=long,
+        attempt=10**6,
+        cause=Cause.REQUIREMENTS,
+        metrics={f"{number}{long}": -1.23456e-300 for number in range(60)},
+        result=result,
+    )
+    check(host_card(ended, long))
+    check(experiment_card(ended, long, Course(10**6)))
+    check(details_card(ended))
+    check(whole_card(ended, long))
 
 
 def test_nobody_is_called_and_no_address_is_a_link() -> None:

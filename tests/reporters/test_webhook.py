@@ -150,8 +150,15 @@ async def test_a_receiver_can_check_who_sent_it(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize(
     "trouble",
-    [Reply(500), Reply(503, {"Retry-After": "0"}), Reply(429, {"Retry-After": "0"}), Reply(429)],
-    ids=["500", "503", "429", "429 without a time"],
+    [
+        Reply(500),
+        Reply(503, {"Retry-After": "0"}),
+        Reply(429, {"Retry-After": "0"}),
+        Reply(429),
+        Reply(429, {"Retry-After": "nan"}),
+        Reply(503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
+    ],
+    ids=["500", "503", "429", "429 without a time", "429 of no number", "503 of a date"],
 )
 async def test_each_try_sends_the_same_event(receiver: Receiver, trouble: Reply) -> None:
     """What a receiver got and could not acknowledge has the same id when it comes again."""

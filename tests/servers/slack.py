@@ -30,6 +30,8 @@ class Slack:
         self.web = WebServer(self._answer)
         self.channels = {"#lab": "C1", "#team-a": "C2", "C1": "C1", "C2": "C2"}
         self.next: list[Reply] = []
+        #: How a call with a field of this name is refused.
+        self.refused: dict[str, str] = {}
         #: Every call that was understood, with its body and, as ``method``, what it was.
         self.calls: list[Json] = []
         #: While it is not set, no answer is finished.
@@ -78,6 +80,8 @@ class Slack:
         channel = self.channels.get(body["channel"])
         if channel is None:
             return refusal("channel_not_found")
+        for error in (self.refused[name] for name in self.refused if body.get(name)):
+            return refusal(error)
         self.calls.append({"method": asked.target.removeprefix("/api/"), **body})
         self._count += 1
         stamp = body.get("ts") or f"17000000.{self._count:06}"
