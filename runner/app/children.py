@@ -6,9 +6,11 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import anyio
-import psutil
+
+_THREADS = Path("/proc/self/task")
 
 
 def reap_inherited(background: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
@@ -16,8 +18,20 @@ def reap_inherited(background: Callable[[Callable[[], Awaitable[None]]], None]) 
 
     Supervisors are looked after by whoever adopts their run too; whichever is first, is.
     """
-    for child in psutil.Process().children():
-        background(partial(_reap, child.pid))
+    for pid in _children():
+        background(partial(_reap, pid))
+
+
+def _children() -> list[int]:
+    """Return our children, as the kernel lists them by the thread that started them."""
+    try:
+        lists = [(thread / "children").read_text() for thread in _THREADS.iterdir()]
+    except OSError:
+        # A kernel without such lists: gVisor's.
+        import psutil  # noqa: PLC0415
+
+        return [child.pid for child in psutil.Process().children()]
+    return [int(pid) for listed in lists for pid in listed.split()]
 
 
 async def _reap(pid: int) -> None:

@@ -7,23 +7,36 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import cast
 
 import anyio
 from anyio.abc import TaskGroup
 
 from runner import __version__, log
-from runner.app import cache, heartbeat, listening, machine, places, reporting, sources, state
+from runner.app import (
+    cache,
+    gpu_watching,
+    gpus,
+    heartbeat,
+    listening,
+    machine,
+    places,
+    reporting,
+    sources,
+    state,
+)
 from runner.app.background import in_background
+from runner.app.binds import binds
 from runner.app.children import reap_inherited
 from runner.app.claiming import rules
 from runner.app.environments import environments
 from runner.app.hidden import check, hidden, visible
 from runner.app.leaving import Leaving, leave
+from runner.app.masking import redactor_of
 from runner.app.notify import Notify
 from runner.app.options import ends, options
 from runner.app.places import Places
 from runner.app.reexec import Reexec
+from runner.app.sandbox import chosen
 from runner.app.scopes import runs_slice
 from runner.app.signals import Signals
 from runner.app.sources import named
@@ -50,9 +63,7 @@ from runner.lifecycle.suspension import Suspension
 from runner.lifecycle.yielding import Keeps, keep_room, on_the_disk_of
 from runner.model import Artifact, Location, News, Report, Request
 from runner.queues.drawer import Drawer
-from runner.redaction import Redactor, Secret
-from runner.sandboxes import SANDBOXES
-from runner.sandboxes.base import Sandbox
+from runner.redaction import Redactor
 from runner.settings import Settings
 from runner.stores.base import Store
 from runner.stores.pool import StorePool
@@ -62,7 +73,7 @@ _log = log.get_logger(__name__)
 
 def run(settings: Settings) -> int:
     """Run the daemon until it has drained; return the exit status."""
-    redactor = _redactor(settings)
+    redactor = redactor_of(settings)
     log.configure(level=settings.log_level, form=settings.log_format, redactor=redactor)
     log.catch_uncaught()
     status = 0
@@ -125,13 +136,13 @@ async def _work(
         signals.serve(loop, leaving)
         background.start_soon(heartbeat.beat, manager, loop)
         await loop.run(adopted)
-    ended = "has ended"
+    ended, facts = "has ended", dict[str, str]()
     if serving.cancelled_caught:
         await leave(parts.keeper)
-        ended = (
-            "is reloaded" if signals.reexec.is_wanted else "has left its runs to the next daemon"
-        )
-    await parts.report(Report(News.DAEMON_STOPPED, f"the daemon {ended}"))
+        ended = "is reloaded"
+        if not signals.reexec.is_wanted:
+            ended, facts = "has left its runs to the next daemon", reporting.IN_HASTE
+    await parts.report(Report(News.DAEMON_STOPPED, f"the daemon {ended}", facts=facts))
 
 
 async def _parts(
@@ -148,11 +159,12 @@ async def _parts(
     )
     pulse, tally = listening.counting(background)
     keeper = await stack.enter_async_context(Keeper(pulse))
-    ledger, host = await machine.opened(stack, settings, places_.records, locks)
-    sandbox = cast("Sandbox", SANDBOXES.load(settings.sandbox)())
+    machine_ = await machine.opened(stack, settings, places_.records, locks)
+    host, watch = machine_.host, gpu_watching.judged(settings, machine_, report)
+    sandbox = await chosen(settings, places_)
     check(settings, places_, hides=sandbox.hides)
     kept = await cache.opened(stack, settings, places_, sandbox)
-    builder = await stack.enter_async_context(environments(settings, places_, hides=sandbox.hides))
+    builder = await stack.enter_async_context(environments(settings, places_, sandbox))
     keeps: list[tuple[Keeps, Path]] = [] if kept is None else [(kept, kept.root)]
     near = on_the_disk_of(settings.working_dir, [*keeps, (builder, places_.environments)])
     background.start_soon(keep_room, host.disk_shortage, near)
@@ -171,7 +183,7 @@ async def _parts(
         working_dir=settings.working_dir,
         keeper=keeper,
         intake=Intake(
-            ledger,
+            machine_.ledger,
             disk_is_low=host.disk_is_low,
             rules=rules(settings),
             suspension=Suspension(places_.suspended),
@@ -191,9 +203,12 @@ async def _parts(
         cache=kept,
         hidden=hidden(settings, places_, os.environ),
         visible=visible(settings),
+        binds=binds(settings, places_, sandbox),
         pulse=pulse,
         tally=tally,
+        cards=watch.cards,
     )
+    await gpu_watching.begin(stack, settings, watch, parts)
     return parts, supply
 
 
@@ -225,9 +240,9 @@ async def _announce(settings: Settings, parts: Parts) -> None:
     await parts.report(
         Report(
             News.DAEMON_STARTED,
-            f"studio-runner {__version__} on {parts.host}: {total.cores} cores, "
+            f"studio-runner {__version__} on {parts.host} has for experiments {total.cores} cores, "
             f"{total.memory / 1e9:.1f} GB of memory, {total.disk / 1e9:.0f} GB of disk, "
-            f"{len(total.gpus)} GPUs for experiments",
+            f"{gpus.counted(total)}",
         )
     )
     _log.info(
@@ -235,12 +250,3 @@ async def _announce(settings: Settings, parts: Parts) -> None:
         local_queues=str(settings.queue_root or "none"),
         credentials=str(settings.certs_dir),
     )
-
-
-def _redactor(settings: Settings) -> Redactor:
-    redactor = Redactor()
-    for field in settings.origins:
-        value = getattr(settings, field, None)
-        if isinstance(value, Secret) and value:
-            redactor.add(value)
-    return redactor

@@ -11,10 +11,11 @@ from functools import partial
 import anyio
 
 from runner import blocking
+from runner.app import gpus
 from runner.app.choosing import choice
 from runner.app.credentials import credential_sources
 from runner.app.sources import local, maker
-from runner.errors import RequestError, RunnerError
+from runner.errors import Misconfigured, RequestError, RunnerError
 from runner.lifecycle import admission
 from runner.model import Capacity, Message
 from runner.queues.base import Broker, Inspectable, Queue
@@ -47,9 +48,24 @@ async def _print(settings: Settings) -> int:
 
 
 async def plan(settings: Settings) -> AsyncIterator[str]:
-    """Yield the plan line by line."""
-    total = capacity(settings)
-    yield f"for experiments: {total.cores} cores, {total.memory} bytes of memory"
+    """Yield the plan line by line. Raises Misconfigured in the end where no daemon would start."""
+    _, cards = await gpus.look(settings, os.environ)
+    total = replace(capacity(settings), gpus=cards.gpus, why_no_gpus=cards.why_none)
+    yield (
+        f"for experiments: {total.cores} cores, {total.memory} bytes of memory, "
+        f"{gpus.counted(total)}"
+    )
+    for card in total.gpus:
+        yield f"  {gpus.described(card)}: {card.memory} bytes of memory, {card.slots} slots"
+    if complaint := gpus.reserve_of(settings).complaint(total):
+        yield complaint
+    async for line in _sources(settings, total):
+        yield line
+    if cards.complaint:
+        raise Misconfigured(cards.complaint)
+
+
+async def _sources(settings: Settings, total: Capacity) -> AsyncIterator[str]:
     found = await blocking.call(lambda _: _credentials(settings), limit=_LIMIT)
     for trouble in found.troubles:
         yield f"{trouble.about}: {trouble.sentence}"
@@ -91,7 +107,6 @@ def capacity(settings: Settings) -> Capacity:
         max_cores=settings.max_cores,
         max_mem=settings.max_mem,
         max_disk=settings.max_disk,
-        cpu_only=settings.cpu_only,
     ).capacity
 
 

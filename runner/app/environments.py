@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 from runner import log
@@ -13,16 +15,37 @@ from runner.environments.base import Environments
 from runner.environments.sources import network_variables
 from runner.lifecycle.spellings import spellings
 from runner.model import Bytes
+from runner.sandboxes.base import Command, Sandbox
 from runner.settings import Settings
 
 _log = log.get_logger(__name__)
 
 
-def environments(settings: Settings, places: Places, *, hides: bool = False) -> Environments:
+def environments(settings: Settings, places: Places, sandbox: Sandbox) -> Environments:
     """Return the builder, not yet opened. Builds run as the user that experiments run as.
 
-    Code of packages does not see what experiments do not see, where the machine ``hides`` anything.
+    Code of packages does not see what experiments do not see, where the ``sandbox`` hides anything,
+    and it runs behind the same walls.
     """
+    secret = hidden(settings, places, os.environ) if sandbox.hides else ()
+    base = settings.base_environment
+    # A workspace may bring a distribution of the client's own, which is built there.
+    visible = spellings(settings.working_dir)
+    # Addresses among them are no paths, and no trouble.
+    links = (Path(link) for link in settings.find_links if link.startswith("/"))
+    tools = (places.environments, *links, *([base] if base else ()))
+
+    def walls(writable: Sequence[Path]) -> Sequence[str]:
+        return sandbox.launch(
+            Command(
+                *((), Path("/"), {}),
+                writable=tuple(name for path in writable for name in spellings(path)),
+                visible=visible,
+                tools=tuple(name for path in tools for name in spellings(path) if path.is_dir()),
+                hidden=secret,
+            )
+        ).walls
+
     return cast(
         "Environments",
         ENVIRONMENTS.load("uv")(
@@ -41,9 +64,9 @@ def environments(settings: Settings, places: Places, *, hides: bool = False) -> 
             run_identity=places.identity,
             uv_cache_limit=Bytes(settings.environment_cache_size // 2),
             extra_variables=network_variables(os.environ),
-            hidden=hidden(settings, places, os.environ) if hides else (),
-            # A workspace may bring a distribution of the client's own, which is built there.
-            visible=(*spellings(places.environments), *spellings(settings.working_dir)),
+            hidden=secret,
+            visible=(*spellings(places.environments), *visible),
+            walls=walls,
             report=_log.info,
         ),
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from runner import __version__
 from runner.lifecycle.depths import Depth
+from runner.lifecycle.gpu_health import Kind
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.pulse import Organ
@@ -32,6 +33,7 @@ def readings(parts: Parts, loop: Loop, depths: Sequence[Depth]) -> Readings:
         **_stores(parts, host),
         **_leases(parts),
         **_resources(parts, host),
+        **_gpus(parts, host),
         **_progress(parts),
     }
 
@@ -138,6 +140,33 @@ def _resources(parts: Parts, host: str) -> Readings:
         found["runner_resource_" + what.format("")] = [((host,), of_all)]
         found["runner_resource_" + what.format("free_")] = [((host,), of_free)]
     return found
+
+
+def _gpus(parts: Parts, host: str) -> Readings:
+    """Return what is known of each card; what a card does not tell is left out."""
+    cards, held = parts.cards, {u for e in parts.board for u in e.record.allocation.gpus}
+    known, withheld = cards.inventory.readings, cards.withheld
+    labels = {gpu.uuid: (host, gpu.uuid, gpu.name) for gpu in cards.gpus}
+    seen = {uuid: known[uuid] for uuid in labels if uuid in known and not known[uuid].lost}
+    of_each: Mapping[str, Mapping[str, float | None]] = {
+        "runner_gpu_memory_bytes": {gpu.uuid: gpu.memory for gpu in cards.gpus},
+        "runner_gpu_used_bytes": {uuid: one.used for uuid, one in seen.items()},
+        "runner_gpu_utilization": {uuid: one.utilization for uuid, one in seen.items()},
+        "runner_gpu_temperature_celsius": {uuid: one.temperature for uuid, one in seen.items()},
+        "runner_gpu_power_watts": {uuid: one.power for uuid, one in seen.items()},
+        "runner_gpu_held": {uuid: uuid in held for uuid in labels},
+    }
+    return {
+        **{
+            name: [(labels[uuid], value) for uuid, value in values.items() if value is not None]
+            for name, values in of_each.items()
+        },
+        "runner_gpu_withheld": [
+            ((*labels[uuid], kind.value), uuid in withheld and kind is withheld[uuid].kind)
+            for uuid in labels
+            for kind in Kind
+        ],
+    }
 
 
 def _progress(parts: Parts) -> Readings:

@@ -15,8 +15,8 @@ from runner.lifecycle.loop import Loop
 from runner.lifecycle.pulse import Pulse
 from runner.lifecycle.record import Phase
 
-#: Between two looks.
-_TICK = 1.0
+#: Between two looks: one a second would be half of what an idle daemon costs.
+_TICK = 5.0
 #: While draining we ask for so much at a time, and again long before it is over.
 _MORE_TIME, _AGAIN = timedelta(seconds=60), 10.0
 

@@ -85,5 +85,6 @@ class ConfigMaps:
             )
         if answer.status != 200:  # noqa: PLR2004 - the status everybody knows
             raise Unavailable(f"the Kubernetes API answers {answer.status} for {path}")
-        data = json.loads(answer.data).get("data") or {}
-        return str(data.get(_KEY, "")).strip()
+        found = json.loads(answer.data)
+        data = found.get("data") if isinstance(found, dict) else None
+        return str(data.get(_KEY, "")).strip() if isinstance(data, dict) else ""

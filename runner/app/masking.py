@@ -1,4 +1,4 @@
-"""Which values of a credential the redactor is to mask, wherever they might be shown."""
+"""Which values of options and credentials the redactor masks, wherever they might be shown."""
 
 from __future__ import annotations
 
@@ -9,10 +9,21 @@ from collections.abc import Iterator
 
 from runner.queues.credential import AmqpCredential, AwsCredential, Credential, GoogleCredential
 from runner.redaction import Redactor, Secret
+from runner.settings import Settings
 
 _SECRET_NAME = re.compile(r"(?i)secret|token|password|private|pass_?phrase|external_id")
 #: Has the name of a secret and is an address, which would be masked in sentences about it.
 _PUBLIC_NAME = re.compile(r"(?i)_(?:uri|url|file)$")
+
+
+def redactor_of(settings: Settings) -> Redactor:
+    """Return a redactor that masks every secret among the options."""
+    redactor = Redactor()
+    for field in settings.origins:
+        value = getattr(settings, field, None)
+        if isinstance(value, Secret) and value:
+            redactor.add(value)
+    return redactor
 
 
 def mask(redactor: Redactor, credential: Credential) -> None:

@@ -6,6 +6,7 @@ import os
 
 from runner.app.places import Places
 from runner.lifecycle.disposition import RetryPolicy
+from runner.lifecycle.gpu_choice import Sharing
 from runner.lifecycle.loop import Ends
 from runner.lifecycle.parts import Options
 from runner.lifecycle.variables import base_variables
@@ -38,6 +39,7 @@ def options(settings: Settings, places_: Places, *, runs_slice: str = "") -> Opt
         wrap_log_lines=settings.schema_logs,
         keep_workspaces=settings.debug,
         runs_slice=runs_slice,
+        gpu_sharing=Sharing(settings.gpu_sharing),
     )
 
 

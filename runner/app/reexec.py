@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 from runner import log
 from runner.app.rehearsal import command
@@ -46,21 +47,20 @@ class Reexec:
         """Execute after the block where that is wanted by then, whatever went wrong in leaving."""
         try:
             yield
-        except Exception as error:
-            if not self.is_wanted:
-                raise
-            _log.error("something went wrong in leaving", exc_info=error)
-        if self.is_wanted:
-            self.execute()
+        finally:
+            if self.is_wanted:
+                trouble = sys.exception()
+                if trouble is not None:
+                    _log.error("something went wrong in leaving", exc_info=trouble)
+                self.execute()
 
-    def execute(self) -> None:
-        """Become the next daemon; usable in any thread. Returns only where another one does it.
+    def execute(self) -> NoReturn:
+        """Become the next daemon; usable in any thread.
 
         Signals stay blocked until the next daemon heeds them, and are pending until then: so none
         is lost, also where we are pid 1, to which an unheeded one is not even delivered.
         """
-        if not self._begun.acquire(blocking=False):
-            return
+        self._begun.acquire()  # for good: a second thread waits here until the first ends it
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         for number in self.late():
             signal.raise_signal(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -9,8 +10,7 @@ from collections.abc import Mapping
 
 import anyio
 
-from runner.app import places
-from runner.sandboxes import SANDBOXES
+from runner.app import gpus, places, sandbox
 from runner.settings import Settings
 
 #: Set for a process that is to find out whether it could be the daemon, and to touch nothing.
@@ -18,6 +18,12 @@ VARIABLE = "STUDIO_RUNNER_REHEARSAL"
 #: Importing takes a second, on a machine that is busy with experiments some more.
 _SECONDS = 60.0
 _LONGEST_REASON = 500
+#: What a daemon imports when it first needs it, and needs sooner or later.
+_LATE = (
+    "runner.environments.workshop",
+    "runner.request.requirements",
+    "runner.web.connection",
+)
 
 
 def command() -> list[str]:
@@ -57,6 +63,9 @@ def perform(settings: Settings) -> int:
     """Look at what would keep this daemon from starting. Raises Misconfigured."""
     import runner.app.daemon  # noqa: F401, PLC0415 - it imports all that a daemon is made of
 
+    for name in _LATE:
+        importlib.import_module(name)
     places.planned(settings)
-    SANDBOXES.load(settings.sandbox)
+    gpus.check(settings)
+    sandbox.check_name(settings)
     return os.EX_OK

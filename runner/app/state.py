@@ -7,16 +7,18 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
 from runner import blocking, log
-from runner.app.kubernetes import Cluster, ConfigMaps
 from runner.errors import Unavailable
 from runner.lifecycle.suspension import Intent, Suspension, intent
 from runner.settings import Settings
+
+if TYPE_CHECKING:
+    from runner.app.kubernetes import Cluster
 
 _log = log.get_logger(__name__)
 
@@ -109,14 +111,17 @@ async def follow(settings: Settings, suspension: Suspension, background: TaskGro
 
 
 def places(
-    settings: Settings, cluster: Callable[[], Cluster | None] = Cluster.around_us
+    settings: Settings, cluster: Callable[[], Cluster | None] | None = None
 ) -> list[tuple[Place, float]]:
-    """Return what is followed, and how often it is asked."""
+    """Return what is followed, and how often it is asked; ``cluster`` finds the one around us."""
     found: list[tuple[Place, float]] = []
     if settings.state_file is not None:
         found.append((StateFile(settings.state_file), _FILE_SECONDS))
     if settings.given("k8s_configmap"):
-        around = cluster()
+        # What speaks HTTP is not loaded where nobody asks a cluster.
+        from runner.app.kubernetes import Cluster, ConfigMaps  # noqa: PLC0415
+
+        around = (cluster or Cluster.around_us)()
         if around is None:
             _log.warning("--k8s-configmap is without effect: this is no pod with a service account")
         else:

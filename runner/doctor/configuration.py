@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from runner import blocking
 from runner.app.hidden import check
 from runner.app.reporting import reporters_for
 from runner.app.stores import store_options
 from runner.doctor.check import Finding, failed, ok, warning
-from runner.doctor.examination import Tell
-from runner.doctor.patient import LIMIT, Patient
+from runner.doctor.examination import Tell, tell_all
+from runner.doctor.patient import Patient
 from runner.errors import Misconfigured
 
 
 async def look(patient: Patient, tell: Tell) -> None:
     """Tell what keeps the daemon from starting, and what it would complain of."""
-    for finding in await blocking.call(lambda _: list(_findings(patient)), limit=LIMIT):
-        tell(finding)
+    await tell_all(lambda: _findings(patient), tell)
 
 
 def _findings(patient: Patient) -> Iterator[Finding]:

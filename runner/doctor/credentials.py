@@ -6,10 +6,9 @@ import os
 import shlex
 from collections.abc import Iterator
 
-from runner import blocking
 from runner.doctor.check import Finding, failed, ok, skipped, warning
-from runner.doctor.examination import Tell
-from runner.doctor.patient import LIMIT, Patient
+from runner.doctor.examination import Tell, tell_all
+from runner.doctor.patient import Patient
 from runner.queues.credential import Credential
 from runner.queues.credentials.finder import Finder
 
@@ -18,8 +17,7 @@ _EXAMPLES = "docs/permissions.md says what each needs"
 
 async def look(patient: Patient, tell: Tell) -> None:
     """Tell of each credential, of each file that is none, and of directories out of reach."""
-    for finding in await blocking.call(lambda _: list(_findings(patient)), limit=LIMIT):
-        tell(finding)
+    await tell_all(lambda: _findings(patient), tell)
 
 
 def _findings(patient: Patient) -> Iterator[Finding]:

@@ -9,10 +9,9 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from runner import blocking
 from runner.doctor.check import Finding, failed, ok, warning
-from runner.doctor.examination import Tell
-from runner.doctor.patient import LIMIT, Patient, nearest
+from runner.doctor.examination import Tell, tell_all
+from runner.doctor.patient import Patient, nearest
 from runner.resources import PROBES
 from runner.resources.base import HostProbe
 from runner.settings import Settings
@@ -25,8 +24,7 @@ _REMOTE = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "lustre", "
 
 async def look(patient: Patient, tell: Tell) -> None:
     """Look at each directory once, then at what they promise together."""
-    for finding in await blocking.call(lambda _: list(_findings(patient.settings)), limit=LIMIT):
-        tell(finding)
+    await tell_all(lambda: _findings(patient.settings), tell)
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:

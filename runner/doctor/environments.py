@@ -34,8 +34,8 @@ async def look(patient: Patient, tell: Tell) -> None:
     """Build, start what was built, then resolve one package."""
     with patient.scratch() as scratch:
         places = replace(patient.places, state=scratch, identity=patient.identity)
-        sandbox = cast("Sandbox", SANDBOXES.load(patient.settings.sandbox)())
-        async with environments(patient.settings, places, hides=sandbox.hides) as builder:
+        sandbox = cast("Sandbox", SANDBOXES.load("plain")())  # what builds hide, any hides
+        async with environments(patient.settings, places, sandbox) as builder:
             trial = _Trial(patient, builder, scratch)
             finding = await trial.build()
             tell(finding)
@@ -58,7 +58,7 @@ class _Trial:
         except PythonMissing as error:
             return failed(str(error), "install it, or set --default-python", _BUILD)
         except RequirementsFailed as error:
-            return failed(_brief(str(error)), "", _BUILD)
+            return failed(_brief(str(error)), "set --default-python to another Python", _BUILD)
         except (OSError, subprocess.CalledProcessError) as error:
             said = getattr(error, "stderr", b"") or str(error).encode()
             return failed(

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import anyio
+import anyio.to_thread
 
+from runner import blocking
 from runner.doctor.check import Area, Check, Finding, Verdict, failed
 from runner.errors import RunnerError
 from runner.redaction import Redactor
 
+T = TypeVar("T")
 Tell = Callable[[Finding], None]
 Look = Callable[[Tell], Awaitable[None]]
+
+_THREADS = blocking.Limit(8)
+_HANGS = "see what hangs: a file system on the network (mount, dmesg), a proxy, a firewall"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,10 @@ class Examination:
             begun = now
 
         try:
-            with anyio.fail_after(subject.patience):
+            with anyio.move_on_after(subject.patience) as scope:
                 await subject.look(tell)
+            if scope.cancelled_caught:
+                tell(failed(f"no answer within {subject.patience:g} s", _HANGS))
         except Exception as error:  # noqa: BLE001 - one subject's end is not another's
             for finding in _trouble(subject, error):
                 tell(finding)
@@ -74,16 +84,38 @@ class Examination:
         )
 
 
+async def aside(function: Callable[[], T]) -> T:
+    """Call what blocks in a thread; one that hangs, in a dead file system say, is left behind."""
+    return await anyio.to_thread.run_sync(
+        function, abandon_on_cancel=True, limiter=_THREADS.limiter()
+    )
+
+
+async def tell_all(findings: Callable[[], Iterable[Finding]], tell: Tell) -> None:
+    """Tell what a look finds that blocks, also what it found before it failed or hung."""
+    found: list[Finding] = []
+
+    def look() -> None:
+        for finding in findings():
+            found.append(finding)  # noqa: PERF402 - each counts although the next one may hang
+
+    try:
+        await aside(look)
+    finally:
+        for finding in tuple(found):
+            tell(finding)
+
+
 def _trouble(subject: Subject, error: Exception) -> Iterator[Finding]:
     if isinstance(error, ExceptionGroup):
         for one in error.exceptions:
             yield from _trouble(subject, one)
-    elif isinstance(error, TimeoutError):
-        yield failed(f"no answer within {subject.patience:g} s")
+    elif isinstance(error, TimeoutError | subprocess.TimeoutExpired):
+        yield failed(f"no answer: {error}" if str(error) else "no answer", _HANGS)
     elif isinstance(error, RunnerError):
         yield failed(str(error))
     elif isinstance(error, OSError):
-        yield failed(f"this machine refuses it: {error}")
+        yield failed(f"this machine refuses it: {error}", "run the doctor as the daemon's user")
     else:
         yield Finding(
             Verdict.FAILED,

@@ -8,36 +8,42 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runner import blocking
-from runner.app.machine import inventory
-from runner.doctor import locks
+from runner.app import gpus
+from runner.app.gpu_survey import withheld
 from runner.doctor.check import Finding, failed, ok, skipped, warning
 from runner.doctor.examination import Tell
 from runner.doctor.patient import LIMIT, Patient
-from runner.model import Gpu, Identity
+from runner.model import Identity
+from runner.resources.base import GpuInventory
 from runner.resources.gpu_visibility import VARIABLES
-from runner.resources.machine_lock import SHARED
+from runner.resources.lock_holder import holder
+from runner.resources.machine_lock import existing_directory, lock_of
+from runner.settings import Settings
 
 _NVIDIA, _DISPLAY = "0x10de", "0x03"
 _GIB = 1 << 30
+_MEND = "look at it with nvidia-smi; docs/gpus.md says what each reason means"
 _INSTALL = "install NVIDIA's driver (apt-get install nvidia-driver-570), then restart the machine"
 
 
 async def look(patient: Patient, tell: Tell, *, root: Path = Path("/")) -> None:
     """Compare what is plugged in with what experiments would get."""
     settings = patient.settings
-    if settings.cpu_only or settings.gpu_probe == "none":
-        tell(skipped("--cpu-only or --gpu-probe none: no card is given to experiments"))
+    found, cards = await gpus.look(settings, patient.environ)
+    if cards.is_choice:
+        tell(skipped(f"{cards.why_none}: no card is given to experiments"))
         return
+    if cards.complaint:
+        tell(failed(f"a daemon would not start: {cards.complaint}", about="start"))
     plugged = await blocking.call(lambda _: _plugged(root), limit=LIMIT)
-    found = await inventory(settings)
     if not found.gpus:
         tell(_none(found.why_none, plugged, is_wanted=settings.gpu_probe == "nvml"))
         return
-    tell(ok(_driver(root)))
+    tell(ok(_driver(found, root)))
     hidden = _restricted(patient, len(found.gpus), plugged)
     if hidden is not None:
         tell(hidden)
-    for finding in await blocking.call(lambda _: list(_cards(patient, found.gpus)), limit=LIMIT):
+    for finding in await blocking.call(lambda _: list(_cards(settings, found)), limit=LIMIT):
         tell(finding)
     for finding in _devices(patient.identity, root):
         tell(finding)
@@ -65,7 +71,9 @@ def _none(why: str, plugged: int, *, is_wanted: bool) -> Finding:
     return skipped("no card of NVIDIA's is plugged in; experiments that need one go elsewhere")
 
 
-def _driver(root: Path) -> str:
+def _driver(found: GpuInventory, root: Path) -> str:
+    if found.driver:
+        return f"driver {found.driver} answers, for CUDA up to {found.cuda or 'an unknown release'}"
     try:
         text = (root / "proc/driver/nvidia/version").read_text()
     except OSError:
@@ -84,14 +92,18 @@ def _restricted(patient: Patient, given: int, plugged: int) -> Finding | None:
     )
 
 
-def _cards(patient: Patient, gpus: tuple[Gpu, ...]) -> Iterator[Finding]:
-    directory = patient.settings.lock_dir or SHARED
-    for gpu in gpus:
-        about = gpu.uuid
-        pid = locks.holder(directory / f"gpu-{gpu.uuid.replace('/', '_')}.lock")
+def _cards(settings: Settings, found: GpuInventory) -> Iterator[Finding]:
+    directory = settings.lock_dir or existing_directory()
+    for gpu in found.gpus:
+        pid = holder(lock_of(directory, gpu.uuid))
         has = f"{gpu.name}, {gpu.memory / _GIB:.0f} GiB, {gpu.slots} slots"
-        whose = f"; the runner with pid {pid} gives it out" if pid else ""
-        yield ok(has + whose, about)
+        if pid is not None:
+            # What is in use there is known to that one alone.
+            yield ok(f"{has}; the runner with pid {pid} gives it out", gpu.uuid)
+        elif why := withheld(settings, found, gpu):
+            yield warning(f"{has}; it would not be given out: {why}", _MEND, gpu.uuid)
+        else:
+            yield ok(has, gpu.uuid)
 
 
 def _devices(identity: Identity | None, root: Path) -> Iterator[Finding]:

@@ -9,11 +9,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from runner import blocking
 from runner.app.hidden import credentials
 from runner.doctor.check import Finding, failed, ok, skipped, warning
-from runner.doctor.examination import Tell
-from runner.doctor.patient import LIMIT, Patient, nearest
+from runner.doctor.examination import Tell, tell_all
+from runner.doctor.patient import Patient, nearest
 from runner.lifecycle.workspace import unreachable
 from runner.model import Identity
 from runner.settings.kinds import RunAs
@@ -23,8 +22,7 @@ _PATIENCE = 10.0
 
 async def look(patient: Patient, tell: Tell) -> None:
     """Look at the user of ``--run-as``, and with its eyes at the credentials."""
-    for finding in await blocking.call(lambda _: list(_findings(patient)), limit=LIMIT):
-        tell(finding)
+    await tell_all(lambda: _findings(patient), tell)
 
 
 def _findings(patient: Patient) -> Iterator[Finding]:

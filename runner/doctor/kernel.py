@@ -10,21 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import runner.supervisor
-from runner import blocking
 from runner.doctor.check import Finding, ok, warning
-from runner.doctor.examination import Tell
-from runner.doctor.patient import LIMIT, Patient
+from runner.doctor.examination import Tell, tell_all
+from runner.doctor.patient import Patient
 
 _PROBE_PATIENCE = 10.0
-_CONTROLLERS = ("cpu", "memory", "pids")
+_MEMORY = "memory"
 _INSTANCES, _WATCHES, _FILES, _PROCESSES = 64, 8192, 1024, 1024
 
 
 async def look(patient: Patient, tell: Tell, *, root: Path = Path("/")) -> None:
     """Try what can be tried, read what is written of the rest."""
     del patient
-    for finding in await blocking.call(lambda _: list(_findings(root)), limit=LIMIT):
-        tell(finding)
+    await tell_all(lambda: _findings(root), tell)
 
 
 def _findings(root: Path) -> Iterator[Finding]:
@@ -39,13 +37,20 @@ def _findings(root: Path) -> Iterator[Finding]:
 def _of_mounts(root: Path) -> Finding:
     """Make read-only binds and hide something, in a process of its own."""
     script = Path(runner.supervisor.__file__).with_name("probe.py")
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", str(script)],
-        capture_output=True,
-        text=True,
-        timeout=_PROBE_PATIENCE,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(script)],
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return warning(
+            f"to try a mount was not over within {_PROBE_PATIENCE:g} s",
+            "see what hangs: mount, dmesg",
+            "mounts",
+        )
     how = "as root" if os.geteuid() == 0 else "in a user namespace"
     if done.returncode == 0:
         return ok(f"Linux {os.uname().release}: runs can have mounts of their own, {how}", "mounts")
@@ -71,43 +76,44 @@ def _mounting(root: Path) -> str:
 
 
 def _of_groups(root: Path) -> Finding:
+    """See whether the kernel counts for each run what it is killed for."""
     about = "control groups"
-    group = _own_group(root)
-    if group is None:
+    found = {controller for group in _groups(root) for controller in _words(group)}
+    if not found:
         return warning(
-            "version 1, or none: a run that uses too much memory is told apart "
-            "less surely, and nothing is delegated",
+            "version 1, or none: a run that uses too much memory is told apart less surely",
             "boot with systemd.unified_cgroup_hierarchy=1",
             about,
         )
-    try:
-        controllers = (group / "cgroup.controllers").read_text().split()
-    except OSError as error:
-        return warning(f"{group} cannot be read: {error.strerror}", "mount cgroup2", about)
-    lacking = [name for name in _CONTROLLERS if name not in controllers]
-    if lacking:
+    if _MEMORY not in found:
         return warning(
-            f"version 2 at {group}, without {', '.join(lacking)}",
-            "Delegate=yes in the service's unit (studio-runner install-service writes it)",
+            "version 2 without memory: a run that uses too much is told apart less surely",
+            "boot with cgroup_enable=memory; in a container, on the machine around it",
             about,
         )
-    delegated = "delegated to us" if os.access(group, os.W_OK) else "not delegated to us"
-    return ok(f"version 2 with {', '.join(controllers)}, {delegated}", about)
+    return ok(f"version 2 with {', '.join(sorted(found))}", about)
 
 
-def _own_group(root: Path) -> Path | None:
-    """Return our group's directory in a tree of version 2."""
+def _groups(root: Path) -> Iterator[Path]:
+    """Yield the directory of our own group in a tree of version 2, and that of the uppermost.
+
+    A login's group has fewer controllers than that of a service; runs have one of their own.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
-        return None
+        return
     for line in lines:
         if line.startswith("0::"):
-            own = root / "sys/fs/cgroup" / line[3:].lstrip("/")
-            # A container may see its own group at the top.
-            found = own if own.is_dir() else root / "sys/fs/cgroup"
-            return found if (found / "cgroup.controllers").exists() else None
-    return None
+            yield root / "sys/fs/cgroup" / line[3:].lstrip("/")
+            yield root / "sys/fs/cgroup"
+
+
+def _words(group: Path) -> list[str]:
+    try:
+        return (group / "cgroup.controllers").read_text().split()
+    except OSError:
+        return []
 
 
 def _of_pidfd() -> Finding:
@@ -127,7 +133,11 @@ def _of_watches(root: Path) -> Finding:
     instances = _number(folder / "max_user_instances")
     watches = _number(folder / "max_user_watches")
     if instances is None or watches is None:
-        return warning("no inotify: directories are looked at every --queue-poll", "", "inotify")
+        return warning(
+            "no inotify: directories are looked at every --queue-poll",
+            "use a kernel with inotify; a container has that of the machine around it",
+            "inotify",
+        )
     if instances < _INSTANCES or watches < _WATCHES:
         return warning(
             f"{instances} watchers of {watches} files for each user: new credentials and local "

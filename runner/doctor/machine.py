@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from runner import blocking
 from runner.app.dry_run import capacity
-from runner.doctor import locks
+from runner.app.machine import is_bounded
 from runner.doctor.check import Finding, failed, ok, warning
 from runner.doctor.examination import Tell
 from runner.doctor.patient import LIMIT, Patient
-from runner.resources.machine_lock import SHARED
+from runner.resources.lock_holder import holder, noted
+from runner.resources.machine_lock import existing_directory
 from runner.settings import Settings
 
 _GIB = 1 << 30
@@ -42,30 +42,29 @@ def _findings(settings: Settings) -> Iterator[Finding]:
 
 
 def _of_lock(settings: Settings) -> Iterator[Finding]:
-    directory = settings.lock_dir or next(
-        (one for one in (SHARED, Path(f"/tmp/studio-runner-{os.geteuid()}")) if one.is_dir()),  # noqa: S108 - looked at alone
-        SHARED,
-    )
-    path = directory / "machine.lock"
-    pid = locks.holder(path)
+    path = (settings.lock_dir or existing_directory()) / "machine.lock"
+    pid = holder(path)
     if pid is None:
         yield ok("no runner gives out this machine's cores and memory", "lock")
         return
     owner = _owner(path)
     if owner == str(settings.state_dir):
         yield ok(f"the daemon with pid {pid} gives them out", "lock")
+    elif is_bounded(settings) and holder(path, alone=True) is None:
+        yield ok(f"the runner with pid {pid} has a part of them, as this one would have", "lock")
     else:
         yield failed(
             f"the runner with pid {pid} and state directory {owner!r} already gives out this "
             "machine's cores and memory: a daemon of these settings would not start",
-            "stop that one, or give each bounds and a --lock-dir of its own",
+            "stop that one, or give each its own --max-cores, --max-mem and cards",
             "lock",
         )
 
 
 def _owner(path: Path) -> str:
-    """Return the state directory in the note; anybody may have written it."""
+    """Return the state directory in the note."""
     try:
-        return str(json.loads(path.read_bytes()[:4096])["state_dir"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "unknown"
+        known = noted(path.read_bytes()[:4096])
+    except OSError:
+        known = None
+    return known.state_dir if known else "unknown"

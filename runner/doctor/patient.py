@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import anyio
+
 from runner import blocking
 from runner.app import places
 from runner.app.credentials import credential_sources
-from runner.app.masking import mask
+from runner.app.masking import mask, redactor_of
 from runner.app.places import Places
+from runner.doctor.examination import aside
 from runner.errors import Misconfigured
 from runner.lifecycle.workspace import unreachable
 from runner.model import Identity, StoreConfig
@@ -25,6 +28,8 @@ from runner.settings import Settings
 
 #: Files of the file system, processes: what blocks, and ends soon.
 LIMIT = blocking.Limit(8)
+#: Seconds for looking for credentials.
+_PATIENCE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +75,11 @@ class Patient:
     def scratch(self) -> Iterator[Path]:
         """Give a directory on the working directory's disk where that can be had.
 
-        Experiments may pass through it, and see nothing in it.
+        Experiments may pass through it, and see nothing in it. Not where temporary files lie: from
+        there nothing can be started on a hardened machine.
         """
-        place = self.settings.working_dir
-        usable = _is_folder(place) and os.access(place, os.W_OK | os.X_OK)
+        place = nearest(self.settings.working_dir)
+        usable = os.access(place, os.W_OK | os.X_OK)
         if usable and self.identity is not None:
             # The daemon opens its own for them with the first experiment; that is not for us.
             usable = unreachable(place.resolve(), self.identity) is None
@@ -93,17 +99,25 @@ async def admitted(
     buckets: tuple[Bucket, ...] = (),
 ) -> Patient:
     """Look for credentials once, and for whom experiments run as."""
-    redactor, troubles = Redactor(), []
+    redactor, troubles = redactor_of(settings), []
+    for bucket in buckets:
+        if bucket.config.credentials is not None:
+            redactor.add(bucket.config.credentials.secret_key)
+            redactor.add(bucket.config.credentials.session_token)
     found: Finder | None = None
     try:
-        found = await blocking.call(
-            lambda _: found_now(credential_sources(settings, environ), environ), limit=LIMIT
-        )
+        with anyio.fail_after(_PATIENCE):
+            found = await aside(lambda: found_now(credential_sources(settings, environ), environ))
         redactor.add(*found.secrets)
         for credential in found.chosen.credentials:
             mask(redactor, credential)
     except Misconfigured as error:
         troubles.append(str(error))
+    except TimeoutError:
+        troubles.append(
+            f"--certs-dir {settings.certs_dir} is not read within {_PATIENCE:g} s: see whether the "
+            "file system answers that it lies on"
+        )
     try:
         planned = places.planned(settings)
     except Misconfigured as error:

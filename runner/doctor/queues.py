@@ -13,12 +13,11 @@ from pathlib import Path
 
 import anyio
 
-from runner import blocking
 from runner.app.choosing import choice
 from runner.app.sources import maker
 from runner.doctor.check import Finding, failed, ok, skipped, warning
-from runner.doctor.examination import Tell
-from runner.doctor.patient import LIMIT, Patient, nearest
+from runner.doctor.examination import Tell, aside
+from runner.doctor.patient import Patient, nearest
 from runner.errors import QueueDenied, RunnerError
 from runner.lifecycle.source import Make
 from runner.queues.base import Broker, Rights
@@ -34,6 +33,7 @@ _AT_ONCE = 8
 _ASKED = 50
 _SHOWN = 5
 _REACH = "check the address, the network, the firewall and the proxy between here and there"
+_NAMED = "make it, or correct --queue or the file queues beside the credential"
 _PERMISSIONS = "docs/permissions.md lists the least rights of each credential"
 
 
@@ -65,7 +65,7 @@ class _Account:
         try:
             made = await self.make(self.credential)
         except RunnerError as error:
-            self.tell(failed(str(error), "", self._about()))
+            self.tell(failed(str(error), _remedy(error), self._about()))
             return
         async with made as broker:
             # Inside: a broker that has a task group would make a group of the error.
@@ -97,7 +97,7 @@ class _Account:
             try:
                 with anyio.fail_after(_ANSWER):
                     if not await broker.exists(name):
-                        self.tell(failed("the broker has no queue of this name", "", about))
+                        self.tell(failed("the broker has no queue of this name", _NAMED, about))
                         return
                     queue = await broker.open(name)
                     waiting = await queue.depth()
@@ -151,10 +151,7 @@ async def _local(patient: Patient, tell: Tell) -> None:
     if root is None:
         tell(skipped("--queue-root is empty: no local queues", about="local"))
         return
-    finding = await blocking.call(
-        lambda _: _of_root(root, choice(patient.settings, "local")), limit=LIMIT
-    )
-    tell(finding)
+    tell(await aside(lambda: _of_root(root, choice(patient.settings, "local"))))
 
 
 def _of_root(root: Path, rule: Choice) -> Finding:

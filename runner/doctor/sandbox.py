@@ -5,24 +5,24 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
 
 import anyio
 
 from runner import blocking
 from runner.app.hidden import hidden, visible
+from runner.app.sandbox import choose
 from runner.doctor.check import Finding, failed, ok, warning
-from runner.doctor.examination import Tell
+from runner.doctor.examination import Tell, aside
 from runner.doctor.patient import LIMIT, Patient
+from runner.errors import Misconfigured
 from runner.lifecycle import exits
 from runner.lifecycle.exits import Exit
 from runner.lifecycle.run import Run, RunSpec
 from runner.lifecycle.workspace import Workspace
 from runner.model import Bytes, Cause
-from runner.sandboxes import SANDBOXES
 from runner.sandboxes.base import Command, Sandbox
 
 #: Prints the numbers of those of its arguments that it can look into.
@@ -44,8 +44,13 @@ _NAMESPACES = (
 
 async def look(patient: Patient, tell: Tell) -> None:
     """Start a run, let another one look around, try an overlay."""
-    sandbox = cast("Sandbox", SANDBOXES.load(patient.settings.sandbox)())
     with patient.scratch() as scratch:
+        places = replace(patient.places, state=scratch, identity=patient.identity)
+        try:
+            sandbox = (await choose(patient.settings.sandbox, places)).sandbox
+        except Misconfigured as error:
+            tell(failed(str(error), _NAMESPACES, _START))
+            return
         trial = _Trial(patient, sandbox, scratch)
         ended = await trial.run("true", ("/bin/true",))
         started = _of_start(ended, sandbox.name)
@@ -94,7 +99,7 @@ class _Trial:
 
     async def peep(self) -> Finding:
         """Have the run look for credentials, records and messages."""
-        wanted = await blocking.call(lambda _: self._wanted(), limit=LIMIT)
+        wanted = await aside(self._wanted)
         await self.run("peep", ("/bin/sh", "-c", _PEEP, "sh", *map(str, wanted)))
         text = self._output("peep").read_text(errors="replace")
         seen = [wanted[int(line)] for line in text.splitlines() if line.isdigit()]
@@ -158,7 +163,7 @@ def _of_start(ended: Exit, name: str) -> Finding:
     if ended.reason == exits.SANDBOX_UNAVAILABLE:
         return failed(ended.detail, _NAMESPACES, _START)
     said = ended.detail or f"exit code {ended.code}, signal {ended.signal}"
-    return failed(f"/bin/true ended with: {said}", "", _START)
+    return failed(f"/bin/true ended with: {said}", "see what ended it: dmesg", _START)
 
 
 def _of_hiding(seen: Sequence[Path], looked: int, sandbox: Sandbox, *, is_other: bool) -> Finding:

@@ -12,12 +12,12 @@ from typing import Any
 
 import anyio
 
-from runner import __version__, blocking
+from runner import __version__
 from runner.control.client import NoDaemon, Refusal, ask
-from runner.doctor import locks
 from runner.doctor.check import Finding, failed, ok, skipped, warning
-from runner.doctor.examination import Tell
-from runner.doctor.patient import LIMIT, Patient
+from runner.doctor.examination import Tell, aside
+from runner.doctor.patient import Patient
+from runner.resources.lock_holder import holder
 from runner.settings.listening import Listen
 
 _ANSWER = 10.0
@@ -33,7 +33,7 @@ async def look(patient: Patient, tell: Tell) -> None:
     if listen is None:
         tell(skipped("--listen is empty: no health, metrics and status", about="port"))
     else:
-        tell(await blocking.call(lambda _: _port(listen, daemon), limit=LIMIT))
+        tell(await aside(lambda: _port(listen, daemon)))
     tell(await _unit())
 
 
@@ -44,7 +44,7 @@ async def _daemon(patient: Patient, tell: Tell) -> Mapping[str, Any] | None:
             items = [item async for item in ask(patient.places.control, "status")]
         found: Mapping[str, Any] = items[0]["daemon"]
     except (NoDaemon, TimeoutError) as error:
-        pid = locks.holder(state / "lock")
+        pid = holder(state / "lock")
         tell(_silent(pid, str(error), state, about))
         return None
     except (Refusal, LookupError) as error:
@@ -84,7 +84,11 @@ def _of_daemon(found: Mapping[str, Any], about: str) -> Finding:
             about,
         )
     if found.get("draining"):
-        return warning(f"{sentence}; it drains: nothing more is taken", "", about)
+        return warning(
+            f"{sentence}; it drains: nothing more is taken",
+            "start it again when it has ended",
+            about,
+        )
     if suspended := found.get("suspended_by"):
         by = ", ".join(map(str, suspended))
         return warning(
@@ -113,7 +117,11 @@ def _port(listen: Listen, daemon: Mapping[str, Any] | None) -> Finding:
             return failed(f"it cannot be listened on: {error.strerror}", "correct --listen", about)
         return _taken(listen, daemon, about)
     if daemon is not None:
-        return warning("it is free although a daemon runs: that one listens elsewhere", "", about)
+        return warning(
+            "it is free although a daemon runs: that one listens elsewhere",
+            "give the doctor the daemon's options: --service, or --config FILE",
+            about,
+        )
     return ok("it is free", about)
 
 
@@ -157,7 +165,7 @@ def _listening(port: int) -> set[str]:
 
 
 async def _unit() -> Finding:
-    if not await blocking.call(lambda _: _is_systemd(), limit=LIMIT):
+    if not await aside(_is_systemd):
         return skipped("this machine is not run by systemd", about=_UNIT)
     done = await anyio.run_process(
         ["systemctl", "show", _UNIT, "--property", _PROPERTIES], check=False
@@ -180,6 +188,8 @@ def of_unit(said: Mapping[str, str], about: str = _UNIT) -> Finding:
         return failed(f"{state}: {result}, {restarts} restarts", _JOURNAL, about)
     if said.get("UnitFileState") not in {"enabled", "static", "generated"}:
         return warning(f"{state}, and not started at boot", f"systemctl enable {_UNIT}", about)
-    if said.get("ActiveState") != "active":
+    if said.get("ActiveState") in {"activating", "deactivating"}:
+        return warning(state, "look again when that is over", about)
+    if said.get("ActiveState") not in {"active", "reloading"}:
         return warning(state, f"systemctl start {_UNIT}", about)
     return ok(state, about)

@@ -19,7 +19,7 @@ import anyio
 
 from runner.app.stores import store_options
 from runner.doctor.check import Finding, failed, ok, skipped, warning
-from runner.doctor.examination import Tell
+from runner.doctor.examination import Tell, tell_all
 from runner.doctor.patient import Patient, nearest
 from runner.environments.sources import NETWORK
 from runner.errors import Misconfigured, RequestError, RunnerError, StoreUnavailable
@@ -31,7 +31,7 @@ _PERMISSIONS = "docs/permissions.md lists what is done to a bucket, and the righ
 _BODY, _OTHER = b'{"doctor": 1}', b'{"doctor": 2}'
 _REACH = "check the address, the network, the firewall and the proxy between here and there"
 #: Seconds; stores themselves are asked again and again, for longer than a person waits.
-_PATIENCE, _CONNECTING = 30.0, 5.0
+_PATIENCE, _CONNECTING, _TIDYING = 30.0, 5.0, 10.0
 _PROXIES = tuple(name for name in NETWORK if name.upper() in {"HTTPS_PROXY", "ALL_PROXY"})
 #: What stores say of an object whose bucket is not there.
 _NO_BUCKET = re.compile(r"no such bucket|the bucket '.*' of .* does not exist")
@@ -44,8 +44,7 @@ async def look(patient: Patient, tell: Tell) -> None:
     except Misconfigured:
         tell(skipped("the settings of stores cannot be used: see settings"))
         return
-    for finding in _without_bucket(patient, options):
-        tell(finding)
+    await tell_all(lambda: _without_bucket(patient, options), tell)
     async with StorePool(options) as pool, anyio.create_task_group() as group:
         for target in _targets(patient):
             group.start_soon(target.look, pool, tell)
@@ -141,10 +140,14 @@ class _Target:
             with _needing("read: s3:GetObject, storage.objects.get"):
                 found = await store.read(self.location, lambda stream: stream.read())
         finally:
-            with anyio.CancelScope(shield=True), _needing("delete: s3:DeleteObject"):
+            with anyio.move_on_after(_TIDYING, shield=True), _needing("delete: s3:DeleteObject"):
                 await store.delete(self.location)
         if found != _OTHER:
-            return failed("what is read is not what was written", "", self.about)
+            return failed(
+                "what is read is not what was written",
+                "use a store that gives back what was last written",
+                self.about,
+            )
         if not refuses:
             return warning(
                 "it writes although the condition does not hold: of two runners that claim the "

@@ -8,10 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from runner import blocking
 from runner.doctor.check import Finding, failed, ok, warning
-from runner.doctor.examination import Tell
-from runner.doctor.patient import LIMIT, Patient
+from runner.doctor.examination import Tell, tell_all
+from runner.doctor.patient import Patient
 from runner.environments.installer import PATH
 from runner.environments.interpreters import OLDEST, Interpreter, Interpreters
 
@@ -27,8 +26,7 @@ _PROGRAMS = {
 
 async def look(patient: Patient, tell: Tell, *, path: str = PATH) -> None:
     """Look on ``path``, which is the one that builds have, whatever the daemon's own is."""
-    for finding in await blocking.call(lambda _: list(_findings(patient, path)), limit=LIMIT):
-        tell(finding)
+    await tell_all(lambda: _findings(patient, path), tell)
 
 
 def _findings(patient: Patient, path: str) -> Iterator[Finding]:
@@ -47,7 +45,7 @@ def _interpreters(patient: Patient) -> Finding:
     if not usable:
         return failed(
             "no Python that experiments could run with",
-            "install one where their user can read it: apt-get install python3",
+            "install one that they can read: apt-get install python3 (dnf install python3)",
             "interpreters",
         )
     return ok(", ".join(_newest(usable)), "interpreters")
@@ -89,7 +87,7 @@ def _git(path: str) -> Finding:
     if program is None:
         return warning(
             f"there is no git on {path}: requirements such as git+https://… cannot be installed",
-            "apt-get install git",
+            "apt-get install git (dnf install git)",
             "git",
         )
     return ok(program, "git")

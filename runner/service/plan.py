@@ -14,6 +14,8 @@ _SYSUSERS = "/etc/sysusers.d/studio-runner.conf"
 _CONFIGURATION = "/etc/studio-runner"
 _STATE = "/var/lib/studio-runner"
 _PROFILE = f"/etc/apparmor.d/{PROFILE}"
+#: Seconds: a last checkpoint may be large.
+_LONGEST_STOP = 900.0
 _DROP_IN = f"{_UNITS}/{templates.UNIT}.d/{templates.DRAIN_ON_STOP}"
 
 
@@ -54,7 +56,7 @@ def uninstall(machine: Machine, wish: Wish) -> list[Step]:
     """Return the steps that take the service away; runs end, what they have stored stays."""
     return [
         *_stop(machine),
-        Gone(machine.at(_DROP_IN)),
+        Gone(machine.at(_DROP_IN), and_empty_parent=True),
         Gone(machine.at(f"{_UNITS}/multi-user.target.wants/{templates.UNIT}")),
         Gone(machine.at(f"{_UNITS}/{templates.UNIT}")),
         Gone(machine.at(f"{_UNITS}/{templates.RUNS_SLICE}")),
@@ -112,7 +114,7 @@ def _units(machine: Machine, wish: Wish) -> Iterator[Step]:
     if wish.drain_on_stop:
         yield File(machine.at(_DROP_IN), templates.filled(templates.DRAIN_ON_STOP))
     else:
-        yield Gone(machine.at(_DROP_IN))
+        yield Gone(machine.at(_DROP_IN), and_empty_parent=True)
 
 
 def _reload(machine: Machine) -> Iterator[Step]:
@@ -122,8 +124,11 @@ def _reload(machine: Machine) -> Iterator[Step]:
 
 def _stop(machine: Machine) -> Iterator[Step]:
     if machine.is_booted:
-        yield Command(("systemctl", "disable", "--now", templates.UNIT), may_fail=True)
-        yield Command(("systemctl", "stop", templates.RUNS_SLICE), may_fail=True)
+        # Not waited for at first: with --drain-on-stop it waits for the runs that end next.
+        leaving = ("systemctl", "disable", "--now", "--no-block", templates.UNIT)
+        yield Command(leaving, may_fail=True)
+        for unit in (templates.RUNS_SLICE, templates.UNIT):
+            yield Command(("systemctl", "stop", unit), may_fail=True, patience=_LONGEST_STOP)
 
 
 def _purge(machine: Machine, wish: Wish) -> Iterator[Step]:

@@ -17,7 +17,6 @@ from runner.errors import RunnerError
 
 #: Where system programs lie, for who called us without them in PATH.
 PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
-_PATIENCE = 120.0
 
 
 class Step(Protocol):
@@ -103,6 +102,8 @@ class Gone:
     """A file that is to go, or a directory with all that is in it."""
 
     path: Path
+    #: The directory it was in as well, if nothing else is left there: a unit's drop-ins.
+    and_empty_parent: bool = False
 
     def describe(self) -> str:
         """Return the path."""
@@ -116,8 +117,8 @@ class Gone:
             shutil.rmtree(self.path)
         elif really:
             self.path.unlink()
-            with suppress(OSError):  # of drop-ins, where no other is left
-                if self.path.parent.name.endswith(".d") and self.path.suffix == ".conf":
+            if self.and_empty_parent:
+                with suppress(OSError):  # somebody has more in it
                     self.path.parent.rmdir()
         return "removed"
 
@@ -129,6 +130,8 @@ class Command:
     argv: tuple[str, ...]
     #: It may have nothing to do, which some programs call a failure.
     may_fail: bool = False
+    #: Seconds that it may take.
+    patience: float = 120.0
 
     def describe(self) -> str:
         """Return the command line."""
@@ -147,7 +150,7 @@ class Command:
                 errors="replace",
                 env={"PATH": PROGRAMS, "LC_ALL": "C.UTF-8"},
                 stdin=subprocess.DEVNULL,
-                timeout=_PATIENCE,
+                timeout=self.patience,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise RunnerError(f"{self.describe()} cannot be run: {error}") from error

@@ -16,6 +16,7 @@ from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup
 from runner.errors import Misconfigured
 from runner.log import get_logger
 from runner.redaction import Secret
+from runner.settings.listening import Listen
 from runner.web.guard import Policy
 from runner.web.limits import Limits
 from runner.web.message import Answer, Request
@@ -27,15 +28,8 @@ _PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class Address(Listen):
     """Where somebody listens; as ``Listener.addresses`` tells it."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
 
     @property
     def is_local(self) -> bool:
@@ -137,7 +131,7 @@ class Listener:
         while True:
             try:
                 stream = await listener.accept()
-            except anyio.BrokenResourceError as error:  # out of descriptors, most likely
+            except (anyio.BrokenResourceError, OSError) as error:  # out of descriptors, most likely
                 _log.warning("a client of the web listener could not be let in", why=str(error))
                 await anyio.sleep(_PAUSE)
                 continue
@@ -182,7 +176,7 @@ class Listener:
 
 
 def _trouble(host: str, port: int, error: OSError) -> str:
-    where = f"--listen {host}:{port}"
+    where = f"--listen {Listen(host, port)}"
     if error.errno == errno.EADDRINUSE:
         return (
             f"{where}: port {port} is taken by another program, a second daemon perhaps; choose "

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from runner.app.dry_run import plan
+from runner.errors import Misconfigured
 from runner.settings import Settings
+from tests.request.sample import changed
 from tests.servers.moto_sqs import Sqs
+from tests.servers.nvml import Card, Nvml
 from tests.servers.s3 import S3Server
 
 pytestmark = pytest.mark.anyio
@@ -86,6 +89,30 @@ async def test_remote_queues_are_told_and_not_touched(
     for name in (ours, theirs):
         (message,) = sqs.all_in(name)
         assert message["Attributes"]["ApproximateReceiveCount"] == "1"
+
+
+@pytest.mark.service("nvml")
+async def test_cards_are_told_and_what_keeps_a_daemon_from_starting(
+    tmp_path: Path, nvml: Nvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for one is measured by them; the rest of the plan is told in any case."""
+    nvml.cards = [Card("Tesla T4")]
+    nvml.install(monkeypatch)
+    (tmp_path / "queues" / "local_a").mkdir(parents=True)
+    for slots in (4, 5):
+        message = json.dumps(changed("experiment.resources_needed", {"gpus": slots}))
+        (tmp_path / "queues" / "local_a" / f"m{slots}").write_text(message)
+    argv = ("--gpu-probe", "nvml", "--lock-dir", str(tmp_path / "locks"))
+    lines = await lines_of(settings_of(tmp_path, *argv))
+    assert lines[0].endswith(", 1 GPU (1 Tesla T4)")
+    assert lines[1] == "  Tesla T4 GPU-00000000: 16106127360 bytes of memory, 4 slots"
+    assert sum("would take" in line for line in lines) == 1
+    assert sum("would leave" in line and "5 slots" in line for line in lines) == 1
+    assert not (tmp_path / "locks").exists()
+    told = plan(settings_of(tmp_path, *argv, "--require-gpus", "2"))
+    assert len([await anext(told) for _ in lines]) == len(lines)
+    with pytest.raises(Misconfigured, match="--require-gpus is 2, and 1 can be given out here"):
+        await anext(told)
 
 
 async def test_no_source_at_all_says_what_to_do(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
     """A service manager's socket, to be read without waiting."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(tmp_path / "notify"))
-        receiver.settimeout(10)
+        receiver.settimeout(60)
         yield receiver
 
 
@@ -94,7 +94,7 @@ def test_lines_are_sent_in_one_message(manager: socket.socket) -> None:
     assert manager.recv(1000) == b"READY=1\nSTATUS=two lines"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as abstract:
         abstract.bind("")
-        abstract.settimeout(10)
+        abstract.settimeout(60)
         name = abstract.getsockname()[1:].decode()
         Notify.told_by({"NOTIFY_SOCKET": f"@{name}"}).say(*reloading())
         first, second = abstract.recv(1000).decode().splitlines()

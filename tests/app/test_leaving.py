@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 HANGS = """
 import time
 import anyio, anyio.to_thread
@@ -44,6 +46,33 @@ async def main():
 anyio.run(main)
 """
 
+FAILS = """
+import os, sys
+import anyio
+from runner.app.reexec import Reexec, heed_again
+from runner.handover import Locks
+
+reexec = Reexec(Locks.inherited(os.environ))
+heed_again()
+if reexec.has_happened:
+    print("again")
+    sys.exit(7)
+
+async def broken():
+    raise ZeroDivisionError
+
+async def main():
+    async with anyio.create_task_group() as background:
+        with reexec.executed_after():
+            reexec.want()
+            if sys.argv[1] == "beside":
+                background.start_soon(broken)
+                await anyio.sleep_forever()
+            await broken()
+
+anyio.run(main)
+"""
+
 
 def test_what_hangs_is_not_waited_for() -> None:
     """A thread in a dead file system keeps nobody; the end is a good one all the same."""
@@ -59,3 +88,11 @@ def test_what_hangs_does_not_keep_a_daemon_from_being_executed_anew() -> None:
     pid = first.split()[0]
     assert (first, told, second) == (f"{pid} False", "told", f"{pid} True")
     assert done.returncode == 7
+
+
+@pytest.mark.parametrize("where", ["within", "beside"])
+def test_what_goes_wrong_in_leaving_keeps_no_daemon_from_being_executed_anew(where: str) -> None:
+    """A defect of ours, in what leaves or in a task beside it, which cancels that; it is logged."""
+    whole = [sys.executable, "-c", FAILS, where]
+    done = subprocess.run(whole, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (7, "again"), done.stderr

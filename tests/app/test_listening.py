@@ -16,6 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.box import PATIENCE, Box, Json, until
+from tests.servers.process import free_ports
 
 TOKEN = "a-token-that-nobody-guesses"
 SCRIPT = "import time\nprint('hello')\ntime.sleep(0.2)\n"
@@ -150,7 +151,7 @@ def test_a_wide_listener_needs_its_token_and_keeps_its_port_over_a_reload(box: B
     """What is closed stays closed; a second daemon says which port is taken and what to do."""
     token = box.root / "token"
     token.write_text(f"{TOKEN}\n")
-    options = ("--listen", f":{_free_port()}", "--web-token-file", str(token))
+    options = ("--listen", f":{free_ports(1)[0]}", "--web-token-file", str(token))
     web = Web(box, box.start(*options))
     assert web.ask("/healthz")[0] == 200
     assert web.ask("/status.json")[0] == 401
@@ -164,12 +165,6 @@ def test_a_wide_listener_needs_its_token_and_keeps_its_port_over_a_reload(box: B
     until(lambda: (_started(web) or before) > before or None, "the same port again", box.log)
     assert TOKEN not in box.log()
     assert box.drain(web.daemon) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _started(web: Web) -> float | None:

@@ -22,6 +22,7 @@ class Collecting(Reporter):
 
     def __init__(self, error: Exception | None = None) -> None:
         self.told: list[str] = []
+        self.flushed: list[float] = []
         self._error = error
 
     async def send(self, report: Report) -> None:
@@ -29,6 +30,10 @@ class Collecting(Reporter):
         if self._error:
             raise self._error
         self.told.append(report.text)
+
+    async def flush(self, seconds: float) -> None:
+        """Remember how long was to be waited."""
+        self.flushed.append(seconds)
 
     async def run(self) -> None:
         """Fail, if it is to."""
@@ -57,6 +62,9 @@ def test_the_settings_say_where_news_goes(tmp_path: Path) -> None:
         (["--slack-token", "xoxb-1"], "no --slack-room"),
         (["--slack-hook", "hooks.example/T0/SECRET"], "--slack-hook is no address"),
         (["--slack-hook", "https://x/a b/SECRET"], "--slack-hook is no address"),
+        (["--slack-hook", "https://[SECRET"], "--slack-hook is no address"),
+        (["--slack-hook", "https:///services/SECRET"], "--slack-hook is no address"),
+        (["--webhook", "https://x/SECRET\N{EN DASH}1"], "--webhook is no address"),
         (["--webhook", "ftp://SECRET"], "--webhook is no address"),
         (["--slack-token", "SECRET", "--slack-room", "x", "--slack-api", "x"], "--slack-api is no"),
     ],
@@ -76,7 +84,20 @@ async def test_a_reporter_that_fails_keeps_nothing_from_the_others(tmp_path: Pat
     collecting = Collecting()
     more = [Collecting(ValueError("a defect")), collecting]
     settings = Settings.load([], {})
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with reporting.opened(settings, Redactor(), tmp_path / "m", more) as report:
             await report(Report(News.WARNING, "told"))
     assert collecting.told == ["told"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("facts", "longest"), [({}, 3), (reporting.IN_HASTE, 1)])
+async def test_a_daemon_that_leaves_its_runs_waits_less_for_its_last_words(
+    tmp_path: Path, facts: dict[str, str], longest: float
+) -> None:
+    """It has promised to be gone within two seconds; one that was drained has a little more."""
+    collecting = Collecting()
+    settings = Settings.load([], {})
+    async with reporting.opened(settings, Redactor(), tmp_path / "m", [collecting]) as report:
+        await report(Report(News.DAEMON_STOPPED, "it has ended", facts=facts))
+    assert collecting.flushed == [longest]

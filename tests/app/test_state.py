@@ -43,6 +43,8 @@ class Api:
     def __init__(self) -> None:
         self.maps: dict[str, dict[str, str]] = {}
         self.status = 200
+        #: Said instead of any ConfigMap.
+        self.instead = b""
 
     def answer(self, asked: Asked) -> Reply:
         """Answer as Kubernetes does."""
@@ -51,6 +53,8 @@ class Api:
             return Reply(401)
         if self.status != 200:
             return Reply(self.status, body=b'{"kind": "Status"}')
+        if self.instead:
+            return Reply(body=self.instead)
         if name not in self.maps:
             return Reply(404, body=b'{"kind": "Status"}')
         return Reply(body=json.dumps({"kind": "ConfigMap", "data": self.maps[name]}).encode())
@@ -182,3 +186,10 @@ def test_only_what_is_asked_for_is_followed(tmp_path: Path) -> None:
     assert [place.name for place, _ in places(settings, lambda: None)] == ["STATE in /x/STATE"]
     found = places(settings, lambda: Cluster("https://10.0.0.1:443"))
     assert found[1][0].name.endswith(" or all")
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"data": []}', b'{"data": null}', b"{}"])
+def test_an_answer_of_another_form_says_nothing(api: Api, maps: ConfigMaps, body: bytes) -> None:
+    """Whatever stands between us and the API server: the daemon does not end of it."""
+    api.instead = body
+    assert maps.read() == ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from runner.cli import main
 from runner.doctor.check import STATUS, VERSION, Area
 from runner.doctor.subjects import NAMES
+from tests.own_places import stand_in
 
 _ROOT = Path(__file__).parents[2]
 
@@ -24,18 +24,7 @@ _ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand on a machine with nothing on it."""
-    for name in os.environ:
-        if name.startswith(("AWS_", "GOOGLE_", "PUBSUB_", "AMQP_", "STUDIO_RUNNER_", "SLACK_")):
-            monkeypatch.delenv(name)
-    for name, place in {
-        "HOME": "home",
-        "QUEUE_ROOT": "queues",
-        "LOCAL_STORE_ROOT": "store",
-        "STATE_DIR": "state",
-        "CERTS_DIR": "certs",
-        "LOCK_DIR": "locks",
-    }.items():
-        monkeypatch.setenv(name, str(tmp_path / place))
+    stand_in(tmp_path, monkeypatch)
     monkeypatch.setenv("ALLOW_ROOT_EXPERIMENTS", "true")
     monkeypatch.setenv("LISTEN", "127.0.0.1:0")
     return tmp_path
@@ -103,6 +92,18 @@ def test_an_interrupt_leaves_nothing(home: Path) -> None:
     assert doctor.returncode == 130, said
     assert "Traceback" not in said
     assert not (home / "state").exists()
+
+
+def test_the_command_ends_although_a_thread_hangs() -> None:
+    """Python would wait for it; the status is that of what was found."""
+    script = (
+        "import threading; from runner.cli.doctor import ended\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "print('all is told'); raise SystemExit(ended(16))"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (16, b"all is told\n")
 
 
 def test_the_manual_names_every_subject_class_and_status() -> None:

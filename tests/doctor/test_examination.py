@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+
 import anyio
 import anyio.lowlevel
 import pytest
 
-from runner.doctor.check import Area, Check, Verdict, ok
-from runner.doctor.examination import Examination, Look, Subject, Tell
+from runner.doctor.check import Area, Check, Finding, Verdict, ok
+from runner.doctor.examination import Examination, Look, Subject, Tell, tell_all
 from runner.errors import QueueDenied
 from runner.redaction import Redactor
 
@@ -46,6 +49,25 @@ async def test_a_subject_that_hangs_costs_its_own_time_alone() -> None:
         "no answer within 0.1 s",
     ]
     assert [check.verdict for check in checks if check.name == "1"] == [Verdict.OK]
+
+
+async def test_a_thread_that_hangs_keeps_nobody() -> None:
+    """As in a dead file system: what was found before is told, and nobody waits for the rest."""
+    answers = threading.Event()
+
+    def findings() -> Iterator[Finding]:
+        yield ok("so far")
+        answers.wait()
+
+    async def hang(tell: Tell) -> None:
+        await tell_all(findings, tell)
+
+    try:
+        checks = await examined(hang, well, patience=0.1)
+    finally:
+        answers.set()
+    said = [check.sentence for check in checks if check.name == "0"]
+    assert said == ["so far", "no answer within 0.1 s"]
 
 
 async def test_what_is_raised_is_a_finding() -> None:

@@ -19,8 +19,10 @@ import pytest
 
 from runner.doctor import clock, disk, kernel, machine
 from runner.doctor.check import Verdict
-from runner.doctor.locks import holder
+from runner.resources.lock_holder import holder
 from tests.doctor.conftest import Clinic
+from tests.servers.certificates import self_signed
+from tests.servers.web import Reply, WebServer
 
 pytestmark = pytest.mark.anyio
 
@@ -117,6 +119,20 @@ async def test_what_the_kernel_gives_is_told(clinic: Clinic) -> None:
     assert {"mounts", "control groups", "pidfd", "inotify", "open files", "processes"} == about
 
 
+async def test_a_login_with_fewer_controllers_is_no_warning(clinic: Clinic) -> None:
+    """The doctor runs in an operator's session; runs have groups of their own."""
+    for name, text in {
+        "proc/self/cgroup": "0::/user.slice/session-1.scope\n",
+        "sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory pids\n",
+        "sys/fs/cgroup/user.slice/session-1.scope/cgroup.controllers": "pids\n",
+    }.items():
+        (clinic.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (clinic.root / name).write_text(text)
+    look = partial(kernel.look, root=clinic.root)
+    told = (await clinic.look(look, await clinic.patient())).about("control groups")
+    assert told.verdict is Verdict.OK
+
+
 @pytest.mark.parametrize(
     ("files", "about", "words"),
     [
@@ -173,6 +189,39 @@ async def test_the_clock_is_compared_with_a_server(
     assert found.about("steady clock").verdict is Verdict.OK
 
 
+async def test_the_clock_is_asked_for_through_the_proxy(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the daemon gets to its brokers, where there is no other way."""
+    with dating(formatdate(time.time() - 1000, usegmt=True)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "")
+        clinic.aws("http://sqs.invalid")
+        told = (await clinic.look(clock.look, await clinic.patient())).about("time of day")
+    assert told.verdict is Verdict.FAILED
+    assert "ahead of sqs.invalid" in told.sentence
+
+
+async def test_a_server_of_an_unknown_authority_tells_the_date_too(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    """By a clock that is years off no certificate is valid."""
+    context, _ = self_signed(tmp_path)
+    with WebServer(lambda _: Reply(), context).serving() as server:
+        clinic.aws(server.url)
+        told = (await clinic.look(clock.look, await clinic.patient())).about("time of day")
+    assert told.verdict is Verdict.OK
+
+
+async def test_a_firewall_that_says_nothing_is_no_failure(clinic: Clinic) -> None:
+    """The clock may well be right."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        clinic.aws(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        look = partial(clock.look, in_all=0.1)
+        told = (await clinic.look(look, await clinic.patient())).about("time of day")
+    assert told.verdict is Verdict.SKIPPED
+
+
 async def test_without_a_server_the_clock_is_not_compared(clinic: Clinic) -> None:
     """And a server that does not answer is as good as none."""
     told = (await clinic.look(clock.look, await clinic.patient())).about("time of day")
@@ -190,6 +239,21 @@ async def test_cores_and_memory_are_those_of_the_daemon(clinic: Clinic) -> None:
     assert found.about("lock").verdict is Verdict.OK
 
 
+async def test_two_runners_with_bounds_are_well(clinic: Clinic) -> None:
+    """Unless the one that is looked at would give out everything."""
+    path = clinic.root / "locks" / "machine.lock"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"pid": os.getpid(), "state_dir": "/somebody/else"}))
+    bounds = ("--max-cores", "1", "--max-mem", "1gib")
+    with path.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        told = (await clinic.look(machine.look, await clinic.patient(*bounds))).about("lock")
+        assert told.verdict is Verdict.OK
+        assert "a part of them, as this one would have" in told.sentence
+        told = (await clinic.look(machine.look, await clinic.patient())).about("lock")
+        assert told.verdict is Verdict.FAILED
+
+
 async def test_another_runner_on_this_machine_fails(clinic: Clinic) -> None:
     """Told by the kernel's list of locks: the lock itself is not touched."""
     path = clinic.root / "locks" / "machine.lock"
@@ -201,7 +265,7 @@ async def test_another_runner_on_this_machine_fails(clinic: Clinic) -> None:
         told = (await clinic.look(machine.look, await clinic.patient())).about("lock")
         assert told.verdict is Verdict.FAILED
         assert "/somebody/else" in told.sentence
-        path.write_text(json.dumps({"state_dir": str(clinic.root / "state")}))
+        path.write_text(json.dumps({"pid": os.getpid(), "state_dir": str(clinic.root / "state")}))
         told = (await clinic.look(machine.look, await clinic.patient())).about("lock")
         assert told.verdict is Verdict.OK
     assert holder(path) is None

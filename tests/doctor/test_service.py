@@ -114,6 +114,8 @@ async def test_a_port_that_somebody_has_fails(clinic: Clinic) -> None:
     [
         ({"LoadState": "not-found"}, Verdict.SKIPPED),
         ({"ActiveState": "active", "SubState": "running"}, Verdict.OK),
+        ({"ActiveState": "reloading", "SubState": "reload"}, Verdict.OK),
+        ({"ActiveState": "activating", "SubState": "start"}, Verdict.WARNING),
         ({"ActiveState": "inactive", "SubState": "dead"}, Verdict.WARNING),
         ({"ActiveState": "active", "UnitFileState": "disabled"}, Verdict.WARNING),
         ({"ActiveState": "failed", "SubState": "failed"}, Verdict.FAILED),
@@ -160,6 +162,14 @@ async def test_a_token_is_asked_for_and_nothing_posted(
     assert told.verdict is verdict, told
     assert words in told.sentence
     assert paths == ["/api/auth.test"]
+
+
+async def test_secrets_among_the_options_are_masked(clinic: Clinic) -> None:
+    """Whoever repeats them: the address of a webhook is a secret, and so is the page's token."""
+    argv = ("--webhook", "https://news.example/hook-of-the-lab", "--web-token", "sesame-opens")
+    patient = await clinic.patient(*argv)
+    said = "POST https://news.example/hook-of-the-lab failed; sesame-opens"
+    assert patient.redactor.redact(said) == "POST *** failed; ***"
 
 
 async def test_a_webhook_is_posted_to_on_consent_alone(clinic: Clinic) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import socket
+
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.abc import SocketAttribute
 
@@ -167,6 +172,26 @@ async def test_where_all_are_being_answered_the_next_is_turned_away() -> None:
             await closes(late)
         held.let.set()
         assert (await reply(busy)).status == 200
+
+
+async def test_without_descriptors_it_waits_for_some() -> None:
+    """A daemon whose experiments take every descriptor loses a client, not its life."""
+    async with listening() as listener:
+        address = listener.addresses[0]
+        with socket.socket() as early:
+            early.settimeout(0)
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            free = os.dup(0)
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+            try:
+                early.connect_ex((address.host, address.port))
+                for _ in range(20):  # turns of the event loop, each of which could accept
+                    await anyio.lowlevel.checkpoint()
+                assert listener.connections == 0
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert (await ask(listener, request())).status == 200
 
 
 async def test_a_taken_port_is_said_with_its_remedy() -> None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Final
-
-import urllib3
+from typing import TYPE_CHECKING, Final
 
 from runner.queues.credential import AwsCredential, GoogleCredential
 from runner.queues.credentials.contents import Trouble
 from runner.queues.credentials.finding import Found, marked
 from runner.queues.credentials.sources import Sources
 
+if TYPE_CHECKING:
+    import urllib3
+
 GOOGLE, AWS = "google", "aws"
 ORIGIN: Final = "--ambient-credentials"
 #: One scope for the machine, beside ``aws_`` and a directory's name.
 AWS_SCOPE: Final = "aws_ambient"
 
-_TIMEOUT = urllib3.Timeout(connect=0.5, read=1.0)
+#: Seconds to connect to a metadata service, and to have its answer.
+_CONNECT, _READ = 0.5, 1.0
 #: Seconds between two questions to a metadata service that gave no answer.
 _AGAIN = 20.0
 #: No answer is longer; what is, is none.
@@ -54,7 +56,11 @@ class Ambient:
         return found, troubles
 
     def _asked(self, question: Callable[[urllib3.PoolManager, Mapping[str, str]], str]) -> str:
-        with urllib3.PoolManager(timeout=_TIMEOUT, retries=False) as pool:
+        # Most daemons have files of credentials, or none: they are spared 50 ms and 4 MB.
+        import urllib3  # noqa: PLC0415
+
+        timeout = urllib3.Timeout(connect=_CONNECT, read=_READ)
+        with urllib3.PoolManager(timeout=timeout, retries=False) as pool:
             try:
                 answer = question(pool, self._environ).strip()
             except urllib3.exceptions.HTTPError:

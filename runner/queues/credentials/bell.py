@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -52,15 +52,13 @@ class Bell(AbstractAsyncContextManager["Bell"], FileSystemEventHandler):
 
     def __init__(self, roots: Sequence[str]) -> None:
         self._roots = roots
-        self._rung = anyio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._rung = threading.Event()
         self._observer: BaseObserver | None = None
         #: The directory that is watched as each root: device and inode.
         self._watched: dict[str, tuple[tuple[int, int], ObservedWatch]] = {}
         self._is_silent = False
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
         # It may hear of a new directory twice, and says so at length, in its own thread. Harmless.
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning, r"watchdog\.")
         try:
@@ -80,10 +78,9 @@ class Bell(AbstractAsyncContextManager["Bell"], FileSystemEventHandler):
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._end)
 
-    async def wait(self, seconds: float) -> None:
-        """Wait until it rings, at most for so long."""
-        with anyio.move_on_after(seconds):
-            await self._rung.wait()
+    def wait(self, seconds: float) -> None:
+        """Wait until it rings, at most for so long. Blocks."""
+        self._rung.wait(seconds)
 
     @property
     def is_rung(self) -> bool:
@@ -92,10 +89,10 @@ class Bell(AbstractAsyncContextManager["Bell"], FileSystemEventHandler):
 
     def quieten(self) -> None:
         """Forget what rang it so far; a look must follow."""
-        self._rung = anyio.Event()
+        self._rung.clear()
 
     def ring(self) -> None:
-        """Ring; on the loop's thread."""
+        """Ring; in any thread."""
         self._rung.set()
 
     def tend(self) -> None:
@@ -111,9 +108,7 @@ class Bell(AbstractAsyncContextManager["Bell"], FileSystemEventHandler):
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Pass it on from watchdog's thread."""
         del event
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self.ring)
+        self.ring()
 
     def _watch(self, root: str, there: tuple[int, int]) -> None:
         assert self._observer is not None  # noqa: S101 - tend() looked
@@ -144,7 +139,7 @@ class Bell(AbstractAsyncContextManager["Bell"], FileSystemEventHandler):
             )
 
     def _end(self) -> None:
-        observer, self._observer, self._loop = self._observer, None, None
+        observer, self._observer = self._observer, None
         if observer is not None:
             observer.stop()
             observer.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,9 @@ _KNOWN = (
 )
 #: Directories of these names only sort others.
 _SHELVES = frozenset({"aws", "sqs"})
+#: What of a profile, or another file of keys, that lies in the place of a list: names with such
+#: characters are written as addresses, where they are escaped.
+_NO_NAME = re.compile(r"[\s=]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,10 @@ def _named(found: list[Found], line: str) -> tuple[list[Found], str]:
     What is no queue is not repeated: it may be a secret that was put into the wrong file.
     """
     is_bare = "://" not in line and not line.startswith("projects/")
+    if not found:
+        return [], "stands beside no credential that opens its queues"
+    if is_bare and _NO_NAME.search(line):
+        return found, f"names no queue: write {addresses.FORMS}"
     named, takers, shown = [], 0, ""
     for one in found:
         try:
@@ -185,8 +193,6 @@ def _named(found: list[Found], line: str) -> tuple[list[Found], str]:
         takers += takes
         written = address.name if is_bare else shown
         named.append(taking(one, (written,)) if takes else one)
-    if not found:
-        return [], "stands beside no credential that opens its queues"
     if not takers and not shown:
         return named, f"names no queue: write {addresses.FORMS}"
     return named, "" if takers else f"names {shown}, which no credential beside it opens"

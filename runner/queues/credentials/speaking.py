@@ -27,6 +27,11 @@ class Speaking:
         """What was said and is not over."""
         return tuple(trouble for trouble, known in self._known.items() if known.is_said)
 
+    def waits(self, troubles: Iterable[Trouble]) -> bool:
+        """Tell whether ``due`` is to be asked: something is new, over, or not yet said."""
+        said = {trouble for trouble, known in self._known.items() if known.is_said}
+        return len(said) < len(self._known) or said != set(troubles)
+
     def due(self, troubles: Iterable[Trouble], now: float) -> list[Trouble]:
         """Return what is to be said now; troubles that are over are forgotten."""
         current = {trouble: self._known.get(trouble, _Known(now)) for trouble in troubles}

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runner.errors import Misconfigured
@@ -113,6 +113,7 @@ _PIECES = (
         max_size=5,
     )
 )
+@example({"queues": aws(), "credentials": "amqp://a:b@c/d?e"})
 def test_whatever_lies_there_harms_nobody(files: dict[str, str]) -> None:
     """No content makes a look fail or hides another directory's credential, and all is sayable."""
     with tempfile.TemporaryDirectory() as directory:
@@ -359,6 +360,19 @@ def test_trouble_that_comes_back_is_said_again() -> None:
     assert speaking.due([], 2.0) == []
     assert speaking.due([trouble], 3.0) == []
     assert speaking.due([trouble], 4.0) == [trouble]
+
+
+def test_speaking_waits_for_what_is_not_said_and_for_what_is_over() -> None:
+    """A trouble that stands for months wakes nobody once it was said."""
+    speaking, trouble = Speaking(1.0), Trouble("a", "is wrong")
+    assert not speaking.waits([])
+    assert speaking.waits([trouble])
+    speaking.due([trouble], 0.0)
+    assert speaking.waits([trouble])
+    speaking.due([trouble], 1.0)
+    assert not speaking.waits([trouble])
+    assert speaking.waits([trouble, Trouble("b", "is wrong")])
+    assert speaking.waits([])
 
 
 def test_files_for_everybody_are_named(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 import structlog
 
@@ -300,6 +301,18 @@ async def test_without_inotify_a_look_finds_them(tmp_path: Path) -> None:
         await follower.until_scopes("p-1")
 
 
+async def test_what_is_wrong_is_over_and_wrong_again_without_a_restart(tmp_path: Path) -> None:
+    """Also while nothing else changes: looking goes on, and what is standing follows."""
+    certs = tmp_path / "certs"
+    key = put(certs / "key.json", "{")
+    async with _following(certs, glance=timedelta(seconds=0.05)) as follower:
+        for _ in range(2):
+            await _until(lambda: bool(follower.stream.unusable))
+            key.unlink()
+            await _until(lambda: not follower.stream.unusable)
+            put(key, "{")
+
+
 async def test_reading_does_not_ring_the_bell(tmp_path: Path) -> None:
     """Our own looks, and other people's, are no changes; a write is."""
     put(tmp_path / "key.json", google("p-1"))
@@ -307,10 +320,10 @@ async def test_reading_does_not_ring_the_bell(tmp_path: Path) -> None:
         bell.tend()
         for command in (["cat", "key.json"], ["ls", "-la"]):
             await anyio.run_process(command, cwd=tmp_path)
-        await bell.wait(0.3)
+        await anyio.to_thread.run_sync(bell.wait, 0.3)
         assert not bell.is_rung
         put(tmp_path / "key.json", google("p-2"))
-        await bell.wait(_PATIENCE)
+        await anyio.to_thread.run_sync(bell.wait, _PATIENCE)
         assert bell.is_rung
 
 
