@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 #: Seconds that something already ending is given to be gone.
-PATIENCE = 2.0
+PATIENCE = 20.0
 #: Libraries open these once and for all.
 HARMLESS = frozenset({"/dev/null", "/dev/urandom"})
 

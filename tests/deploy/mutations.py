@@ -131,6 +131,7 @@ MISTAKES: tuple[Mistake, ...] = (
     ),
     Mistake("CPU_ONLY is True", _set("CPU_ONLY", "true")),
     Mistake("CPU_ONLY is False", _set("CPU_ONLY", "false"), build="laptop"),
+    Mistake("REQUIRE_GPUS is 2 with 1 cards", _set("REQUIRE_GPUS", "2")),
     Mistake("nvidia.com/gpu differ", _resources("requests", "nvidia.com/gpu", "2")),
     Mistake("evicted before others", _resources("requests", "memory", "1Gi")),
     Mistake("MAX_CORES is 7", _resources("limits", "cpu", "6500m")),

@@ -159,6 +159,8 @@ def cards_are_asked_for(manifests: Manifests) -> Iterator[str]:
     cards = limits.get("nvidia.com/gpu")
     if manifests.settings.cpu_only == bool(cards):
         yield f"CPU_ONLY is {manifests.settings.cpu_only} with {cards} cards"
+    if manifests.settings.require_gpus != int(cards or 0):
+        yield f"REQUIRE_GPUS is {manifests.settings.require_gpus} with {cards} cards"
     if cards != requests.get("nvidia.com/gpu"):
         yield "requests and limits of nvidia.com/gpu differ: Kubernetes refuses that"
     if cards and any(requests[name] != limits[name] for name in ("cpu", "memory")):

@@ -22,7 +22,7 @@ pytestmark = [
 #: Mounts what the kubelet would, in mounts and a network of its own; then an operator comes by.
 _POD = r"""
 set -eu
-until_said() { i=0; until "$@"; do i=$((i + 1)); [ $i -lt 300 ]; sleep 0.1; done; }
+until_said() { i=0; until "$@"; do i=$((i + 1)); [ $i -lt 600 ]; sleep 0.1; done; }
 ready() { [ "$(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1$LISTEN/readyz")" = "$1" ]; }
 swap() { # swap DIRECTORY FILE TEXT, as the kubelet does
     mkdir "$1/..$$.$3"; printf '%s\n' "$3" >"$1/..$$.$3/$2"; chmod 0400 "$1/..$$.$3/$2"
@@ -105,6 +105,7 @@ def _version() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.timeout(300)
 def test_the_pod_does_its_work() -> None:
     """With these variables, volumes and capabilities an experiment succeeds and stays in its place.
 
@@ -128,7 +129,7 @@ def test_the_pod_does_its_work() -> None:
     }
     command = ["unshare", "--mount", "--net", "sh", "-c", _POD, "sh", *_closing(manifests)]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=100, check=False
+        command, env=environment, capture_output=True, text=True, timeout=280, check=False
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said

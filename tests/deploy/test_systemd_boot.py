@@ -112,6 +112,9 @@ def test_the_service_does_what_its_documentation_says(machine: Machine) -> None:
         # systemctl returns when the daemon has said that it is ready.
         machine.run("systemctl", "enable", "--now", UNIT)
         assert story.state() == "active", story.log()
+        said = machine.runner("doctor", "--service", "settings", "service", "identity")
+        assert "experiments run as studio-runner-experiments" in said
+        assert "active (running)" in said
         key, scope = story.begin_a_run()
         said = story.output()
         assert f"studio-runner-runs.slice/{scope}" in said
@@ -121,10 +124,10 @@ def test_the_service_does_what_its_documentation_says(machine: Machine) -> None:
         pid = story.pid()
         machine.run("systemctl", "reload", UNIT)
         until(lambda: story.adoptions() == 1 or None, "the reloaded daemon", story.log)
+        until(lambda: machine.show(UNIT, "SubState") == "running" or None, "running", story.log)
         assert (story.pid(), story.state()) == (pid, "active")
 
-        until(lambda: machine.show(UNIT, "SubState") == "running" or None, "running", story.log)
-        story.edit("watchdog.conf", "[Service]\nWatchdogSec=4s\n")
+        story.edit("watchdog.conf", "[Service]\nWatchdogSec=8s\n")
         machine.run("systemctl", "stop", UNIT)
         how = (story.state(), machine.show(UNIT, "Result"))
         assert how == ("inactive", "success"), story.log()

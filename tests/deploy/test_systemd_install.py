@@ -187,6 +187,17 @@ def test_a_purge_leaves_nothing(root: Path) -> None:
     assert uninstall(root, "--purge") == 0
 
 
+def test_only_directories_of_our_own_go_when_they_are_empty(tmp_path: Path) -> None:
+    """Not one of the system's, such as /etc/sysusers.d, in which ours was the one file."""
+    paths = [tmp_path / place / "own.conf" for place in ("sysusers.d", "unit.service.d")]
+    for path in paths:
+        path.parent.mkdir()
+        path.touch()
+    Gone(paths[0]).perform(really=True)
+    Gone(paths[1], and_empty_parent=True).perform(really=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["sysusers.d"]
+
+
 def test_nothing_goes_in_a_dry_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What would be removed is named, and stays."""
     install(root)
@@ -201,7 +212,10 @@ def test_nothing_goes_in_a_dry_run(root: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_on_a_running_machine_systemd_is_told() -> None:
-    """Users, profile and units are made known; before they go, the service and its runs end."""
+    """Users, profile and units are made known; before they go, the service and its runs end.
+
+    A service that drains at its stop waits for the runs: it is told first, and waited for last.
+    """
     made = commands(plan.install(BARE, plan.Wish()))
     assert made == [
         "systemd-sysusers studio-runner.conf",
@@ -210,8 +224,9 @@ def test_on_a_running_machine_systemd_is_told() -> None:
     ]
     there = replace(BARE, has_user=True, made_user=templates.USER)
     assert commands(plan.uninstall(there, plan.Wish(purge=True))) == [
-        "systemctl disable --now studio-runner.service",
+        "systemctl disable --now --no-block studio-runner.service",
         "systemctl stop studio-runner-runs.slice",
+        "systemctl stop studio-runner.service",
         "systemctl daemon-reload",
         "apparmor_parser --remove /etc/apparmor.d/studio-runner-bwrap",
         f"userdel {templates.USER}",

@@ -134,13 +134,13 @@ def test_an_answer_is_whole_or_awaited(
 def test_a_refusal_is_told(tmp_path: Path, answer: bytes, reason: str) -> None:
     """Systemd's own words are the reason."""
     with systemd_saying(tmp_path, answer) as address, pytest.raises(OSError, match=reason):
-        scope.enter("a.scope", SLICE, 1.0, address)
+        scope.enter("a.scope", SLICE, 60.0, address)
 
 
 def test_without_systemd_the_reason_is_told(tmp_path: Path) -> None:
     """Where nobody listens, that is what is said."""
     with pytest.raises(OSError, match="No such file"):
-        scope.enter("a.scope", SLICE, 1.0, os.fsencode(tmp_path / "private"))
+        scope.enter("a.scope", SLICE, 60.0, os.fsencode(tmp_path / "private"))
 
 
 # ------------------------------------------------------------------------------- the runs

@@ -83,6 +83,10 @@ class Wreck(Box):
                 continue
         return found
 
+    def is_over(self, key: str) -> bool:
+        """Tell whether an experiment has ended, and nothing more is done about it."""
+        return (self.claim(key) or {}).get("state") == "ended" and not self.records()
+
     def has(self, pattern: str) -> bool:
         """Tell whether a file is there."""
         return any(True for _ in self.root.glob(pattern))
@@ -166,13 +170,15 @@ def test_a_daemon_killed_at_any_moment_loses_nothing(
 ) -> None:
     """The next daemon finishes what it finds, runs what has to be run, and settles once."""
     daemon = wreck.ready()
-    key = wreck.experiment()
+    keys = [wreck.experiment()]
     end = time.monotonic() + PATIENCE
-    while not moment(wreck, key):
+    while not moment(wreck, keys[-1]):
         assert time.monotonic() < end, wreck.log()
+        if wreck.is_over(keys[-1]):  # we were not looking when it was
+            keys.append(wreck.experiment())
     wreck.kill(daemon)
     daemon = wreck.begin()
-    wreck.check(key)
+    wreck.check(*keys)
     wreck.check_gone(daemon)
 
 
@@ -242,7 +248,12 @@ def test_a_daemon_killed_while_it_stops_loses_nothing(wreck: Wreck) -> None:
     daemon.send_signal(signal.SIGTERM)
     until(lambda: '"draining' in wreck.log() or None, "draining", wreck.log)
     daemon.send_signal(signal.SIGTERM)
-    until(lambda: any(one["stop"] for one in wreck.records()) or None, "stopping", wreck.log)
+
+    def is_stopping() -> bool | None:
+        """It may be over before we have looked."""
+        return any(one["stop"] for one in wreck.records()) or daemon.poll() is not None or None
+
+    until(is_stopping, "stopping", wreck.log)
     wreck.kill(daemon)
     daemon = wreck.begin()
     wreck.check(key)

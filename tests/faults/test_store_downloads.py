@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.service("s3")]
 
 BODY = content(LARGE)
 #: Far less than the timeout of a read, and far more than anything takes.
-SOON = 20.0
+SOON = 45.0
 
 
 @pytest.fixture(params=BACKENDS)

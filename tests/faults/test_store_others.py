@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
 
 BODY = content(LARGE)
 #: Far less than the timeout of a read, and far more than anything takes.
-SOON = 20.0
+SOON = 45.0
 
 
 class Google(GcsStore):

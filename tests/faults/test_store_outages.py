@@ -42,7 +42,7 @@ print('done')
 """
 DATA = os.urandom(12_000_000).hex()
 #: Far less than any timeout, and far more than anything takes.
-SOON = 20.0
+SOON = 45.0
 
 
 @pytest.fixture

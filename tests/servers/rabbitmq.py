@@ -109,7 +109,7 @@ class RabbitServer:
 
     def ask(self, method: str, path: str, content: object = None) -> Any:
         """Ask the management interface as its administrator; ``None`` for 204 and 404."""
-        with urllib3.PoolManager(retries=False, timeout=10.0) as pool:
+        with urllib3.PoolManager(retries=False, timeout=60.0) as pool:
             answer = pool.request(
                 method,
                 f"{self.management_url}/api/{path}",

@@ -109,7 +109,7 @@ def test_every_transfer_gets_one_buffer_and_a_fair_share() -> None:
         waiter.start()
         for buffer in taken[:2]:
             first.give(buffer)
-        waiter.join(10)
+        waiter.join(60)
         assert not waiter.is_alive()
         assert memory.used == 4 * MIB
     assert memory.used == 0
