@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +37,8 @@ gpu 15, host 16, news 17. docs/doctor.md says what is looked at."""
 _USAGE = "[--service] [--json] [--write] [--store …] [NAME…] [OPTION…]"
 _GOOGLE = "gs://"
 _SERVICE = "--service"
+#: Seconds for a thread that has nothing more to do.
+_LAST_WAIT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +71,20 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         client_keys=stores.KEYS,
         arguments=_arguments,
     )
+    shell = dict(environ)
     if _SERVICE in argv:
-        environ = {**environ, **of_service()}
+        service = of_service()
+        argv = [*service.options, *argv]
+        environ = _lived_in(service.environment(shell), environ)
     settings, chosen = command.parse(argv, environ)
     # What a backend has to say beside its errors is no part of the result.
     log.configure(level="critical", form="text", redactor=Redactor(), environ=environ)
-    asked = _asked(settings, chosen, environ)
+    asked = _asked(settings, chosen, environ, shell)
     if chosen.json:
         found: list[Check] = []
         anyio.run(asked.examine, found.append)
         show.as_json(document(found, version=__version__))
-        return exit_status(found)
+        return ended(exit_status(found))
     # Imported late: a script shall not wait for rich.
     from runner.cli.doctor_lines import Lines  # noqa: PLC0415
 
@@ -84,7 +92,26 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     with lines.waiting() as over:
         anyio.run(asked.examine, lines.told, over)
     lines.sum_up()
-    return exit_status(lines.found)
+    return ended(exit_status(lines.found))
+
+
+def ended(status: int) -> int:
+    """Return the status; end at once where Python would wait for a thread that hangs."""
+    threads = set(threading.enumerate()) - {threading.current_thread()}
+    for thread in threads:
+        thread.join(_LAST_WAIT)
+    if any(thread.is_alive() and not thread.daemon for thread in threads):
+        sys.stdout.flush()
+        os._exit(status)
+    return status
+
+
+def _lived_in(service: Mapping[str, str], environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Make the service's environment our own: brokers' and stores' SDKs look there for proxies."""
+    if environ is os.environ:
+        os.environ.clear()
+        os.environ.update(service)
+    return service
 
 
 def _arguments(parser: Parser) -> None:
@@ -99,18 +126,20 @@ def _arguments(parser: Parser) -> None:
     parser.add_argument(
         _SERVICE,
         action="store_true",
-        help="look with the options that the installed systemd service has",
+        help="look with the options and the environment that the installed systemd service has",
     )
     stores.add_options(parser, "every --local-store-root; gs://BUCKET is taken as well")
     add_json(parser)
 
 
-def _asked(settings: Settings, chosen: Namespace, environ: Mapping[str, str]) -> _Asked:
-    """Read the arguments. Raises Misconfigured."""
-    named = stores.chosen_store(chosen, environ)
+def _asked(
+    settings: Settings, chosen: Namespace, environ: Mapping[str, str], shell: Mapping[str, str]
+) -> _Asked:
+    """Read the arguments; keys of a store may be in the ``shell``. Raises Misconfigured."""
+    named = stores.chosen_store(chosen, shell)
     buckets: tuple[Bucket, ...] = ()
     if bucket.is_bucket(named):
-        buckets = tuple(_buckets(named, settings, chosen, environ))
+        buckets = tuple(_buckets(named, settings, chosen, shell))
     elif named:
         root = Path(named).expanduser().absolute()
         roots = tuple(dict.fromkeys((*settings.local_store_root, root)))

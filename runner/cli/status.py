@@ -95,6 +95,7 @@ def _show_daemon(daemon: dict[str, Any] | None, settings: Settings) -> None:
         f"{show.size(free.get('disk', 0))} of {show.size(total.get('disk', 0))} disk, "
         f"{len(free.get('gpus', ()))} of {len(total.get('gpus', ()))} GPUs."
     )
+    _show_missing_gpus(daemon)
     rows = [(q.get("name"), q.get("broker"), q.get("waiting")) for q in daemon.get("queues", ())]
     if rows:
         show.table("Queues", ("queue", "broker", "waiting"), rows)
@@ -104,6 +105,15 @@ def _show_daemon(daemon: dict[str, Any] | None, settings: Settings) -> None:
     if troubled:
         rows = [(one.get("origin"), one.get("broker"), one.get("trouble")) for one in troubled]
         show.table("In trouble", ("source", "broker", "why"), rows)
+
+
+def _show_missing_gpus(daemon: dict[str, Any]) -> None:
+    if why := daemon.get("why_no_gpus"):
+        print(f"No GPU is given out: {show.line(why)}")
+    withheld = [one for one in daemon.get("gpus", ()) if one.get("withheld")]
+    if withheld:
+        rows = [(one.get("name"), one.get("uuid"), one.get("withheld")) for one in withheld]
+        show.table("GPUs that are not given out", ("card", "uuid", "why"), rows)
 
 
 def _show_running(running: Sequence[dict[str, Any]], *, has_daemon: bool) -> None:

@@ -18,6 +18,7 @@ from runner.request.units import parse_duration, parse_size
 
 _TRUE = frozenset({"true", "t", "1", "yes", "y", "on"})
 _FALSE = frozenset({"false", "f", "0", "no", "n", "off"})
+_ACCESS = frozenset({"ro", "rw"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,15 @@ class RunAs:
     name: str
     uid: int
     gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A directory of the machine that runs see, and where."""
+
+    source: Path
+    target: Path
+    writable: bool
 
 
 def _read_flag(text: str) -> bool:
@@ -115,6 +125,17 @@ def _read_path(text: str, environ: Mapping[str, str]) -> Path:
 
 def _read_optional_path(text: str, environ: Mapping[str, str]) -> Path | None:
     return _read_path(text, environ) if text.strip() else None
+
+
+def _read_binding(text: str, environ: Mapping[str, str]) -> Binding:
+    *paths, last = text.strip().split(":")
+    if last not in _ACCESS:
+        paths.append(last)
+        last = "ro"
+    if len(paths) not in {1, 2} or not all(path.strip().startswith(("/", "~")) for path in paths):
+        raise ValueError("no binding")
+    source, target = _read_path(paths[0], environ), _read_path(paths[-1], environ)
+    return Binding(source, target, last == "rw")
 
 
 def _read_floor(text: str) -> DiskFloor:
@@ -182,6 +203,11 @@ PATTERN = Kind(_plain(_read_pattern), "a regular expression", "REGEX", empty=Tru
 OPTIONAL_PATTERN = Kind(_plain(_read_optional_pattern), "a regular expression", "REGEX", empty=True)
 PATH = Kind(_read_path, "a path", "PATH", separator=os.pathsep)
 OPTIONAL_PATH = Kind(_read_optional_path, "a path", "PATH", empty=True)
+BINDING = Kind(
+    _read_binding,
+    "absolute paths such as /data, /data:ro or /disk/sets:/data:rw",
+    "PATH[:DEST][:ro|rw]",
+)
 FLOOR = Kind(
     _plain(_read_floor), "a share and a size such as 5%,5gib (the smaller counts)", "SHARE,SIZE"
 )

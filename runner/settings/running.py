@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from runner.model import Bytes, Cause
 from runner.settings import kinds
-from runner.settings.kinds import RunAs
+from runner.settings.kinds import Binding, RunAs
 from runner.settings.option import option
 
 
@@ -20,7 +20,17 @@ class RunOptions:
 
     GROUP: ClassVar = "Runs"
 
-    sandbox: str = option(kinds.TEXT, "plain", "the sandbox that experiments run in")
+    sandbox: str = option(
+        kinds.choice("auto", "plain", "bwrap", metavar="NAME"),
+        "auto",
+        "the sandbox that experiments run in; auto: bubblewrap where it starts, else plain",
+    )
+    bind: tuple[Binding, ...] = option(
+        kinds.BINDING,
+        "",
+        "directory of this machine that experiments see, at DEST if named, read-only unless rw",
+        repeatable=True,
+    )
     run_as: RunAs | None = option(
         kinds.USER,
         "",
