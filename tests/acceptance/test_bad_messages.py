@@ -196,7 +196,7 @@ def test_a_queue_of_strangers_is_set_aside(box: Box) -> None:
         ({"cpus": 500}, ("500 cores", "there are")),
         ({"ram": "9eib"}, ("of memory", "there are")),
         ({"hdd": "9eib"}, ("of disk", "there are")),
-        ({"gpus": 1, "gpuCount": 1}, ("1 GPU", "0 such")),
+        ({"gpus": 1, "gpuCount": 1}, ("1 GPU", "here are none: ")),
     ],
 )
 def test_what_no_machine_has_is_left_to_others(
