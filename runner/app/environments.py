@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -33,7 +34,13 @@ def environments(settings: Settings, places: Places, sandbox: Sandbox) -> Enviro
     visible = spellings(settings.working_dir)
     # Addresses among them are no paths, and no trouble.
     links = (Path(link) for link in settings.find_links if link.startswith("/"))
-    tools = (places.environments, *links, *([base] if base else ()))
+    # The installer and its interpreter are ours, wherever we were installed.
+    ours = [
+        path
+        for path in (Path(sys.prefix), Path(sys.base_prefix))
+        if any(path.is_relative_to(place) for place in sandbox.private)
+    ]
+    tools = (places.environments, *ours, *links, *([base] if base else ()))
 
     def walls(writable: Sequence[Path]) -> Sequence[str]:
         return sandbox.launch(

@@ -119,6 +119,8 @@ class Sandbox(ABC):
     overlays: bool = False
     #: ``Command.hidden`` is.
     hides: bool = False
+    #: Directories of which a run has one of its own, empty at first, but for what it needs there.
+    private: tuple[Path, ...] = ()
     #: ``Command.binds`` can be had.
     binds: bool = False
 

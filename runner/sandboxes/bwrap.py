@@ -49,6 +49,7 @@ class BwrapSandbox(Sandbox):
     protects = True
     hides = True
     binds = True
+    private = _PRIVATE
 
     def __init__(self) -> None:
         self._program = shutil.which("bwrap", path=os.pathsep.join((_path(), _PLACES)))

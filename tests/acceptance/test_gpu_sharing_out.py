@@ -95,7 +95,7 @@ def test_two_daemons_share_a_machine_and_no_card(box: Box, nvml: Nvml) -> None:
         except subprocess.CalledProcessError:
             return None
         running = [card["held_by"] for mine in found for card in mine.values()]
-        return found if all(running) else None
+        return found if len(running) == 3 and all(running) else None
 
     mine, theirs = until(both, "an experiment on every card", lambda: box.log() + box.log("second"))
     assert [(uuid, card["held_by"][0]["key"]) for uuid, card in mine.items()] == [

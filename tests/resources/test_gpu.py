@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -21,6 +22,7 @@ from runner.resources.gpu import NoGpuProbe, NvmlProbe
 from tests.contracts.resources import GpuProbeContract
 from tests.servers.nvml import Card, Nvml
 
+PYTHON = shlex.quote(sys.executable)
 pytestmark = pytest.mark.anyio
 
 _PATIENCE = 60.0
@@ -301,7 +303,9 @@ async def test_a_mistake_of_ours_about_the_driver_is_a_reason(nvml: Nvml, tmp_pa
     wrong.mkdir()
     (wrong / "pynvml.py").write_text("class NVMLError(Exception): ...\n")
     nvml.cards = [Card()]
-    python = _script(tmp_path / "python", f'exec {sys.executable} "$1" "$2" "$3" {wrong}')
+    python = _script(
+        tmp_path / "python", f'exec {shlex.quote(sys.executable)} "$1" "$2" "$3" {wrong}'
+    )
     async with aclosing(NvmlProbe(variables=nvml.variables, python=python)) as probe:
         why = (await probe.look()).why_none
     assert re.search(r"the question failed: AttributeError .*nvmlInit.*\(driver.py:\d+\)", why)
@@ -309,6 +313,8 @@ async def test_a_mistake_of_ours_about_the_driver_is_a_reason(nvml: Nvml, tmp_pa
 
 async def test_a_missing_package_is_named(tmp_path: Path) -> None:
     """Somebody installed the daemon without its dependencies."""
-    python = _script(tmp_path / "python", f'exec {sys.executable} "$1" "$2" "$3" {tmp_path}')
+    python = _script(
+        tmp_path / "python", f'exec {shlex.quote(sys.executable)} "$1" "$2" "$3" {tmp_path}'
+    )
     async with aclosing(NvmlProbe(python=python)) as probe:
         assert "nvidia-ml-py is not installed" in (await probe.look()).why_none
