@@ -36,11 +36,20 @@ class Reexec:
         #: Told right before.
         self.last_words: Callable[[], None] = lambda: None
         self.is_wanted = False
+        #: Where the interpreter notes each signal that comes after that; -1: nowhere yet.
+        self._noted = -1
 
     def want(self) -> None:
-        """Let no lock go from now on; ``execute`` follows."""
+        """Let no lock and no signal go from now on; ``execute`` follows. On the main thread.
+
+        The loop may not turn again to tell us of a signal, and one may meet a thread of a library.
+        """
         self.is_wanted = True
         self._locks.keep()
+        self._noted, note = os.pipe()
+        os.set_blocking(self._noted, False)
+        os.set_blocking(note, False)
+        signal.set_wakeup_fd(note, warn_on_full_buffer=False)
 
     @contextmanager
     def executed_after(self) -> Iterator[None]:
@@ -62,19 +71,27 @@ class Reexec:
         """
         self._begun.acquire()  # for good: a second thread waits here until the first ends it
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        for number in self.late():
-            signal.raise_signal(number)
         self.last_words()
         _close_on_exec()
         self._locks.pass_on(os.environ)
         with suppress(OSError, ValueError):  # nobody reads it any more
             sys.stdout.flush()
             sys.stderr.flush()
+        for number in (*self.late(), *self._signals_noted()):
+            signal.raise_signal(number)
         try:
             os.execve(sys.executable, command(), os.environ)  # noqa: S606 - our own command line
         except OSError as error:
             _log.critical("the daemon cannot be executed: start it again", trouble=str(error))
             os._exit(1)
+
+    def _signals_noted(self) -> list[signal.Signals]:
+        """Return those that came since it is wanted and were told to nobody."""
+        try:
+            noted = os.read(self._noted, 4096)
+        except OSError:  # none, or nobody wanted it
+            return []
+        return [number for number in SIGNALS if number in noted]
 
 
 def heed_again() -> None:

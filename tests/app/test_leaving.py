@@ -46,6 +46,32 @@ async def main():
 anyio.run(main)
 """
 
+LATE = """
+import os, signal, sys, threading, time
+import anyio
+from runner.app.reexec import Reexec, heed_again
+from runner.handover import Locks
+
+reexec = Reexec(Locks.inherited(os.environ))
+signal.signal(signal.SIGTERM, lambda *_: print("told"))
+heed_again()
+if reexec.has_happened:
+    sys.exit(7)
+
+def last_words():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.2)  # until the other thread has taken it
+
+async def main():
+    with anyio.open_signal_receiver(signal.SIGTERM):
+        threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+        reexec.last_words = last_words
+        with reexec.executed_after():
+            reexec.want()
+
+anyio.run(main)
+"""
+
 FAILS = """
 import os, sys
 import anyio
@@ -88,6 +114,13 @@ def test_what_hangs_does_not_keep_a_daemon_from_being_executed_anew() -> None:
     pid = first.split()[0]
     assert (first, told, second) == (f"{pid} False", "told", f"{pid} True")
     assert done.returncode == 7
+
+
+def test_a_signal_that_another_thread_takes_at_the_very_end_is_not_lost() -> None:
+    """Nobody's loop turns any more then, and the program is about to be another one."""
+    whole = [sys.executable, "-c", LATE]
+    done = subprocess.run(whole, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (7, "told\n"), done.stderr
 
 
 @pytest.mark.parametrize("where", ["within", "beside"])
