@@ -78,6 +78,8 @@ class Gpu:
     links: tuple[tuple[str, int], ...] = ()
     #: Whose experiments hold a part of it; empty when nobody holds any.
     group: str = ""
+    #: The driver's number of its device node (``/dev/nvidia3``); ``None`` where NVML does not tell.
+    minor: int | None = None
 
     #: Distances: NVLink, one PCIe switch, several, the same host bridge, the same NUMA node, other.
     NVLINK: ClassVar[int] = 0
@@ -110,6 +112,8 @@ class Allocation:
     gpu_slots: int = 0
     gpu_memory: Bytes = Bytes(0)
     gpu_group: str = ""
+    #: The numbers of the cards' device nodes; ``None``: not all of them are known.
+    gpu_minors: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, needs: Needs, gpus: Iterable[Gpu] = ()) -> Allocation:

@@ -143,4 +143,11 @@ def _identity(settings: Settings) -> tuple[Identity | None, str]:
             "the daemon is root: name the user that experiments run as with --run-as, or accept "
             "that they can do everything here with --allow-root-experiments"
         )
-    return None, pwd.getpwuid(os.geteuid()).pw_name
+    return None, _name(os.geteuid())
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # as in containers: a number is enough for the kernel
+        return str(uid)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from runner.model import Bytes, Cause
-from runner.sandboxes.base import Launch, Overlay
+from runner.sandboxes.base import UNBOUNDED, Bounds, Launch, Overlay
 from runner.supervisor import launch, records
 
 #: What of the launch is no secret, for the daemon that comes after this one.
@@ -37,6 +37,8 @@ class RunSpec:
     orphan_timeout: timedelta
     #: Systemd's slice in which the run gets a scope of its own; empty: it gets none.
     runs_slice: str = ""
+    #: What its processes may use together.
+    bounds: Bounds = UNBOUNDED
 
 
 def prepare(spec: RunSpec) -> None:

@@ -22,9 +22,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.model import Identity
+from runner.model import Bytes, Identity
 
-__all__ = ["Bind", "Command", "Identity", "Launch", "Sandbox"]
+__all__ = ["Bind", "Bounds", "Command", "Identity", "Launch", "Sandbox"]
+
+_NONE = Bytes(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,21 @@ class Bind:
     #: Where runs see it: a directory that is there.
     target: Path
     writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What all processes of a run may use together; 0 is no bound."""
+
+    #: Resident, page cache that cannot be given back included.
+    memory: Bytes = _NONE
+    #: As much processor time as so many cores give.
+    cores: int = 0
+    #: Processes and threads.
+    pids: int = 0
+
+
+UNBOUNDED = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,10 @@ class Command:
     binds: tuple[Bind, ...] = ()
     #: Device nodes of its cards; a sandbox that hides devices shows these.
     devices: tuple[Path, ...] = ()
+    #: Of a sandbox with ``images``: the directory or the file whose system the command runs in.
+    image: Path | None = None
+    #: ``False``: it reaches no network, not even this machine's.
+    network: bool = True
     #: Files on which the supervisor holds a shared lock as long as the run lives.
     leases: tuple[Path, ...] = ()
     #: ``None``: the daemon's own user.
@@ -123,6 +144,8 @@ class Sandbox(ABC):
     private: tuple[Path, ...] = ()
     #: ``Command.binds`` can be had.
     binds: bool = False
+    #: ``Command.image`` can be had.
+    images: bool = False
 
     def try_overlays(self, *, lower: Path, upper: Path) -> bool:
         """Find out whether runs can have overlays of what lies in ``lower``, changed in ``upper``.

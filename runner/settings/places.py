@@ -23,8 +23,14 @@ class Places:
 
     @property
     def home(self) -> Path:
-        """The user's home directory, also where ``HOME`` is not set."""
-        return Path(self.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
+        """The user's home directory, also where ``HOME`` is not set.
+
+        The root for a user whom nobody knows, as container engines have it.
+        """
+        try:
+            return Path(self.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
+        except KeyError:
+            return Path("/")
 
     def _xdg(self, variable: str, below_home: str) -> Path:
         return Path(self.environ.get(variable) or self.home / below_home) / _NAME

@@ -18,12 +18,13 @@ from tests.acceptance.box import Box, Json
 
 #: Begins everything that is planted; no file of ours and no argument has it in one piece.
 MARK = "planted" + "-"
-NOBODY = 65534
+#: A user of this process alone: other tests have processes of ``nobody``, which would be seen.
+STRANGER = 61_000 + os.getpid() % 4_000
 #: An ordinary user who may read what is closed to it: the interpreter of these tests.
 ORDINARY = (
     "setpriv",
-    f"--reuid={NOBODY}",
-    f"--regid={NOBODY}",
+    f"--reuid={STRANGER}",
+    f"--regid={STRANGER}",
     "--clear-groups",
     "--inh-caps=+dac_read_search",
     "--ambient-caps=+dac_read_search",
@@ -50,14 +51,16 @@ class TrustBox(Box):
         self.root.chmod(0o755)
         words = ["--default-python", _SYSTEM_PYTHON, *options]
         if self.mode == "another user":
-            return self.start(*words, "--run-as", "nobody", variables=more, wrapper=wrapper)
+            return self.start(
+                *words, "--run-as", f"{STRANGER}:{STRANGER}", variables=more, wrapper=wrapper
+            )
         check = subprocess.run(
             [*ORDINARY, sys.executable, "-c", ""], check=False, capture_output=True
         )
         if check.returncode != 0:
             pytest.skip(f"capabilities cannot be handed on here: {check.stderr.decode()}")
         for path in (self.root, *self.root.rglob("*")):
-            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+            os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
         return self.start(*words, variables=more, wrapper=(*ORDINARY, *wrapper))
 
     def options(self, state: str = "state") -> list[str]:

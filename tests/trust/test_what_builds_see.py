@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.environments import packages
-from tests.trust.boxes import MARK, TrustBox, trust_box
+from tests.trust.boxes import MARK, STRANGER, TrustBox, trust_box
 from tests.trust.test_what_experiments_see import Scene
 
 #: Looks for what was planted in all that it can walk through, and says what it found.
@@ -46,7 +46,7 @@ def test_a_build_finds_no_credential_and_no_record(box: TrustBox) -> None:
     )
     key = box.submit("print('never')", pythonenv=["curious==1.0"])
     assert box.outcome(key)["cause"] == "requirements"
-    uid = 0 if box.mode == "root" else 65534
+    uid = 0 if box.mode == "root" else STRANGER
     assert f"SEEN [] BY {uid}" in box.output(key), box.output(key)
     key = box.submit("import handmade; print(handmade.VERSION)", pythonenv=["handmade==1.0"])
     assert box.outcome(key)["cause"] == "completed", box.output(key)
