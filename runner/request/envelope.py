@@ -26,8 +26,7 @@ def refuse_envelope(message: Mapping[str, object]) -> None:
     """Raise Unsupported for an encrypted request."""
     if is_envelope(message):
         raise Unsupported(
-            "the request is encrypted, and this runner has no support for encrypted requests; "
-            "send it in clear text"
+            "the request is sealed, and nothing here has opened it: a daemon with its key does"
         )
 
 

@@ -1,0 +1,16 @@
+"""Whether a file has changed since it was read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+Stamp = tuple[int, int, int, int]
+
+
+def stamp(path: Path) -> Stamp | None:
+    """Return what differs once the file, or what a link leads to, was written or exchanged."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
