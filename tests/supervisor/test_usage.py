@@ -1,0 +1,77 @@
+"""What a run uses is read from its processes, and from nobody else's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from runner.supervisor import usage
+
+SIZE = 50_000_000
+
+
+@contextmanager
+def running(*lines: str) -> Iterator[int]:
+    """Run Python until the end of the block, from when it has said something; give its pid."""
+    command = [sys.executable, "-c", "\n".join((*lines, "print(1, flush=True); input()"))]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield process.pid
+        finally:
+            process.communicate(b"\n")
+
+
+def test_memory_and_threads_of_all_descendants_are_added_up() -> None:
+    """Also of children that a thread has started, and of their children."""
+    lines = (
+        "import os, threading, time",
+        f"x = bytearray({SIZE})",
+        "sleepers = [threading.Thread(target=time.sleep, args=(600,), daemon=True) for _ in '123']",
+        "for one in sleepers: one.start()",
+        "read, write = os.pipe()",
+        "def fork():",
+        "    if os.fork() == 0:",
+        f"        y = bytearray({SIZE})",
+        "        os.close(write); os.read(read, 1); os._exit(0)",
+        "starter = threading.Thread(target=fork); starter.start(); starter.join(); time.sleep(0.3)",
+    )
+    with running(*lines) as pid:
+        seen = usage.below(os.getpid())
+        assert len(seen.pids) == 2
+        assert pid in seen.pids
+        assert seen.threads >= 5
+        assert 3 * SIZE <= seen.memory < 3 * SIZE + 60_000_000
+        exact = usage.exactly(seen.pids)
+        assert 2 * SIZE <= exact < 2 * SIZE + 60_000_000
+
+
+def test_a_file_that_is_mapped_is_no_memory() -> None:
+    """The kernel gives it back when somebody needs it."""
+    lines = (
+        "import mmap, tempfile",
+        "file = tempfile.TemporaryFile(); file.truncate(100_000_000)",
+        "x = mmap.mmap(file.fileno(), 100_000_000); sum(x[::4096])",
+    )
+    with running(*lines):
+        seen = usage.below(os.getpid())
+        assert seen.memory < SIZE
+        assert usage.exactly(seen.pids) < SIZE
+
+
+def test_shared_memory_counts() -> None:
+    """Nobody can have it back before it is let go."""
+    with running("import mmap", f"x = mmap.mmap(-1, {SIZE})", f"x[:] = b'x' * {SIZE}"):
+        assert usage.below(os.getpid()).memory >= SIZE
+
+
+def test_what_is_gone_uses_nothing() -> None:
+    """A process may end while it is looked at."""
+    assert usage.exactly([2**22 + 1]) == 0
+    assert usage.below(2**22 + 1).memory == 0
