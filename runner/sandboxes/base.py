@@ -11,6 +11,7 @@ Promises held by ``tests/contracts/sandboxes.py`` for every backend:
   what is ``writable``, ``readonly`` or ``visible`` and lies there can, each as it is meant.
 * ``Command.binds`` are seen at their targets, read-only unless they are ``writable``, where the
   backend says that it ``binds``.
+* Without ``Command.network`` there is 127.0.0.1 alone, and nobody at it but the run.
 * ``Command.leases`` are held until the last process of the run has ended.
 * The exit code of the command is the exit code of the launch.
 """
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.model import Bytes, Identity
@@ -58,10 +59,21 @@ class Bounds:
 
     #: Resident, page cache that cannot be given back included.
     memory: Bytes = _NONE
+    #: The experiment asked for that memory; else it is what the machine gives to all of them, and
+    #: this one gives way first when the machine runs short.
+    memory_asked: bool = True
     #: As much processor time as so many cores give.
     cores: int = 0
     #: Processes and threads.
     pids: int = 0
+    #: No more cores than that, even where others are idle; else its share when they are not.
+    hard_cores: bool = True
+    #: The run's user is its own: the kernel counts the processes of that one, too.
+    own_user: bool = False
+    #: How: ``cgroup`` or ``measure``; empty: not at all.
+    enforce: str = ""
+    #: Nothing is started where that cannot be had; else a run without control groups is measured.
+    enforce_strictly: bool = False
 
 
 UNBOUNDED = Bounds()
@@ -90,11 +102,13 @@ class Command:
     tools: tuple[Path, ...] = ()
     #: Only for a sandbox that ``binds``.
     binds: tuple[Bind, ...] = ()
+    #: What each directory of its own that lies in memory holds at most; 0: what the kernel grants.
+    memory: Bytes = _NONE
     #: Device nodes of its cards; a sandbox that hides devices shows these.
     devices: tuple[Path, ...] = ()
     #: Of a sandbox with ``images``: the directory or the file whose system the command runs in.
     image: Path | None = None
-    #: ``False``: it reaches no network, not even this machine's.
+    #: ``False``: it reaches no network, and of this machine none but itself.
     network: bool = True
     #: Files on which the supervisor holds a shared lock as long as the run lives.
     leases: tuple[Path, ...] = ()
@@ -119,10 +133,21 @@ class Launch:
     visible: tuple[Path, ...] = ()
     #: Made after that; the sources were opened before.
     binds: tuple[Bind, ...] = ()
-    #: Bubblewrap with its options, to be put up around all this; empty: there are no walls.
+    #: Bubblewrap or Apptainer with its options, to be put up around all this; empty: no walls.
     walls: tuple[str, ...] = ()
+    #: The environment of that program, which is not that of the command.
+    walls_env: Mapping[str, str] = field(default_factory=dict)
+    #: Behind the walls lies an image's system: ``argv`` and ``cwd`` are found there, its own
+    #: environment lies below ``env``, and the directories of its ``PATH`` come last.
+    in_image: bool = False
     #: Mounting takes a user namespace of the run's own, too.
     user_namespace: bool = False
+    #: Our user has no entry in the machine's list of users, and who puts up the walls wants one.
+    nameless: bool = False
+    #: The supervisor gives the run a network of its own, with nobody else in it.
+    own_network: bool = False
+    #: The supervisor gives the run a namespace of processes, whatever has walls has one anyway.
+    own_processes: bool = False
     #: Files on which the supervisor holds a shared lock.
     leases: tuple[Path, ...] = ()
     #: ``False`` only for a command that must itself be setuid, as some container starters are.
@@ -147,13 +172,14 @@ class Sandbox(ABC):
     #: ``Command.image`` can be had.
     images: bool = False
 
-    def try_overlays(self, *, lower: Path, upper: Path) -> bool:
+    def try_overlays(self, *, lower: Path, upper: Path, identity: Identity | None = None) -> bool:
         """Find out whether runs can have overlays of what lies in ``lower``, changed in ``upper``.
 
+        With an ``identity`` of another user's files, as that user's own.
         The answer is kept in ``overlays``. Both directories exist; nothing stays in either. Blocks
         for the time of starting a process.
         """
-        del lower, upper
+        del lower, upper, identity
         return self.overlays
 
     @abstractmethod

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from runner.errors import Misconfigured
-from runner.sandboxes.base import Command, Launch, Sandbox
+from runner.sandboxes.base import Command, Identity, Launch, Sandbox
 from runner.sandboxes.plain import needed, try_mounts
 
 #: Where everybody may write: a run has its own, empty at first and gone at its end.
@@ -42,7 +43,7 @@ class BwrapSandbox(Sandbox):
     """Runs the command in namespaces of its own: mounts, processes, System V memory, host name.
 
     It reads the machine's files but for homes and ``Command.hidden``, and writes to what is its
-    own. The network is the machine's. Root in there has none of the powers that would lead out.
+    own. Root in there has none of the powers that would lead out.
     """
 
     name = "bwrap"
@@ -54,10 +55,11 @@ class BwrapSandbox(Sandbox):
     def __init__(self) -> None:
         self._program = shutil.which("bwrap", path=os.pathsep.join((_path(), _PLACES)))
         self._hidden = (*_doors(), *homes())
+        self._sizes: bool | None = None
 
-    def try_overlays(self, *, lower: Path, upper: Path) -> bool:
+    def try_overlays(self, *, lower: Path, upper: Path, identity: Identity | None = None) -> bool:
         """See ``Sandbox``: they are mounted before there are walls, as for a plain run."""
-        self.overlays = try_mounts(lower=lower, upper=upper)
+        self.overlays = try_mounts(lower=lower, upper=upper, identity=identity)
         return self.overlays
 
     def launch(self, command: Command) -> Launch:
@@ -76,10 +78,26 @@ class BwrapSandbox(Sandbox):
             hidden=hidden,
             visible=needed(command),
             binds=command.binds,
-            walls=(self._program, *_options(command, hidden)),
+            walls=(self._program, *_options(command, hidden, self._size(command))),
             user_namespace=os.geteuid() != 0,
             leases=command.leases,
         )
+
+    def _size(self, command: Command) -> tuple[str, ...]:
+        """Return what bounds a directory in memory, where bubblewrap can: since 0.7."""
+        if self._program is None or not command.memory:
+            return ()
+        if self._sizes is None:
+            self._sizes = _knows_sizes(self._program)
+        return ("--size", str(command.memory)) if self._sizes else ()
+
+
+def _knows_sizes(program: str) -> bool:
+    try:
+        done = subprocess.run([program, "--help"], check=False, capture_output=True)
+    except OSError:
+        return False
+    return b"--size" in done.stdout + done.stderr
 
 
 def homes() -> tuple[Path, ...]:
@@ -104,8 +122,10 @@ def _path() -> str:
     return os.environ.get("PATH", "")
 
 
-def _options(command: Command, hidden: tuple[Path, ...]) -> Iterator[str]:
+def _options(command: Command, hidden: tuple[Path, ...], size: tuple[str, ...]) -> Iterator[str]:
     yield from ("--unshare-pid", "--unshare-ipc", "--unshare-uts")
+    if not command.network:
+        yield "--unshare-net"  # with 127.0.0.1 in it
     # What holds the walls needs no powers; who is root behind them has few, see the supervisor.
     yield from ("--die-with-parent", "--new-session", "--cap-drop", "ALL")
     yield from ("--ro-bind", "/", "/")
@@ -114,7 +134,7 @@ def _options(command: Command, hidden: tuple[Path, ...]) -> Iterator[str]:
         yield from ("--ro-bind-try", setting, setting)
     for place in (*_PRIVATE, _SHARED_MEMORY):
         if place == _SHARED_MEMORY or place.is_dir():
-            yield from ("--perms", "1777", "--tmpfs", str(place))
+            yield from ("--perms", "1777", *size, "--tmpfs", str(place))
     for device in command.devices:
         yield from ("--dev-bind-try", str(device), str(device))
     yield from _shown(command, hidden)

@@ -1,4 +1,4 @@
-"""The sandbox that is none: a process with the daemon's view of the machine."""
+"""The sandbox that is none: the daemon's view of the machine, but for what is hidden of it."""
 
 from __future__ import annotations
 
@@ -10,30 +10,35 @@ import tempfile
 from pathlib import Path
 
 import runner.supervisor
-from runner.sandboxes.base import Command, Launch, Sandbox
+from runner.sandboxes.base import Command, Identity, Launch, Sandbox
 
 
 class PlainSandbox(Sandbox):
     """Runs the command as it is, as its own user where one is named.
 
-    The experiment sees the file system, the network and the processes that its user may see. What
-    it is kept from is what file permissions keep it from; and, where mounts can be made, writing to
-    ``Command.readonly`` and its overlays' lower directories (``protects``, ``overlays``), and
-    looking into ``Command.hidden`` (``hides``). An ordinary user's mounts take a user namespace, in
-    which other users' files look like nobody's; it is made only for who has overlays or something
-    to hide. Who is root in the run can take mounts away again: it is kept from accidents alone.
+    The experiment sees the file system and the network that its user may see. What it is kept from
+    is what file permissions keep it from; and, where mounts can be made, writing to
+    ``Command.readonly`` and its overlays' lower directories (``protects``, ``overlays``), looking
+    into ``Command.hidden`` (``hides``), and other processes than its own: a script that ends all of
+    its name, or of its user, ends none of its neighbours'. An ordinary user's mounts take a user
+    namespace, in which other users' files look like nobody's; it is made only for who has overlays
+    or something to hide. Who is root in the run can take mounts away again: it is kept from
+    accidents alone.
     """
 
     name = "plain"
 
     def __init__(self) -> None:
-        self.hides = _probe()
+        answer = _probe()
+        self.hides = answer is not None
+        #: A run has processes of its own.
+        self.encloses = bool(answer)
         self.binds = self.hides
         self.protects = self.hides and os.geteuid() == 0
 
-    def try_overlays(self, *, lower: Path, upper: Path) -> bool:
+    def try_overlays(self, *, lower: Path, upper: Path, identity: Identity | None = None) -> bool:
         """See ``Sandbox``: mount one, in a process of its own."""
-        self.overlays = try_mounts(lower=lower, upper=upper)
+        self.overlays = try_mounts(lower=lower, upper=upper, identity=identity)
         return self.overlays
 
     def launch(self, command: Command) -> Launch:
@@ -44,6 +49,7 @@ class PlainSandbox(Sandbox):
             raise ValueError("binds are asked for that this sandbox does not have")
         hidden = command.hidden if self.hides else ()
         has_mounts = self.protects or bool(hidden or command.overlays or command.binds)
+        has_namespaces = has_mounts or not command.network
         return Launch(
             argv=command.argv,
             cwd=command.cwd,
@@ -54,7 +60,9 @@ class PlainSandbox(Sandbox):
             hidden=hidden,
             visible=needed(command) if hidden else (),
             binds=command.binds,
-            user_namespace=has_mounts and os.geteuid() != 0,
+            user_namespace=has_namespaces and os.geteuid() != 0,
+            own_network=not command.network,
+            own_processes=has_mounts and self.encloses,
             leases=command.leases,
         )
 
@@ -66,23 +74,28 @@ def needed(command: Command) -> tuple[Path, ...]:
     return (*own, *targets)
 
 
-def try_mounts(*, lower: Path, upper: Path) -> bool:
+def try_mounts(*, lower: Path, upper: Path, identity: Identity | None = None) -> bool:
     """Find out what ``Sandbox.try_overlays`` wants to know, in a process of its own."""
     scratch = Path(tempfile.mkdtemp(prefix=".overlay-", dir=upper))
     try:
-        return _probe(lower, scratch)
+        whose = (identity.uid, identity.gid) if identity is not None else ()
+        return _probe(lower, scratch, *whose) is not None
     finally:
         _remove(scratch)
 
 
-def _probe(*arguments: Path) -> bool:
-    """Try it: being root is not enough in a container, and being told so is too late in a run."""
+def _probe(*arguments: Path | int) -> bytes | None:
+    """Try it: being root is not enough in a container, and being told so is too late in a run.
+
+    Returns what it says; ``None`` where it cannot be done.
+    """
     script = Path(runner.supervisor.__file__).with_name("probe.py")
     command = [sys.executable, "-I", "-S", str(script), *map(str, arguments)]
     try:
-        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+        done = subprocess.run(command, check=False, capture_output=True)
     except OSError:
-        return False
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 def _remove(scratch: Path) -> None:
