@@ -131,5 +131,9 @@ class HostProbe(ABC):
         """Say why nothing may be claimed for want of disk; empty when there is enough."""
 
     @abstractmethod
+    def disk_below_floor(self) -> Bytes:
+        """Return how much is to be freed before anything is claimed again, there."""
+
+    @abstractmethod
     def disk_shortage(self) -> Bytes:
         """Return how much is to be freed for comfort, on the disk of the working directory."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
 
 from runner.model import Allocation, Bytes, Gpu
 
@@ -35,4 +36,4 @@ def rest(gpu: Gpu, shares: Sequence[Allocation]) -> Gpu | None:
     memory = Bytes(gpu.memory - sum(share.gpu_memory for share in shares))
     if slots <= 0 or memory <= 0:
         return None
-    return Gpu(gpu.uuid, gpu.name, memory, slots, gpu.parent, gpu.links, group)
+    return replace(gpu, memory=memory, slots=slots, group=group)

@@ -15,6 +15,7 @@ from runner import log
 from runner.resources import container, gpu_slots
 from runner.resources.base import GpuInventory, GpuProbe, GpuReading
 from runner.resources.gpu_visibility import visible
+from runner.resources.nvml import capabilities
 from runner.resources.nvml.answer import Answer, Slots, read
 from runner.resources.nvml.interview import Interview, NoAnswer
 from runner.resources.nvml.known import Known, Place
@@ -58,10 +59,15 @@ class NvmlProbe(GpuProbe):
         timeout: float = TIMEOUT,
         python: str = sys.executable,
         slots: Slots = gpu_slots.slots,
+        mig_minors: Path = capabilities.FILE,
     ) -> None:
-        """``timeout``: seconds for the driver to answer, after which its process is killed."""
+        """``timeout``: seconds for the driver to answer, after which its process is killed.
+
+        ``mig_minors``: where the driver lists what opens MIG instances.
+        """
         self._variables = os.environ if variables is None else variables
         self._slots = slots
+        self._mig_minors = mig_minors
         command = [python, "-I", "-S", str(_SCRIPT), *_directory_of_pynvml()]
         self._interview = Interview(command, self._variables, timeout=timeout)
         self._known = Known()
@@ -87,7 +93,8 @@ class NvmlProbe(GpuProbe):
 
     async def _look(self) -> GpuInventory:
         try:
-            answer = read(await self._interview.ask(), self._slots)
+            said = await self._interview.ask()
+            answer = read(said, self._slots, capabilities.listed(self._mig_minors))
         except NoAnswer as error:
             return GpuInventory(why_none=str(error))
         except (ValueError, KeyError, TypeError, AttributeError) as error:

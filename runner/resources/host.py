@@ -70,6 +70,14 @@ class MachineProbe(HostProbe):
             return Bytes(0)
         return Bytes(max(0, COMFORT * self._floor(total) - free))
 
+    def disk_below_floor(self) -> Bytes:
+        """Return what lacks to the floor; nothing where that cannot be told."""
+        try:
+            total, free = _space(self._working_dir)
+        except OSError:
+            return Bytes(0)
+        return Bytes(max(0, self._floor(total) - free))
+
     def _complaint(self, place: Path) -> str:
         try:
             total, free = _space(place)

@@ -120,17 +120,11 @@ class Ledger:
         gpus = self._gpus(needs, free)
         if gpus is None:
             return None
-        given = Allocation.of(needs, gpus)
-        return self._exchange(
-            allocation,
-            replace(
-                allocation,
-                gpus=given.gpus,
-                gpu_slots=given.gpu_slots,
-                gpu_memory=given.gpu_memory,
-                gpu_group=given.gpu_group,
-            ),
+        bare = allocation
+        given = replace(
+            Allocation.of(needs, gpus), cores=bare.cores, memory=bare.memory, disk=bare.disk
         )
+        return self._exchange(bare, given)
 
     def unequip(self, allocation: Allocation) -> Allocation:
         """Take the cards of a share back, and leave the rest: a run has ended, not its upload.

@@ -351,7 +351,7 @@ async def test_a_card_that_the_driver_does_not_count_any_more_is_lost(
     """And those behind it do not take its place: a variable of the daemon's counts them."""
     nvml.cards = [Card(uuid="GPU-a"), Card(uuid="GPU-b"), Card(uuid="GPU-c")]
     before = await probe.look()
-    nvml.cards = [Card(uuid="GPU-b"), Card(uuid="GPU-d"), Card(uuid="GPU-c")]
+    nvml.cards = [Card(uuid="GPU-b", minor=1), Card(uuid="GPU-d"), Card(uuid="GPU-c")]
     found = await probe.look()
     assert _uuids(found) == ["GPU-a", "GPU-b", "GPU-c", "GPU-d"]
     assert found.gpus[:3] == before.gpus

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from runner.model import Bytes, Gpu
 from runner.resources.base import GpuProcess, GpuReading
+from runner.resources.nvml import capabilities
 
 Slots = Callable[[str, Bytes], int]
 Json = dict[str, Any]
+NO_NODES: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +44,18 @@ class Answer:
     xids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
-def read(said: Json, slots: Slots) -> Answer:
-    """Read an answer. Raises ValueError, KeyError, TypeError where it is none."""
+def read(said: Json, slots: Slots, opening: Mapping[str, int] = NO_NODES) -> Answer:
+    """Read an answer. Raises ValueError, KeyError, TypeError where it is none.
+
+    ``opening``: see ``capabilities.listed``.
+    """
     links = _links(said.get("links", ()))
     xids: dict[str, tuple[int, ...]] = {}
     for uuid, xid in said.get("xids", ()):
         xids[str(uuid)] = (*xids.get(str(uuid), ()), int(xid))
     version = int(said.get("cuda", 0))
     return Answer(
-        cards=tuple(_card(card, links, xids, slots) for card in said.get("cards", ())),
+        cards=tuple(_card(card, links, xids, slots, opening) for card in said.get("cards", ())),
         error=str(said.get("error", "")),
         driver=str(said.get("driver", "")),
         cuda=f"{version // 1000}.{version % 1000 // 10}" if version else "",
@@ -62,11 +68,12 @@ def _card(
     links: Mapping[str, dict[str, int]],
     xids: Mapping[str, tuple[int, ...]],
     slots: Slots,
+    opening: Mapping[str, int],
 ) -> Card:
     uuid = str(said.get("uuid", ""))
     if said["lost"]:
         return Card(uuid, (), {}, {}, lost=str(said["lost"]))
-    is_whole = said["parts"] is None
+    is_whole, minor = said["parts"] is None, said["minor"]
     devices = [said] if is_whole else said["parts"]
     gpus = []
     for device in devices:
@@ -79,10 +86,16 @@ def _card(
                 slots(name, memory),
                 parent="" if is_whole else uuid,
                 links=tuple(sorted(links.get(uuid, {}).items())) if is_whole else (),
+                minor=minor,
+                capabilities=() if is_whole else _opening(opening, minor, device),
             )
         )
     readings = {str(one["uuid"]): _reading(one, said, xids.get(uuid, ())) for one in devices}
     return Card(uuid, tuple(gpus), readings, dict(_aliases(uuid, said["parts"] or ())))
+
+
+def _opening(opening: Mapping[str, int], minor: int | None, part: Json) -> tuple[int, ...] | None:
+    return capabilities.of_part(opening, minor, part["instance"], part["compute"])
 
 
 def _reading(device: Json, card: Json, xids: tuple[int, ...]) -> GpuReading:

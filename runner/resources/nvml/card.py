@@ -65,6 +65,7 @@ def _tell(nvml: Any, handle: Any, said: Json) -> None:
     """Fill in what a card says; as much as it says before it is lost."""
     mode = tried(nvml, "nvmlDeviceGetMigMode", handle)
     # A container that has parts of a card need not be told the memory of all of it.
+    said["minor"] = tried(nvml, "nvmlDeviceGetMinorNumber", handle)
     said["parts"] = _parts(nvml, handle) if mode and mode[0] else None
     if said["parts"] is None:
         said |= _device(nvml, handle)
