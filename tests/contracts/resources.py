@@ -72,3 +72,4 @@ class HostProbeContract:
     def test_a_shortage_is_said_before_nothing_can_be_claimed(self, probe: HostProbe) -> None:
         """Where the disk is low something is missing; there is no negative shortage."""
         assert probe.disk_shortage() >= (1 if probe.disk_is_low() else 0)
+        assert 0 <= probe.disk_below_floor() <= probe.disk_shortage()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -186,8 +187,8 @@ class SandboxContract:
             (path / "file").write_text(f"{path.name}\n")
         (own / "tree" / "file").unlink()
         script = (
-            "cat file tree/file ../shared/file ../needed/file; echo x > new; echo x > tree/new; "
-            "echo x > ../needed/new; echo x > ../shared/new; echo x > ../new; cd ..; echo *"
+            "cat file tree/file ../shared/file ../needed/file; (cd ..; echo *); echo x > new; "
+            "echo x > tree/new; echo x > ../needed/new; echo x > ../shared/new; echo x > ../new; :"
         )
         command = self.command(
             runs,
@@ -230,6 +231,19 @@ class SandboxContract:
         assert (await self.run(sandbox, runs, command)).code == 0
         assert runs.said() == b"data\n"
         assert (sets / "new").exists() == (access == "rw")
+
+    async def test_without_a_network_it_still_reaches_itself(
+        self, sandbox: Sandbox, runs: Runs
+    ) -> None:
+        """Programs that talk among themselves at 127.0.0.1 go on; the machine's own are away."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            script = TALK.format(port=server.getsockname()[1])
+            argv = ("/bin/sh", "-c", 'python3 -c "$0" 2> /dev/null', script)
+            await self.run(sandbox, runs, self.command(runs, *argv))
+            assert runs.said() == b"itself\nmachine\n"
+            runs.output.unlink()
+            await self.run(sandbox, runs, self.command(runs, *argv, network=False))
+            assert runs.said() == b"itself\n"
 
     def need_hiding(self, sandbox: Sandbox) -> None:
         """Skip where the backend says that it hides nothing."""
@@ -282,6 +296,16 @@ class SandboxContract:
         target, upper, work = own
         return Overlay(target, lower, upper, work)
 
+
+#: Says whom it reached.
+TALK = """
+import socket
+with socket.create_server(('127.0.0.1', 0)) as own:
+    socket.create_connection(own.getsockname(), 5).close()
+print('itself', flush=True)
+socket.create_connection(('127.0.0.1', {port}), 5).close()
+print('machine')
+"""
 
 #: Everything that a script can do to a tree; at the end it shows what it made of it.
 DAMAGE = """

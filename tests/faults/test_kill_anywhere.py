@@ -2,130 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.acceptance.box import PATIENCE, Box, until
-
-#: Two attempts of one experiment never run at the same time; each tells outside that it ran.
-SCRIPT = """
-import os, pathlib, time
-times, alive = pathlib.Path({times!r}), pathlib.Path({alive!r})
-with times.open('a') as file:
-    file.write('ran\\n')
-try:
-    state = pathlib.Path('/proc', alive.read_text(), 'stat').read_text().rpartition(')')[2][1]
-except OSError:
-    state = 'X'
-if state not in 'ZX':  # the dead may wait to be reaped
-    with times.open('a') as file:
-        file.write('beside another\\n')
-alive.write_text(str(os.getpid()))
-print('first line', flush=True)
-{work}
-print('last line')
-alive.unlink()
-"""
-WORK = "time.sleep(0.2)"
-#: Only an attempt that is not the first one ends.
-AT_FIRST_FOR_EVER = "time.sleep(1000 if times.read_text().count('ran') == 1 else 0)"
-LEASE = ("--lease", "2s")
-
-
-class Wreck(Box):
-    """A box whose daemons are killed."""
-
-    def begin(self, *options: str) -> subprocess.Popen[bytes]:
-        """Start a daemon with a lease that ends soon."""
-        return self.start(*LEASE, *options)
-
-    def ready(self) -> subprocess.Popen[bytes]:
-        """Start a daemon and wait until it takes messages."""
-        before = self.log().count("waiting for experiments") if self.has_log else 0
-        daemon = self.begin()
-        until(lambda: self.log().count("waiting for experiments") > before or None, "a daemon")
-        return daemon
-
-    @property
-    def has_log(self) -> bool:
-        """A daemon was started before."""
-        return (self.root / "state.log").exists()
-
-    def experiment(self, work: str = WORK, **fields: Any) -> str:
-        """Queue the script and return its key."""
-        key = f"test_{random.randrange(1 << 40):x}"  # noqa: S311 - a name
-        script = SCRIPT.format(
-            times=str(self.root / f"times.{key}"), alive=str(self.root / f"alive.{key}"), work=work
-        )
-        return self.submit(script, key=key, **fields)
-
-    def times(self, key: str) -> list[str]:
-        """Return what the experiment's attempts told outside."""
-        file = self.root / f"times.{key}"
-        return file.read_text().split("\n")[:-1] if file.exists() else []
-
-    def records(self) -> list[dict[str, Any]]:
-        """Return the run records."""
-        found = []
-        for file in (self.state / "runs").glob("*/record.json"):
-            try:
-                found.append(json.loads(file.read_text()))
-            except FileNotFoundError:  # it has just ended
-                continue
-        return found
-
-    def is_over(self, key: str) -> bool:
-        """Tell whether an experiment has ended, and nothing more is done about it."""
-        return (self.claim(key) or {}).get("state") == "ended" and not self.records()
-
-    def has(self, pattern: str) -> bool:
-        """Tell whether a file is there."""
-        return any(True for _ in self.root.glob(pattern))
-
-    def pid_of(self, name: str) -> int:
-        """Return a pid out of the record of the one supervisor."""
-
-        def read() -> int | None:
-            for file in (self.state / "runs").glob("*/supervisor.json"):
-                return int(json.loads(file.read_text())[name])
-            return None
-
-        return until(read, "a supervisor", self.log)
-
-    def check(self, *keys: str) -> None:
-        """See every experiment through, and see that it ended once and left nothing."""
-        outcomes = {key: self.outcome(key) for key in keys}
-        self.wait_until_clean()
-        claims = self.queues / ".studio-runner" / "local_test"
-        until(lambda: self.waiting() == [] or None, "an empty queue", self.log)
-        until(lambda: not self.has("queues/.studio-runner/*/claims/*") or None, "no claim")
-        assert self.dead() == []
-        assert not any((claims / "delayed").glob("*"))
-        for key, outcome in outcomes.items():
-            assert outcome["cause"] == "completed", (key, outcome)
-            times = self.times(key)
-            assert set(times) == {"ran"}, (key, times)
-            assert len(times) <= outcome["attempt"]
-            lines = self.output(key).splitlines()
-            assert lines[-2:] == ["first line", "last line"], (key, lines)
-            assert lines.count("last line") == 1
-            stored = self.storage / "experiments" / key
-            assert [path.name for path in stored.glob("*output*")] == ["output.tar"]
-        assert self.complaints() == []
-
-    def check_gone(self, daemon: subprocess.Popen[bytes]) -> None:
-        """Drain the last daemon, and see that no process is left."""
-        assert self.drain(daemon) == 0
-        until(lambda: self.processes() == [] or None, "no process")
+from tests.acceptance.box import PATIENCE, until
+from tests.faults.wreck import AT_FIRST_FOR_EVER, MOMENTS, Moment, Wreck
 
 
 @pytest.fixture
@@ -135,39 +22,8 @@ def wreck(tmp_path: Path) -> Iterator[Wreck]:
         yield wreck
 
 
-def phase(name: str) -> Callable[[Wreck, str], bool]:
-    """Return what tells that the record says so."""
-    return lambda wreck, _: any(one["phase"] == name for one in wreck.records())
-
-
-def claim(state: str) -> Callable[[Wreck, str], bool]:
-    """Return what tells that the claim record says so."""
-    return lambda wreck, key: (wreck.claim(key) or {}).get("state") == state
-
-
-def there(pattern: str) -> Callable[[Wreck, str], bool]:
-    """Return what tells that a file is there."""
-    return lambda wreck, _: wreck.has(pattern)
-
-
-MOMENTS: dict[str, Callable[[Wreck, str], bool]] = {
-    "the message is held": there("queues/.studio-runner/local_test/claims/*"),
-    "the record is written": there("state/runs/*/record.json"),
-    "the experiment is claimed": claim("running"),
-    "it is made ready": there("state/work/experiments/*"),
-    "the run is being started": there("state/runs/*/run.json"),
-    "it runs": phase("running"),
-    "it has ended": there("state/runs/*/exit.json"),
-    "it is stored": there("store/storage/experiments/*/output.tar"),
-    "the claim has ended": claim("ended"),
-    "the record is removed": lambda wreck, key: bool(wreck.times(key) and not wreck.records()),
-}
-
-
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
-def test_a_daemon_killed_at_any_moment_loses_nothing(
-    wreck: Wreck, moment: Callable[[Wreck, str], bool]
-) -> None:
+def test_a_daemon_killed_at_any_moment_loses_nothing(wreck: Wreck, moment: Moment) -> None:
     """The next daemon finishes what it finds, runs what has to be run, and settles once."""
     daemon = wreck.ready()
     keys = [wreck.experiment()]
