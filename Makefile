@@ -7,6 +7,9 @@ SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+# Of make faults: where chance begins, and of the long one how many.
+SEED ?= 8
+N ?= 10000
 # A file's tests stay together: they share daemons and servers. Most tests wait most of the time, so
 # four workers are not too many for two cores; acceptance tests are the longest and come first.
 PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
@@ -15,12 +18,12 @@ LOCK := "$(BIN)/uv" pip compile --quiet --universal --python-version 3.11 --gene
 
 SERVICES := .make/services
 
-.PHONY: help setup demo test check format lint types arch fix bench services lock clean
+.PHONY: help setup demo test check format lint types arch fix faults faults-long bench services lock clean
 .PHONY: image push release deploy undeploy
 
 help: ## Show this list
 	@echo 'studio-runner: make VERB'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile
 
 setup: ## Make or refresh the environment in .venv from the hashed lock files
 	@sh requirements/install.sh "$(VENV)"
@@ -48,6 +51,12 @@ arch: setup
 fix: setup ## Format, and repair what the linter can repair
 	@"$(BIN)/ruff" format .
 	@"$(BIN)/ruff" check --fix .
+
+faults: setup ## Kill daemons and supervisors at every moment, and count what that costs (SEED=8)
+	@PYTHONPATH=. "$(BIN)/python" -m tests.faults.harness --seed $(SEED) --faults 150 --minutes 9
+
+faults-long: setup ## The same with N faults, for as long as it takes (N=10000)
+	@PYTHONPATH=. "$(BIN)/python" -m tests.faults.harness --seed $(SEED) --faults $(N) --minutes 100000
 
 bench: setup ## Run every benchmark, one after another
 	@for script in benchmarks/*.py; do \

@@ -78,8 +78,12 @@ class Gpu:
     links: tuple[tuple[str, int], ...] = ()
     #: Whose experiments hold a part of it; empty when nobody holds any.
     group: str = ""
-    #: The driver's number of its device node (``/dev/nvidia3``); ``None`` where NVML does not tell.
+    #: The driver's number of the card's device node (``/dev/nvidia3``); ``None`` where NVML does
+    #: not tell.
     minor: int | None = None
+    #: Of a MIG instance the numbers of the nodes that open it (``/dev/nvidia-caps/nvidia-cap12``);
+    #: ``None`` where nothing tells.
+    capabilities: tuple[int, ...] | None = ()
 
     #: Distances: NVLink, one PCIe switch, several, the same host bridge, the same NUMA node, other.
     NVLINK: ClassVar[int] = 0
@@ -114,6 +118,8 @@ class Allocation:
     gpu_group: str = ""
     #: The numbers of the cards' device nodes; ``None``: not all of them are known.
     gpu_minors: tuple[int, ...] | None = None
+    #: Likewise of the nodes that open MIG instances.
+    gpu_capabilities: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, needs: Needs, gpus: Iterable[Gpu] = ()) -> Allocation:
@@ -121,13 +127,29 @@ class Allocation:
 
         Of a shared card it is one slot at least: what states memory alone computes, too.
         """
-        given = cls(needs.cores, needs.memory, needs.disk, tuple(gpu.uuid for gpu in gpus))
-        if not given.gpus or not needs.shares_cards:
+        gpus, given = tuple(gpus), cls(needs.cores, needs.memory, needs.disk)
+        if not gpus:
+            return given
+        opening = [(None,) if gpu.capabilities is None else gpu.capabilities for gpu in gpus]
+        given = replace(
+            given,
+            gpus=tuple(gpu.uuid for gpu in gpus),
+            gpu_minors=_known(gpu.minor for gpu in gpus),
+            gpu_capabilities=_known(number for numbers in opening for number in numbers),
+        )
+        if not needs.shares_cards:
             return given
         slots = max(1, needs.gpu_slots)
         return replace(
             given, gpu_slots=slots, gpu_memory=needs.gpu_memory, gpu_group=needs.gpu_group
         )
+
+
+def _known(numbers: Iterable[int | None]) -> tuple[int, ...] | None:
+    """Return them, each once; ``None`` where one is missing."""
+    found = tuple(dict.fromkeys(numbers))
+    known = tuple(number for number in found if number is not None)
+    return known if known == found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +292,8 @@ class Cause(enum.StrEnum):
     #: The experiment died of a signal that we did not send.
     SIGNAL = "signal"
     OUT_OF_MEMORY = "out-of-memory"
+    #: It had as many processes and threads as it may, and wanted more.
+    TOO_MANY_PROCESSES = "too-many-processes"
     OUT_OF_DISK = "out-of-disk"
     #: ``max_duration`` or the operator's cap.
     TIME_LIMIT = "time-limit"
@@ -327,6 +351,8 @@ class Failed:
     cause: Cause
     exit_code: int | None = None
     detail: str = ""
+    #: It used more than it asked for, and would do so anywhere.
+    outgrew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,6 +427,10 @@ class News(enum.StrEnum):
     DISK_LOW = "disk-low"
     #: A card is not given out: broken, or in foreign use.
     GPU_WITHHELD = "gpu-withheld"
+    #: The machine is about to be taken away.
+    MACHINE_ENDING = "machine-ending"
+    #: Nothing is claimed: experiments failed for what may be the machine's fault.
+    FUSE_BLOWN = "fuse-blown"
     #: An experiment holds cards and does not use them.
     GPU_IDLE = "gpu-idle"
     #: What was said about ``Report.topic`` is over.

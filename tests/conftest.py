@@ -10,6 +10,7 @@ import pytest
 
 from tests.leaks import leak_check
 from tests.logging_state import logging_put_back
+from tests.servers.apptainer import image, image_file
 from tests.servers.fake_gcs import gcs_bucket, gcs_server
 from tests.servers.moto import moto_bucket, moto_server
 from tests.servers.nvml import nvml, nvml_library
@@ -23,6 +24,8 @@ __all__ = [
     "anyio_backend",
     "gcs_bucket",
     "gcs_server",
+    "image",
+    "image_file",
     "leak_check",
     "logging_put_back",
     "moto_bucket",

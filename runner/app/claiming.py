@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runner.app.users import at_most
 from runner.lifecycle.rules import Rules
 from runner.settings import Settings
 from runner.settings.hours import Hours
@@ -14,7 +15,7 @@ def rules(settings: Settings) -> Rules:
         priorities=settings.queue_priority,
         is_open_at=hours.are_open_at if hours.windows else None,
         hours=str(hours),
-        at_most=settings.max_experiments,
+        at_most=at_most(settings),
         staged=settings.staged,
         staging_seconds=settings.staging_time.total_seconds(),
     )

@@ -14,11 +14,13 @@ from anyio.abc import TaskGroup
 from runner import __version__, log
 from runner.app import (
     cache,
+    fusing,
     gpu_watching,
     gpus,
     heartbeat,
     listening,
     machine,
+    noticing,
     places,
     reporting,
     sources,
@@ -26,8 +28,11 @@ from runner.app import (
 )
 from runner.app.background import in_background
 from runner.app.binds import binds
+from runner.app.bounds import bounding
 from runner.app.children import reap_inherited
 from runner.app.claiming import rules
+from runner.app.containers import containers
+from runner.app.disk import disk_watch
 from runner.app.environments import environments
 from runner.app.hidden import check, hidden, visible
 from runner.app.leaving import Leaving, leave
@@ -35,12 +40,14 @@ from runner.app.masking import redactor_of
 from runner.app.notify import Notify
 from runner.app.options import ends, options
 from runner.app.places import Places
+from runner.app.privacy import opening
 from runner.app.reexec import Reexec
 from runner.app.sandbox import chosen
 from runner.app.scopes import runs_slice
 from runner.app.signals import Signals
 from runner.app.sources import named
 from runner.app.stores import key_file, store_options
+from runner.app.users import users
 from runner.control.server import ControlServer
 from runner.errors import Misconfigured
 from runner.handover import Locks
@@ -48,6 +55,7 @@ from runner.lifecycle.aside import Aside
 from runner.lifecycle.board import Board
 from runner.lifecycle.claim import Observations
 from runner.lifecycle.desk import Desk
+from runner.lifecycle.fuse import Fuse
 from runner.lifecycle.handling import Handling
 from runner.lifecycle.history import History
 from runner.lifecycle.intake import Intake
@@ -56,12 +64,13 @@ from runner.lifecycle.loop import Loop
 from runner.lifecycle.parts import Parts, StoreFor
 from runner.lifecycle.record import Records
 from runner.lifecycle.recovery import recover
+from runner.lifecycle.remains import Remains
 from runner.lifecycle.source import Complain, Source
 from runner.lifecycle.standing import topic
 from runner.lifecycle.supply import Supply
 from runner.lifecycle.suspension import Suspension
 from runner.lifecycle.yielding import Keeps, keep_room, on_the_disk_of
-from runner.model import Artifact, Location, News, Report, Request
+from runner.model import Allocation, Artifact, Bytes, Location, News, Report, Request
 from runner.queues.drawer import Drawer
 from runner.redaction import Redactor
 from runner.settings import Settings
@@ -73,7 +82,7 @@ _log = log.get_logger(__name__)
 
 def run(settings: Settings) -> int:
     """Run the daemon until it has drained; return the exit status."""
-    redactor = redactor_of(settings)
+    redactor = redactor_of(settings, os.environ)
     log.configure(level=settings.log_level, form=settings.log_format, redactor=redactor)
     log.catch_uncaught()
     status = 0
@@ -134,6 +143,8 @@ async def _work(
         await _announce(settings, parts)
         await state.follow(settings, parts.intake.suspension, background)
         signals.serve(loop, leaving)
+        await noticing.begin(settings, background, loop)
+        fusing.begin(background, parts)
         background.start_soon(heartbeat.beat, manager, loop)
         await loop.run(adopted)
     ended, facts = "has ended", dict[str, str]()
@@ -163,11 +174,21 @@ async def _parts(
     host, watch = machine_.host, gpu_watching.judged(settings, machine_, report)
     sandbox = await chosen(settings, places_)
     check(settings, places_, hides=sandbox.hides)
+    slice_ = await runs_slice()
+    bounds = await bounding(settings, slice_)
     kept = await cache.opened(stack, settings, places_, sandbox)
-    builder = await stack.enter_async_context(environments(settings, places_, sandbox))
+    board = Board(tally.stage)
+    eye = disk_watch(settings, board, host, redactor)
+    building = bounds.of(Allocation(0, Bytes(0), Bytes(0)), machine_.ledger.total.memory)
+    builder = await stack.enter_async_context(
+        environments(settings, places_, sandbox, eye, building)
+    )
+    containers_ = await containers(stack, settings, places_, sandbox, building)
     keeps: list[tuple[Keeps, Path]] = [] if kept is None else [(kept, kept.root)]
+    keeps += [(containers_.shop.images, places_.images)] if containers_.shop else []
     near = on_the_disk_of(settings.working_dir, [*keeps, (builder, places_.environments)])
     background.start_soon(keep_room, host.disk_shortage, near)
+    background.start_soon(eye.watch)
     supply = await sources.opened(
         stack,
         settings,
@@ -190,16 +211,16 @@ async def _parts(
         ),
         records=Records(places_.records),
         history=History(places_.recent),
-        board=Board(tally.stage),
+        board=board,
         observations=Observations(),
         environments=builder,
         sandbox=sandbox,
         store_for=await _stores(stack, settings, supply),
         report=report,
         redactor=redactor,
-        options=options(settings, places_, runs_slice=await runs_slice()),
+        options=options(settings, places_, bounding=bounds, runs_slice=slice_),
         background=in_background(background),
-        identity=places_.identity,
+        users=users(settings, places_.identity),
         cache=kept,
         hidden=hidden(settings, places_, os.environ),
         visible=visible(settings),
@@ -207,6 +228,10 @@ async def _parts(
         pulse=pulse,
         tally=tally,
         cards=watch.cards,
+        fuse=Fuse(settings.fuse),
+        remains=Remains(Records(places_.remains)),
+        containers=containers_,
+        opening=opening(settings, places_.state),
     )
     await gpu_watching.begin(stack, settings, watch, parts)
     return parts, supply

@@ -24,6 +24,7 @@ from runner.queues.credentials import found_now
 from runner.queues.credentials.finder import Finder
 from runner.queues.drawer import DEAD_LETTERS, Drawer
 from runner.request import decode
+from runner.request.envelope import is_envelope
 from runner.resources import PROBES
 from runner.resources.base import HostProbe
 from runner.resources.caps import caps
@@ -156,6 +157,8 @@ async def _queue(queue: Queue, total: Capacity) -> AsyncIterator[str]:
 
 
 def _verdict(message: Message, total: Capacity) -> str:
+    if is_envelope(message.body):
+        return f"{message.id} is sealed: it is opened when it is taken"
     try:
         request = decode(message)
     except RequestError as error:

@@ -9,20 +9,30 @@ from pathlib import Path
 from typing import cast
 
 from runner import log
+from runner.app.builds import held_builds
+from runner.app.disk import watched_builds
 from runner.app.hidden import hidden
 from runner.app.places import Places
 from runner.environments import ENVIRONMENTS
 from runner.environments.base import Environments
+from runner.environments.bounded import unheld, unwatched
 from runner.environments.sources import network_variables
+from runner.lifecycle.disk_watch import DiskWatch
 from runner.lifecycle.spellings import spellings
 from runner.model import Bytes
-from runner.sandboxes.base import Command, Sandbox
+from runner.sandboxes.base import UNBOUNDED, Bounds, Command, Sandbox
 from runner.settings import Settings
 
 _log = log.get_logger(__name__)
 
 
-def environments(settings: Settings, places: Places, sandbox: Sandbox) -> Environments:
+def environments(
+    settings: Settings,
+    places: Places,
+    sandbox: Sandbox,
+    eye: DiskWatch | None = None,
+    bounds: Bounds = UNBOUNDED,
+) -> Environments:
     """Return the builder, not yet opened. Builds run as the user that experiments run as.
 
     Code of packages does not see what experiments do not see, where the ``sandbox`` hides anything,
@@ -74,6 +84,8 @@ def environments(settings: Settings, places: Places, sandbox: Sandbox) -> Enviro
             hidden=secret,
             visible=(*spellings(places.environments), *visible),
             walls=walls,
+            watched=unwatched if eye is None else watched_builds(settings, eye),
+            held=held_builds(bounds) if bounds.enforce else unheld,
             report=_log.info,
         ),
     )

@@ -45,6 +45,8 @@ def _standing(parts: Parts, loop: Loop) -> Readings:
         "runner_claiming": [((), claiming)],
         "runner_draining": [((), loop.is_draining)],
         "runner_suspended": [((), suspended)],
+        "runner_fuse_blown": [((), parts.fuse.is_blown)],
+        "runner_fuse_blows": [((), parts.fuse.times)],
     }
 
 

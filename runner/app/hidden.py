@@ -82,8 +82,11 @@ def check(
     key = environ.get(_KEY, "")
     for place in (*credentials(settings), *([Path(key).expanduser()] if key else [])):
         _check_apart(settings, place)
-        if not hides and places.identity is not None:
-            _check_closed(place, places.identity)
+        for identity in () if hides else places.identities:
+            _check_closed(place, identity)
+    # Everybody may read whose requests are believed; nobody may add to them.
+    if settings.request_signatures_dir is not None:
+        _check_apart(settings, settings.request_signatures_dir)
     if not hides and places.identity is None:
         _log.warning(
             "experiments run as the daemon's own user, and nothing can be hidden from them on this "

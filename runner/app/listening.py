@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -145,15 +145,5 @@ class Pages:
     async def status(self, _: Request) -> Answer:
         """Give what the verb ``status`` of the control socket gives, redacted."""
         standing = await self.desk.standing(_STATUS_AGE)
-        shown = _redacted(standing, self.loop.parts.redactor.redact)
+        shown = self.loop.parts.redactor.redact_all(standing)
         return document({"version": STATUS_VERSION, **shown})
-
-
-def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {key: _redacted(one, redact) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redacted(one, redact) for one in value]
-    return value

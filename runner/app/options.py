@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from runner.app.places import Places
+from runner.lifecycle.bounding import Bounding
 from runner.lifecycle.disposition import RetryPolicy
 from runner.lifecycle.gpu_choice import Sharing
 from runner.lifecycle.loop import Ends
@@ -16,7 +17,9 @@ from runner.settings import Settings
 _DEFAULT_DISK = Bytes(100 << 30)
 
 
-def options(settings: Settings, places_: Places, *, runs_slice: str = "") -> Options:
+def options(
+    settings: Settings, places_: Places, *, bounding: Bounding, runs_slice: str = ""
+) -> Options:
     """Return what attempts go by."""
     return Options(
         duration_cap=settings.max_duration_cap,
@@ -24,7 +27,7 @@ def options(settings: Settings, places_: Places, *, runs_slice: str = "") -> Opt
         orphan_timeout=settings.orphan_timeout,
         output_limit=settings.output_limit,
         checkpoint_interval=settings.checkpoint_default or None,
-        default_disk=settings.max_disk or _DEFAULT_DISK,
+        default_disk=default_disk(settings),
         claim_lease=settings.lease,
         retry=RetryPolicy(
             max_attempts=settings.max_attempts,
@@ -36,11 +39,18 @@ def options(settings: Settings, places_: Places, *, runs_slice: str = "") -> Opt
         base_variables=base_variables(
             user=places_.user, exposed=settings.expose_env, own=os.environ
         ),
+        network=settings.network == "on",
         wrap_log_lines=settings.schema_logs,
         keep_workspaces=settings.debug,
         runs_slice=runs_slice,
+        bounding=bounding,
         gpu_sharing=Sharing(settings.gpu_sharing),
     )
+
+
+def default_disk(settings: Settings) -> Bytes:
+    """Return what an experiment may hold that asks for no disk."""
+    return settings.max_disk or _DEFAULT_DISK
 
 
 def ends(settings: Settings) -> Ends:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.app.users import named
 from runner.errors import Misconfigured
 from runner.handover import Locks
 from runner.lifecycle.workspace import hold
@@ -27,15 +28,28 @@ class Places:
     state: Path
     #: Names this state directory for ever; written into claims.
     owner: str
-    #: ``None``: experiments run as the daemon's own user.
+    #: ``None``: experiments run as the daemon's own user. Of several it is the first: what one of
+    #: them may, all may.
     identity: Identity | None
     #: Login name of the user that experiments run as.
     user: str
+    #: Several users, each for one experiment at a time; empty: all are ``identity``.
+    pool: tuple[Identity, ...] = ()
+
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        """All that experiments may run as; none: they are the daemon's own user."""
+        return self.pool or ((self.identity,) if self.identity is not None else ())
 
     @property
     def records(self) -> Path:
         """Run records and what supervisors write."""
         return self.state / "runs"
+
+    @property
+    def remains(self) -> Path:
+        """Shares of the machine that are kept back for what is left of a run."""
+        return self.state / "remains"
 
     @property
     def recent(self) -> Path:
@@ -68,6 +82,16 @@ class Places:
         return self.state / DEAD_LETTERS
 
     @property
+    def images(self) -> Path:
+        """Container images of registries and definition files."""
+        return self.state / "images"
+
+    @property
+    def errands(self) -> Path:
+        """What is run for container images, while it runs."""
+        return self.state / "errands"
+
+    @property
     def environments(self) -> Path:
         """Built environments; outside the state directory's privacy, experiments read them."""
         return self.state / "environments"
@@ -79,17 +103,19 @@ def opened(settings: Settings, locks: Locks) -> Iterator[Places]:
 
     Raises Misconfigured.
     """
-    identity, user = _identity(settings)
+    identity, user, pool = _identity(settings)
     state = settings.state_dir
     syscalls.keep_to_ourselves()
-    # Whatever we were started with: what is not private is still nobody else's to change.
+    # Whatever we were started with: what is not private is still nobody else's to change. And where
+    # experiments are somebody else, they pass through what is made for them; the rest says 0700.
     umask = os.umask(0o022)
-    os.umask(umask | 0o022)
+    if identity is None:
+        os.umask(umask | 0o022)
     try:
         descriptor = _locked(state, identity, locks)
         try:
             with hold(settings.working_dir, locks):
-                yield Places(state, _owner(state), identity, user)
+                yield Places(state, _owner(state), identity, user, pool)
         finally:
             locks.release(descriptor)
     finally:
@@ -101,8 +127,8 @@ def planned(settings: Settings) -> Places:
 
     The owner is nobody's: it is made with the directory.
     """
-    identity, user = _identity(settings)
-    return Places(settings.state_dir, "", identity, user)
+    identity, user, pool = _identity(settings)
+    return Places(settings.state_dir, "", identity, user, pool)
 
 
 def _locked(state: Path, identity: Identity | None, locks: Locks) -> int:
@@ -135,15 +161,16 @@ def _owner(state: Path) -> str:
         return owner
 
 
-def _identity(settings: Settings) -> tuple[Identity | None, str]:
-    if settings.run_as is not None:
-        return Identity(settings.run_as.uid, settings.run_as.gid), settings.run_as.name
+def _identity(settings: Settings) -> tuple[Identity | None, str, tuple[Identity, ...]]:
+    if settings.run_as:
+        first, *others = found = named(settings)
+        return first, found[first], (first, *others) if others else ()
     if os.geteuid() == 0 and not settings.allow_root_experiments:
         raise Misconfigured(
             "the daemon is root: name the user that experiments run as with --run-as, or accept "
             "that they can do everything here with --allow-root-experiments"
         )
-    return None, _name(os.geteuid())
+    return None, _name(os.geteuid()), ()
 
 
 def _name(uid: int) -> str:

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
-import anyio
-
-from runner import blocking, log
+from runner import log
 from runner.app.hidden import credentials
 from runner.app.places import Places
-from runner.errors import Misconfigured, RunnerError
-from runner.lifecycle.run import Run, RunSpec
-from runner.model import Bytes, Cause
+from runner.app.trials import trial
+from runner.errors import Misconfigured
 from runner.sandboxes import SANDBOXES
-from runner.sandboxes.base import Command, Sandbox
+from runner.sandboxes.base import Sandbox
 from runner.settings import Settings
+
+__all__ = ["AUTO", "Choice", "check_name", "choose", "chosen", "container_sandbox", "trial"]
 
 _log = log.get_logger(__name__)
 
 AUTO = "auto"
 #: The best first; the last one starts everywhere.
 _TRIED = ("bwrap", "plain")
-_PATIENCE = timedelta(seconds=30)
-_LIMIT = blocking.Limit(1)
-_HIDDEN = "hidden"
-_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+#: Of images, for experiments that have one.
+CONTAINERS = "apptainer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,88 +40,78 @@ async def chosen(settings: Settings, places: Places) -> Sandbox:
     Raises Misconfigured where none of what is asked for starts, and where ``auto`` leaves cloud
     credentials open to experiments.
     """
-    choice = await choose(settings.sandbox, places)
+    check_name(settings)
+    choice = await choose(settings.sandbox, places, network=has_network(settings))
     _log.info(choice.why, sandbox=choice.sandbox.name)
     _check_open(settings, places, choice.sandbox)
     return choice.sandbox
 
 
-async def choose(name: str, places: Places) -> Choice:
+def has_network(settings: Settings) -> bool:
+    """Tell whether experiments may reach the network."""
+    return settings.network == "on"
+
+
+async def choose(name: str, places: Places, *, network: bool = True) -> Choice:
     """Try what is called ``name``, or one after the other. Raises Misconfigured.
 
-    Plain runs need nothing, so they are not tried when they are asked for.
+    Plain runs need nothing, so they are not tried when they are asked for; without a network they
+    do. What is for images alone leaves what has none to the best of the others.
     """
-    if name != AUTO:
-        sandbox = _load(name)
-        trouble = "" if name == _TRIED[-1] else await trial(sandbox, places)
-        if trouble:
-            raise Misconfigured(
-                f"--sandbox {name} cannot be had on this machine: {trouble}; let it, or choose "
-                f"another one ({', '.join(sorted(SANDBOXES))} or {AUTO})"
-            )
-        return Choice(sandbox, f"experiments run in the sandbox {name!r}, as --sandbox says")
-    troubles = []
-    for one in _TRIED[:-1]:
-        sandbox = _load(one)
-        trouble = await trial(sandbox, places)
-        if not trouble:
-            return Choice(sandbox, f"experiments run in the sandbox {one!r}: it starts here")
-        troubles.append(f"{one} does not start: {trouble}")
-    last = _TRIED[-1]
-    return Choice(_load(last), f"experiments run in the sandbox {last!r}: {'; '.join(troubles)}")
-
-
-async def trial(sandbox: Sandbox, places: Places) -> str:
-    """Run something that must not see a directory; return what went wrong, or nothing."""
-    place = await blocking.call(lambda _: _scratch(places.state), limit=_LIMIT)
-    try:
-        return await _tried(sandbox, places, place)
-    except (RunnerError, OSError) as error:
-        return str(error)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await blocking.call(lambda _: shutil.rmtree(place), limit=_LIMIT)
-
-
-async def _tried(sandbox: Sandbox, places: Places, place: Path) -> str:
-    secret = place / _HIDDEN
-    command = Command(
-        argv=("/bin/sh", "-c", f"! test -e {secret.name}/secret && test -e /proc/self"),
-        cwd=place,
-        env=_ENV,
-        writable=(place,),
-        hidden=(secret,),
-        identity=places.identity,
-    )
-    run = await Run.start(
-        RunSpec(
-            run_id=f"trial-{place.name}-{os.getpid()}",
-            directory=place / "run",
-            launch=sandbox.launch(command),
-            output=place / "output",
-            output_limit=Bytes(1 << 16),
-            limits={Cause.TIME_LIMIT: _PATIENCE},
-            grace=timedelta(0),
-            orphan_timeout=_PATIENCE,
+    if name == AUTO:
+        return await _best("experiments run", places, network=network)
+    if name == CONTAINERS:
+        return await _best("what is built outside an image is built", places, network=network)
+    sandbox = _load(name)
+    trouble = await _trouble(sandbox, places, network=network)
+    if trouble:
+        raise Misconfigured(
+            f"--sandbox {name} cannot be had on this machine{_without(network)}: {trouble}; let "
+            f"it, or choose another one ({', '.join(sorted(SANDBOXES))} or {AUTO})"
         )
+    return Choice(sandbox, f"experiments run in the sandbox {name!r}, as --sandbox says")
+
+
+async def _best(who: str, places: Places, *, network: bool) -> Choice:
+    troubles = list[str]()
+    for name in _TRIED:
+        sandbox = _load(name)
+        trouble = await _trouble(sandbox, places, network=network)
+        if not trouble:
+            why = "; ".join(troubles) if troubles else "it starts here"
+            return Choice(sandbox, f"{who} in the sandbox {name!r}: {why}")
+        troubles.append(f"{name} does not start: {trouble}")
+    raise Misconfigured(
+        f"no sandbox starts on this machine{_without(network)}: {'; '.join(troubles)}"
     )
-    try:
-        ended = await run.wait()
-    finally:
-        with anyio.CancelScope(shield=True):
-            await run.end()
-            await run.forget()
-    if ended.code == 0:
+
+
+def _without(network: bool) -> str:  # noqa: FBT001 - a word of the sentence
+    return "" if network else " with --network off"
+
+
+async def _trouble(sandbox: Sandbox, places: Places, *, network: bool) -> str:
+    if sandbox.name == _TRIED[-1] and network:
         return ""
-    return ended.detail or f"a trial ended with code {ended.code} and signal {ended.signal}"
+    return await trial(sandbox, places, network=network)
 
 
-def _scratch(state: Path) -> Path:
-    place = Path(os.path.realpath(tempfile.mkdtemp(prefix=".trial-", dir=state)))
-    place.chmod(0o711)
-    (place / _HIDDEN).mkdir()
-    (place / _HIDDEN / "secret").touch()
-    return place
+async def container_sandbox(
+    settings: Settings, places: Places, image: Path | None = None
+) -> Choice:
+    """Return the sandbox of experiments with an image, which has started something.
+
+    In ``image`` where there is one that experiments may have, else with this machine's programs.
+    Raises Misconfigured with one sentence where it does not start.
+    """
+    sandbox = _load(CONTAINERS)
+    trouble = await trial(sandbox, places, image=image, network=has_network(settings))
+    if trouble:
+        raise Misconfigured(
+            f"no container can be started on this machine{_without(has_network(settings))}: "
+            f"{trouble}"
+        )
+    return Choice(sandbox, f"experiments with an image run in the sandbox {CONTAINERS!r}")
 
 
 def _load(name: str) -> Sandbox:
@@ -136,14 +119,19 @@ def _load(name: str) -> Sandbox:
 
 
 def check_name(settings: Settings) -> None:
-    """Raise Misconfigured for a sandbox that there is not; nothing is started."""
+    """Raise Misconfigured for a sandbox that there is not or has no image; nothing is started."""
+    if settings.sandbox == CONTAINERS and not settings.container.strip():
+        raise Misconfigured(
+            f"--sandbox {CONTAINERS} needs an image for experiments that bring none: name one with "
+            f"--container, or choose --sandbox {AUTO}, which runs in images those that bring one"
+        )
     if settings.sandbox != AUTO:
         SANDBOXES.load(settings.sandbox)
 
 
 def _check_open(settings: Settings, places: Places, sandbox: Sandbox) -> None:
     """Nobody meant that experiments read the credentials where nobody chose the sandbox."""
-    if sandbox.hides or places.identity is not None or settings.sandbox != AUTO:
+    if sandbox.hides or places.identity is not None or (settings.sandbox not in {AUTO, CONTAINERS}):
         return
     readable = next((path for path in credentials(settings) if _holds_any(path)), None)
     if readable is not None:

@@ -18,7 +18,7 @@ from runner.archives.links import portable_target
 from runner.archives.members import ZERO, shown
 from runner.archives.stamps import seen
 from runner.archives.stopping import Check, check_of
-from runner.archives.walk import Entry, walk
+from runner.archives.walk import Entry, open_in_place, walk
 from runner.errors import HostFault
 from runner.model import Bytes
 
@@ -102,11 +102,10 @@ def pack_single(
 
     It is the one form that StudioML's client can read a result from: any other shape becomes a
     directory there, and a time before the submission is waited past for ever. Raises OSError when
-    the file cannot be read or is none.
+    the file cannot be read or is none, or lies in a directory that has become a link.
     """
     packed = Packed()
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags)
+    descriptor = open_in_place(path, os.O_RDONLY)
     with compressed(stream, compression) as plain:
         writer = _Writer(plain, packed, check_of(stream, check))
         writer.add_file(f"./{path.name}", descriptor)

@@ -39,6 +39,19 @@ class Entry:
         return os.readlink(self.base, dir_fd=self.parent)
 
 
+def open_in_place(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open what is at ``path`` if neither it nor the directory that holds it is a link.
+
+    It never blocks, and no process that is started inherits it. Raises OSError.
+    """
+    parent = os.open(path.parent, _DIRECTORY)
+    try:
+        flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.open(path.name, flags, mode, dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
 Skipped = Callable[[str, str], None]
 """Told the name and the reason of what is left out."""
 

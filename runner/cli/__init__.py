@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "gpus": "the cards of this machine: how they do, who has them, why one is not given out",
     "queue": "look into the queues of every broker and their dead letters, empty them",
     "cache": "look at what is kept of artifacts, check it, remove it",
+    "keys": "make the keys for sealed and signed requests",
     "doctor": "what works here, what does not, and the command that mends it",
     "config": "every option's value, and where it came from",
     "install-service": "make the daemon a service of systemd",
@@ -99,7 +100,12 @@ def _module(name: str) -> ModuleType:
 
 
 def _complain(error: RunnerError, status: int) -> int:
-    print(f"studio-runner: {error}", file=sys.stderr)
+    from runner.redaction import Redactor  # noqa: PLC0415 - seldom needed
+    from runner.redaction.names import of_variables  # noqa: PLC0415 - likewise
+
+    redactor = Redactor()
+    redactor.add(*of_variables(os.environ.items()))
+    print(f"studio-runner: {redactor.redact(str(error))}", file=sys.stderr)
     return status
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from runner.app.masking import redactor_of
 from runner.cli import show
 from runner.cli.arguments import ClientCommand, add_json
-from runner.redaction import Redactor, Secret
+from runner.redaction import Secret
 from runner.settings import OPTIONS
-from runner.settings.kinds import SIZE, DiskFloor, RunAs
+from runner.settings.kinds import SIZE, DiskFloor
+from runner.settings.users import RunAs
 
 _ABOUT = (
     "Print the value that every option of the daemon has here, and where it came from. Takes the "
@@ -33,7 +35,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         "config", _ABOUT, "[--json] [OPTION…]", settings=tuple(OPTIONS), arguments=add_json
     )
     settings, arguments = command.parse(argv, environ)
-    redactor = Redactor()
+    redactor = redactor_of(settings, environ)
     rows = []
     for field, option in OPTIONS.items():
         value = getattr(settings, field)

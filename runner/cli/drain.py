@@ -12,6 +12,7 @@ from runner.cli import show
 from runner.cli.arguments import ClientCommand, add_json
 from runner.cli.daemon import Item, ask_once
 from runner.control.client import NoDaemon
+from runner.request.units import parse_duration
 from runner.settings import Settings
 from runner.settings.parser import Parser
 
@@ -29,7 +30,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if chosen.json:
         show.as_json({"draining": True, "running": running})
     elif not chosen.wait:
-        what = "gives back" if chosen.now else "waits for"
+        what = "gives back" if chosen.now or chosen.within else "waits for"
         print(f"draining: the daemon receives nothing more and {what} {_runs(running)}")
     return 0
 
@@ -40,12 +41,25 @@ def _arguments(parser: Parser) -> None:
         action="store_true",
         help="do not wait for runs: stop them, save a last checkpoint, give their messages back",
     )
+    parser.add_argument(
+        "--within",
+        metavar="TIME",
+        type=_time,
+        help="the same, and leave what is not stored in time: the machine ends after TIME, as 25s",
+    )
     parser.add_argument("--wait", action="store_true", help="return when the daemon has ended")
     add_json(parser)
 
 
+def _time(text: str) -> float:
+    """Return seconds. Raises ValueError."""
+    if (seconds := parse_duration(text).total_seconds()) <= 0:
+        raise ValueError("no time at all")
+    return seconds
+
+
 async def _drain(settings: Settings, chosen: Namespace) -> int:
-    answer = await ask_once(settings, "drain", now=chosen.now)
+    answer = await ask_once(settings, "drain", now=chosen.now, within=chosen.within)
     if chosen.wait:
         # It may end between any two questions: that is what we wait for.
         with suppress(NoDaemon):

@@ -14,6 +14,7 @@ import anyio
 from runner import blocking
 from runner.cli import show
 from runner.cli.daemon import HISTORY
+from runner.cli.masking import redactor_for
 from runner.cli.meter import Meter
 from runner.cli.shop import Shop
 from runner.control.client import NoDaemon, Refusal, ask
@@ -24,7 +25,6 @@ from runner.lifecycle.claim_record import ClaimRecord, State
 from runner.model import Cause
 from runner.queues.base import Inspectable
 from runner.queues.drawer import DeadLetter
-from runner.redaction import Redactor
 
 #: Looks into a store, which may be far away.
 _LIMIT = blocking.Limit(1)
@@ -200,7 +200,7 @@ class Watch:
         text = await blocking.call(lambda _: self.shop.output(self.key), limit=_LIMIT)
         if text is not None:
             self.output.begin()
-            self.output.write(Redactor().redact(text))
+            self.output.write(redactor_for(self.shop, self.key).redact(text))
             self.output.end()
 
     def _say(self, record: ClaimRecord | None) -> None:

@@ -21,6 +21,7 @@ _ABOUT = (
     "file, units, and AppArmor's permission for bubblewrap where that is needed. Done again it "
     "changes only what differs; the environment file is never written over. Nothing is started."
 )
+_LONGEST, _FEWEST, _MOST = 32, 2, 999
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 _NEXT = """
@@ -32,14 +33,15 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Install. Raises Misconfigured, RunnerError."""
     command = ClientCommand("install-service", _ABOUT, "", settings=(), arguments=_arguments)
     _, chosen = command.parse(argv, environ)
-    _check_user(chosen.user)
+    _check_user(chosen.user, chosen.run_as_pool)
     check_rights(chosen)
     wish = plan.Wish(
         command=own_command(sys.argv[0], sys.executable),
         user=chosen.user,
+        pool=chosen.run_as_pool,
         drain_on_stop=chosen.drain_on_stop,
     )
-    found = machine.look(chosen.root, chosen.user)
+    found = machine.look(chosen.root, wish.users)
     carry_out(plan.install(found, wish), really=not chosen.dry_run)
     if not chosen.dry_run and found.is_live:
         print(_NEXT)
@@ -52,6 +54,14 @@ def _arguments(parser: Parser) -> None:
         metavar="NAME",
         default=templates.USER,
         help=f"user that experiments run as, made where there is none (default: {templates.USER})",
+    )
+    parser.add_argument(
+        "--run-as-pool",
+        metavar="N",
+        type=int,
+        default=0,
+        help="make N users, NAME-1 to NAME-N, for N experiments at a time that have nothing in "
+        "common; as many as the machine shall run at once",
     )
     parser.add_argument(
         "--drain-on-stop",
@@ -110,7 +120,17 @@ def own_command(argv0: str, executable: str) -> tuple[str, ...]:
     return (executable, "-m", "runner")
 
 
-def _check_user(name: str) -> None:
+def _check_user(name: str, pool: int) -> None:
+    if pool and not _FEWEST <= pool <= _MOST:
+        raise Misconfigured(
+            f"--run-as-pool is {pool}: give the number of experiments that run at once, "
+            f"{_FEWEST} to {_MOST}; without it all experiments are one user"
+        )
+    if pool and len(f"{name}-{pool}") > _LONGEST:
+        raise Misconfigured(
+            f"--user {name!r} is too long for names that end in -{pool}: login names have at most "
+            f"{_LONGEST} letters"
+        )
     if name == "root" or not _USER.fullmatch(name):
         raise Misconfigured(
             f"--user {name!r} cannot run experiments: give the login name of an ordinary user, "

@@ -11,11 +11,11 @@ from runner.cli import show, stores
 from runner.cli.arguments import ClientCommand
 from runner.cli.daemon import control_socket
 from runner.cli.following import Output, Watch
+from runner.cli.masking import redactor_for
 from runner.cli.meter import Meter
 from runner.cli.shop import Shop
 from runner.control.client import NoDaemon, ask
 from runner.errors import RunnerError
-from runner.redaction import Redactor
 from runner.settings import Settings
 from runner.settings.parser import Parser
 
@@ -60,7 +60,7 @@ async def _show(settings: Settings, chosen: Namespace, shop: Shop | None) -> int
     if stored is None:
         why = "has no output yet" if shop is not None else "is not known here"
         raise RunnerError(f"the experiment {chosen.key!r} {why}")
-    output.write(Redactor().redact(stored))
+    output.write(redactor_for(shop, chosen.key).redact(stored))
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.cli.bucket import Bucket
+from runner.request.location import IMAGE_LABEL
 
 BUCKET, DATABASE = "storage", "studioml-meta"
 #: Labels that every experiment of the client has besides its workspace.
@@ -24,8 +25,8 @@ class Submission:
     filename: str
     args: tuple[str, ...]
     requirements: tuple[str, ...]
-    #: ``"3.11"``.
-    python: str
+    #: ``"3.11"``; ``None``: that of the container.
+    python: str | None
     #: Directory of the local store, or a bucket.
     store: Path | Bucket
     #: SHA-256 of the packed workspace.
@@ -43,6 +44,8 @@ class Submission:
     env: Mapping[str, str] = field(default_factory=dict)
     retry_on: tuple[str, ...] = ()
     max_attempts: int | None = None
+    #: The container image that it is to run in; empty: the runner decides.
+    container: str = ""
 
     def but(self, **changes: Any) -> Submission:
         """Return the submission with some fields changed."""
@@ -85,6 +88,9 @@ def _artifacts(submission: Submission) -> dict[str, Any]:
     for label in _MUTABLE:
         key = f"experiments/{submission.key}/{label}.tar"
         found[label] = _artifact(submission, key, mutable=True)
+    if submission.container:
+        # An archive would be one by its name alone.
+        found[IMAGE_LABEL] = {"qualified": submission.container, "mutable": False}
     return found
 
 

@@ -16,7 +16,9 @@ from runner.model import Message
 from runner.queues.addresses import LocalAddress, QueueAddress, address_of
 from runner.queues.credential import Credential
 from runner.redaction import Redactor
+from runner.request.envelope import is_envelope
 from runner.request.schema import decode
+from runner.request.secrets import secrets_of
 
 Row = tuple[object, ...]
 COLUMNS = ("queue", "broker", "credential", "waiting", "dead", "taken")
@@ -59,14 +61,20 @@ async def one_queue(access: Access, address: QueueAddress) -> Row:
 
 def summary(message: Message) -> tuple[str, str, object, str]:
     """Return key, script, cores and age of what is asked for; what cannot be read says why."""
+    if is_envelope(message.body):
+        return "", "a sealed request", "", ""
     try:
         request = decode(message)
     except RequestError as error:
-        return _raw_key(message), f"cannot run: {str(error)[:_LONGEST]}", "", ""
+        why = Redactor().redact(str(error))[:_LONGEST]
+        return _raw_key(message), f"cannot run: {why}", "", ""
     experiment = request.experiment
     added = show.since(experiment.time_added)
-    script = " ".join((experiment.filename, *experiment.args))[:_LONGEST]
-    return experiment.key, Redactor().redact(script), request.needs.cores, added
+    redactor = Redactor()
+    redactor.add(*secrets_of(request))
+    # Masked first: half a secret is not recognised.
+    script = redactor.redact(" ".join((experiment.filename, *experiment.args)))[:_LONGEST]
+    return experiment.key, script, request.needs.cores, added
 
 
 async def _account(

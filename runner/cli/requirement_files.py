@@ -35,9 +35,12 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def find(files: Sequence[str], directory: Path, environ: Mapping[str, str]) -> Found:
+def find(
+    files: Sequence[str], directory: Path, environ: Mapping[str, str], *, has_image: bool = False
+) -> Found:
     """Return the requirements: of ``files``, else of the project, else of the environment.
 
+    With a container image it is the image that stands for the environment.
     Raises Misconfigured for a file that cannot be read or a line that a runner would refuse.
     """
     if files:
@@ -45,6 +48,8 @@ def find(files: Sequence[str], directory: Path, environ: Mapping[str, str]) -> F
     if (directory / "requirements.txt").is_file():
         return _from_files([directory / "requirements.txt"])
     project = _from_project(directory / "pyproject.toml")
+    if has_image:
+        return project or Found((), "nowhere: the container image has what it has")
     return project or _from_environment(environ)
 
 

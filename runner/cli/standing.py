@@ -7,7 +7,9 @@ from typing import Any
 
 from runner.cli import show
 from runner.cli.shop import Shop
+from runner.lifecycle.causes import advice
 from runner.lifecycle.claim_record import ClaimRecord, State
+from runner.model import Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,14 @@ class Standing:
 
     def facts(self) -> dict[str, Any]:
         """Return everything for scripts."""
-        return asdict(self)
+        return {**asdict(self), "advice": self.advice}
+
+    @property
+    def advice(self) -> str:
+        """Say in a sentence what to do about its end; empty while there is nothing to be done."""
+        if self.state != State.ENDED or self.cause not in set(Cause) - {Cause.COMPLETED}:
+            return ""
+        return advice(Cause(self.cause))
 
     @property
     def sentence(self) -> str:

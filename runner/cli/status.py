@@ -70,6 +70,8 @@ def _show_one(settings: Settings, arguments: Namespace, environ: Mapping[str, st
         show.as_json(found.facts())
     else:
         print(f"{found.key}: {show.line(Redactor().redact(found.sentence))}")
+        if found.advice:
+            print(found.advice)
     return 0
 
 
@@ -95,6 +97,13 @@ def _show_daemon(daemon: dict[str, Any] | None, settings: Settings) -> None:
         f"{show.size(free.get('disk', 0))} of {show.size(total.get('disk', 0))} disk, "
         f"{len(free.get('gpus', ()))} of {len(total.get('gpus', ()))} GPUs."
     )
+    if users := daemon.get("users"):
+        print(
+            f"Every experiment runs as a user of its own: {users.get('free', 0)} of "
+            f"{users.get('all', 0)} users are free."
+        )
+    if why := daemon.get("fuse"):
+        print(f"The host fuse has blown: {show.line(why)}.")
     _show_missing_gpus(daemon)
     rows = [(q.get("name"), q.get("broker"), q.get("waiting")) for q in daemon.get("queues", ())]
     if rows:
@@ -136,6 +145,9 @@ def _show_running(running: Sequence[dict[str, Any]], *, has_daemon: bool) -> Non
     title = "Running" if has_daemon else "Left by the last daemon"
     columns = ("key", "queue", "attempt", "phase", "for", "cores", "memory", "GPUs")
     show.table(title, columns, rows)
+    images = [(one.get("key"), one.get("image")) for one in running if one.get("image")]
+    if images:
+        show.table("In container images", ("key", "image"), images)
 
 
 def _show_recent(recent: Sequence[dict[str, Any]]) -> None:
@@ -149,7 +161,10 @@ def _show_recent(recent: Sequence[dict[str, Any]]) -> None:
             one.get("exit_code"),
             show.duration(one.get("seconds") or 0),
             show.since(one.get("ended")),
+            one.get("detail"),
+            "" if one.get("cause") == "completed" else one.get("advice"),
         )
         for one in recent
     ]
-    show.table("Ended", ("key", "attempt", "cause", "exit", "took", "ago"), rows)
+    columns = ("key", "attempt", "cause", "exit", "took", "ago", "why", "what to do")
+    show.table("Ended", columns, rows)

@@ -10,6 +10,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from runner.cli.following import Ending, Output, Watch
 from runner.cli.message import Submission, message
 from runner.cli.queues import Access
 from runner.cli.requirement_files import find
+from runner.cli.sealing import Wrap, wrapping
 from runner.cli.shop import Shop
 from runner.cli.submit_options import (
     add_options,
@@ -35,8 +37,10 @@ from runner.cli.submit_options import (
     python_of,
 )
 from runner.errors import Misconfigured, RequestError
+from runner.images.reference import NotAnImage, of_location
 from runner.model import Message
 from runner.queues.addresses import LocalAddress, QueueAddress
+from runner.request.location import IMAGE_LABEL
 from runner.request.schema import decode
 
 _ABOUT = (
@@ -68,12 +72,14 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     address = queues.address_in(chosen.queue, "--queue")
     access = queues.Access(settings, environ, chosen.credential or "")
     access.opening(address)  # what is missing is said before anything is packed
+    wrap = wrapping(chosen.public_key_path, chosen.signing_key_path)
     with stores.opened(settings, chosen, environ) as shops:
         shop = stores.first(shops)
         _check_reach(address, shop, is_chosen=bool(stores.chosen_store(chosen, environ)))
         submission = _submission(chosen, words, environ, shop)
         try:
-            return anyio.run(_publish, access, chosen, submission, shop, address)
+            publish = partial(_publish, wrap=wrap)
+            return anyio.run(publish, access, chosen, submission, shop, address)
         except KeyboardInterrupt:
             again = "studio-runner logs -f KEY, studio-runner cancel KEY"
             show.note(f"{submission.key} goes on: {again}")
@@ -100,7 +106,7 @@ def _submission(
     workspace = Path.cwd()
     needs, durations, env = needs_of(chosen), durations_of(chosen), env_of(chosen)
     python, attempts = python_of(chosen, _this_python()), attempts_of(chosen)
-    requirements = find(chosen.requirements, workspace, environ)
+    requirements = find(chosen.requirements, workspace, environ, has_image=bool(chosen.container))
     selection = select(workspace)
     if not chosen.module:
         _check_script(words[0], workspace, selection)
@@ -124,6 +130,7 @@ def _submission(
         env=env,
         retry_on=tuple(c for text in chosen.retry_on for c in text.split(",") if c),
         max_attempts=attempts,
+        container=chosen.container.strip(),
         **durations,
     )
     _check(submission)
@@ -136,9 +143,13 @@ def _submission(
 def _check(submission: Submission) -> None:
     """Refuse here what every runner would refuse. Raises Misconfigured."""
     try:
-        decode(Message("", json.dumps(message(submission)).encode(), ""))
+        request = decode(Message("", json.dumps(message(submission)).encode(), ""))
+        if submission.container:
+            of_location(request.artifacts[IMAGE_LABEL].location)
     except RequestError as error:
         raise Misconfigured(f"the experiment cannot be submitted: {error}") from error
+    except NotAnImage as error:
+        raise Misconfigured(f"--container is {submission.container!r}: {error}") from error
 
 
 def _check_script(script: str, workspace: Path, selection: Selection) -> None:
@@ -183,10 +194,16 @@ def _ask_when_large(selection: Selection, *, yes: bool) -> None:
 
 
 async def _publish(
-    access: Access, chosen: Namespace, submission: Submission, shop: Shop, address: QueueAddress
+    access: Access,
+    chosen: Namespace,
+    submission: Submission,
+    shop: Shop,
+    address: QueueAddress,
+    *,
+    wrap: Wrap,
 ) -> int:
     shop.put_experiment(submission)
-    body = json.dumps(message(submission)).encode()
+    body = json.dumps(wrap(message(submission))).encode()
     watch = Watch(
         shop,
         submission.key,

@@ -39,7 +39,17 @@ def _add_what(group: Any) -> None:
         help="requirements file, may be repeated (default: requirements.txt, else the "
         "dependencies in pyproject.toml, else what is installed in the current environment)",
     )
-    group.add_argument("--python", metavar="VERSION", help="such as 3.11 (default: this one)")
+    group.add_argument(
+        "--python", metavar="VERSION", help="such as 3.11 (default: this one, or the image's)"
+    )
+    group.add_argument(
+        "--container",
+        metavar="IMAGE",
+        default="",
+        help="container image to run in, which the runner must trust: docker://…, library://…, "
+        "oras://…, an object in a store, or a path on the runner's machine; of the current "
+        "environment nothing is installed over it",
+    )
     group.add_argument(
         "--env", action="append", default=[], metavar="NAME=VALUE", help="variable, may be repeated"
     )
@@ -82,6 +92,14 @@ def _add_where(group: Any) -> None:
     )
     queues.add_credential(group)
     stores.add_options(group, "the first --local-store-root")
+    group.add_argument(
+        "--public-key-path",
+        metavar="FILE",
+        help="seal the request with this public key of the runner's (see studio-runner keys)",
+    )
+    group.add_argument(
+        "--signing-key-path", metavar="FILE", help="and sign it with this private key of yours"
+    )
     group.add_argument("--yes", action="store_true", help="do not ask before a large upload")
     group.add_argument("--wait", action="store_true", help="wait for the end, exit as it does")
     group.add_argument(
@@ -130,8 +148,10 @@ def env_of(chosen: Namespace) -> Mapping[str, str]:
     return env
 
 
-def python_of(chosen: Namespace, default: str) -> str:
-    """Return the Python version. Raises Misconfigured."""
+def python_of(chosen: Namespace, default: str) -> str | None:
+    """Return the Python version; ``None`` for that of an image. Raises Misconfigured."""
+    if chosen.container and not chosen.python:
+        return None
     version = str(chosen.python or default)
     if not _PYTHON.fullmatch(version):
         raise Misconfigured(f"--python is {version!r}: give a version such as 3.11")

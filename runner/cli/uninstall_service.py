@@ -21,7 +21,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     command = ClientCommand("uninstall-service", _ABOUT, "", settings=(), arguments=_arguments)
     _, chosen = command.parse(argv, environ)
     check_rights(chosen)
-    steps = plan.uninstall(machine.look(chosen.root, ""), plan.Wish(purge=chosen.purge))
+    steps = plan.uninstall(machine.look(chosen.root), plan.Wish(purge=chosen.purge))
     carry_out(steps, really=not chosen.dry_run)
     return 0
 

@@ -6,16 +6,18 @@ import os
 import pwd
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from runner.app.hidden import credentials
-from runner.doctor.check import Finding, failed, ok, skipped, warning
+from runner.doctor.check import Finding, Verdict, failed, ok, skipped, warning
 from runner.doctor.examination import Tell, tell_all
 from runner.doctor.patient import Patient, nearest
 from runner.lifecycle.workspace import unreachable
 from runner.model import Identity
-from runner.settings.kinds import RunAs
+from runner.settings.users import RunAs
+from runner.supervisor.users import of_user
 
 _PATIENCE = 10.0
 
@@ -28,18 +30,51 @@ async def look(patient: Patient, tell: Tell) -> None:
 def _findings(patient: Patient) -> Iterator[Finding]:
     yield from _whose(patient.settings.state_dir)
     wanted = patient.settings.run_as
-    if wanted is None:
+    if not wanted:
         yield _own_user(allowed=patient.settings.allow_root_experiments)
         return
-    yield _other(wanted)
+    yield from _others(wanted)
     if patient.identity is None:
         yield skipped("whether that user can read credentials can be tried by root alone")
         return
     for option in ("working_dir", "state_dir"):
         path = getattr(patient.settings, option)
-        yield from _the_way_to(f"--{option.replace('_', '-')} {path}", path, patient.identity)
+        about = f"--{option.replace('_', '-')} {path}"
+        yield from _first_trouble(partial(_the_way_to, about, path), patient)
     for path in credentials(patient.settings):
-        yield from _kept_out(path, patient.identity)
+        yield from _first_trouble(partial(_kept_out, path), patient)
+
+
+def _first_trouble(
+    look_as: Callable[[Identity], Iterator[Finding]], patient: Patient
+) -> Iterator[Finding]:
+    """Look as every user of a pool, and tell of the first with whom something is wrong."""
+    told: list[Finding] = []
+    for identity in patient.places.identities:
+        told = list(look_as(identity))
+        if any(finding.verdict is not Verdict.OK for finding in told):
+            break
+    yield from told
+
+
+def _others(wanted: Sequence[RunAs]) -> Iterator[Finding]:
+    """Say who each of them is; of many that are as they should be, how many they are."""
+    found = [_other(user) for user in wanted]
+    right = [one for one in found if one.verdict is Verdict.OK]
+    yield from found if len(found) == 1 else [one for one in found if one not in right]
+    if len(found) > 1:
+        yield ok(f"every experiment runs as a user of its own: {len(found)} at a time, at most")
+        yield from _used(wanted)
+
+
+def _used(wanted: Sequence[RunAs]) -> Iterator[Finding]:
+    """Tell of users with processes: experiments of a daemon that runs, or somebody else's."""
+    used = [user.name for user in wanted if of_user(user.uid)]
+    if used:
+        yield skipped(
+            f"{', '.join(used)} {'has' if len(used) == 1 else 'have'} processes now: unless they "
+            "are experiments of a daemon, such a user is not used before they have ended"
+        )
 
 
 def _whose(state: Path) -> Iterator[Finding]:

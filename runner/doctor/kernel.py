@@ -1,4 +1,4 @@
-"""What the kernel and its limits give to runs: mounts, control groups, pidfd, watches, files."""
+"""What the kernel and its limits give to runs: mounts, pidfd, watches, files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from runner.doctor.examination import Tell, tell_all
 from runner.doctor.patient import Patient
 
 _PROBE_PATIENCE = 10.0
-_MEMORY = "memory"
 _INSTANCES, _WATCHES, _FILES, _PROCESSES = 64, 8192, 1024, 1024
 
 
@@ -27,7 +26,6 @@ async def look(patient: Patient, tell: Tell, *, root: Path = Path("/")) -> None:
 
 def _findings(root: Path) -> Iterator[Finding]:
     yield _of_mounts(root)
-    yield _of_groups(root)
     yield _of_pidfd()
     yield _of_watches(root)
     yield _of_limit("open files", resource.RLIMIT_NOFILE, _FILES, "LimitNOFILE=65536")
@@ -73,47 +71,6 @@ def _mounting(root: Path) -> str:
     if _number(root / "proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1:
         return "studio-runner install-service (its AppArmor profile), or run the daemon as root"
     return "run the daemon as root with --run-as, or allow user namespaces in the container"
-
-
-def _of_groups(root: Path) -> Finding:
-    """See whether the kernel counts for each run what it is killed for."""
-    about = "control groups"
-    found = {controller for group in _groups(root) for controller in _words(group)}
-    if not found:
-        return warning(
-            "version 1, or none: a run that uses too much memory is told apart less surely",
-            "boot with systemd.unified_cgroup_hierarchy=1",
-            about,
-        )
-    if _MEMORY not in found:
-        return warning(
-            "version 2 without memory: a run that uses too much is told apart less surely",
-            "boot with cgroup_enable=memory; in a container, on the machine around it",
-            about,
-        )
-    return ok(f"version 2 with {', '.join(sorted(found))}", about)
-
-
-def _groups(root: Path) -> Iterator[Path]:
-    """Yield the directory of our own group in a tree of version 2, and that of the uppermost.
-
-    A login's group has fewer controllers than that of a service; runs have one of their own.
-    """
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        if line.startswith("0::"):
-            yield root / "sys/fs/cgroup" / line[3:].lstrip("/")
-            yield root / "sys/fs/cgroup"
-
-
-def _words(group: Path) -> list[str]:
-    try:
-        return (group / "cgroup.controllers").read_text().split()
-    except OSError:
-        return []
 
 
 def _of_pidfd() -> Finding:

@@ -99,7 +99,7 @@ async def admitted(
     buckets: tuple[Bucket, ...] = (),
 ) -> Patient:
     """Look for credentials once, and for whom experiments run as."""
-    redactor, troubles = redactor_of(settings), []
+    redactor, troubles = redactor_of(settings, environ), []
     for bucket in buckets:
         if bucket.config.credentials is not None:
             redactor.add(bucket.config.credentials.secret_key)

@@ -12,12 +12,15 @@ from pathlib import Path
 import anyio
 
 from runner import blocking
+from runner.app.containers import default_image
 from runner.app.hidden import hidden, visible
-from runner.app.sandbox import choose
+from runner.app.places import Places
+from runner.app.sandbox import choose, container_sandbox, has_network
 from runner.doctor.check import Finding, failed, ok, warning
 from runner.doctor.examination import Tell, aside
 from runner.doctor.patient import LIMIT, Patient
 from runner.errors import Misconfigured
+from runner.images.reference import Kind
 from runner.lifecycle import exits
 from runner.lifecycle.exits import Exit
 from runner.lifecycle.run import Run, RunSpec
@@ -33,7 +36,7 @@ _PEEP = (
 #: Entries of one hidden directory that are looked for.
 _ENTRIES = 5
 _PATIENCE = timedelta(seconds=20)
-_START, _HIDING, _OVERLAYS = "start", "hiding", "overlays"
+_START, _HIDING, _OVERLAYS, _CONTAINERS = "start", "hiding", "overlays", "containers"
 _NAMESPACES = (
     "run the daemon as root with --run-as USER, or allow user namespaces: sysctl "
     "user.max_user_namespaces=15000; on Ubuntu 24.04 also sysctl "
@@ -47,7 +50,8 @@ async def look(patient: Patient, tell: Tell) -> None:
     with patient.scratch() as scratch:
         places = replace(patient.places, state=scratch, identity=patient.identity)
         try:
-            sandbox = (await choose(patient.settings.sandbox, places)).sandbox
+            network = has_network(patient.settings)
+            sandbox = (await choose(patient.settings.sandbox, places, network=network)).sandbox
         except Misconfigured as error:
             tell(failed(str(error), _NAMESPACES, _START))
             return
@@ -58,6 +62,23 @@ async def look(patient: Patient, tell: Tell) -> None:
         if ended.code == 0:
             tell(await trial.peep())
         tell(await trial.overlay())
+        tell(await _containers(patient, places))
+
+
+async def _containers(patient: Patient, places: Places) -> Finding:
+    """Start a container, in the operator's image where one is at hand."""
+    image = None
+    is_wanted = bool(patient.settings.container.strip())
+    try:
+        default = default_image(patient.settings)
+        if default is not None and default.kind is Kind.LOCAL:
+            image = default.path
+        choice = await container_sandbox(patient.settings, places, image)
+    except Misconfigured as error:
+        if is_wanted:
+            return failed(str(error), _NAMESPACES, _CONTAINERS)
+        return ok(f"experiments with an image are left to other runners: {error}", _CONTAINERS)
+    return ok(choice.why, _CONTAINERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +97,7 @@ class _Trial:
             writable=(workspace.root,),
             hidden=(self._canary.parent, *self._hidden),
             visible=visible(self.patient.settings),
+            network=has_network(self.patient.settings),
             identity=self.patient.identity,
         )
         run = await Run.start(
@@ -112,8 +134,11 @@ class _Trial:
         cache = self.patient.settings.cache_dir
         lower = cache if cache is not None and cache.is_dir() else self.scratch / "lower"
         lower.mkdir(exist_ok=True)
+        # Where experiments are many users, each is shown what is kept as its own.
+        other = self.patient.identity if self.patient.places.pool else None
         can = await blocking.call(
-            lambda _: self.sandbox.try_overlays(lower=lower, upper=self.scratch), limit=LIMIT
+            lambda _: self.sandbox.try_overlays(lower=lower, upper=self.scratch, identity=other),
+            limit=LIMIT,
         )
         if can:
             return ok("kept artifacts are attached without being copied", _OVERLAYS)

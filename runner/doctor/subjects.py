@@ -7,14 +7,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from runner.doctor import (
+    bounds,
     clock,
     configuration,
+    containers,
     credentials,
     disk,
     environments,
     gpu,
     identity,
     kernel,
+    keys,
     machine,
     news,
     queues,
@@ -34,11 +37,14 @@ _Look = Callable[[Patient, Tell], Awaitable[None]]
 _ALL: Sequence[tuple[str, Area, _Look, float]] = (
     ("settings", Area.SETTINGS, configuration.look, 20),
     ("credentials", Area.CREDENTIALS, credentials.look, 20),
+    ("keys", Area.CREDENTIALS, keys.look, 20),
     ("queues", Area.QUEUES, queues.look, 120),
     ("stores", Area.STORES, stores.look, 60),
     ("environments", Area.ENVIRONMENT, environments.look, 120),
     ("tools", Area.ENVIRONMENT, tools.look, 120),
     ("sandbox", Area.SANDBOX, sandbox.look, 60),
+    ("bounds", Area.SANDBOX, bounds.look, 30),
+    ("containers", Area.SANDBOX, containers.look, 60),
     ("identity", Area.SANDBOX, identity.look, 60),
     ("gpu", Area.GPU, gpu.look, 60),
     ("machine", Area.HOST, machine.look, 20),

@@ -31,6 +31,7 @@ def attach(root: Path, known: Manifest, into: Path, owner: Identity | None) -> P
     for name in _DATA:
         if (root / name).is_dir():
             budget = _mirror(root / name, into / name, budget)
+    into.chmod(0o700)  # its run's alone
     if owner is not None:
         _hand_over(into, owner)
     return into / "bin" / "python"

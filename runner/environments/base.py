@@ -15,8 +15,12 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runner.model import NOTHING, Bytes
+from runner.model import NOTHING, Bytes, Identity
+
+if TYPE_CHECKING:
+    from runner.environments.within import Within
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,10 @@ class EnvironmentSpec:
     requirements: tuple[str, ...]
     #: Identity of the queue credential: environments whose build ran code are shared within it.
     scope: str
+    #: The container image that it is built in, and for; ``None``: this machine.
+    within: Within | None = None
+    #: Whose workspace it is for: code of packages runs as this user. ``None``: the operator's one.
+    identity: Identity | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,9 @@ class Builder:
         command += ["-r", str(place.scratch / "exact.in")]
         command += ["--torch-backend", plan.resolution.torch] if plan.resolution.torch else []
         command += [] if plan.resolution.runs_code else ["--no-build"]
-        finished = await self._installer.run(command, place)
+        # Nobody else can: later compiling would take the image's own Python.
+        command += ["--compile-bytecode"] if plan.within else []
+        finished = await self._installer.run(command, place, plan.within)
         if finished.code != 0:
             raise explain(finished.text, parse(plan.resolution.lines).addresses)
 

@@ -31,6 +31,7 @@ print(json.dumps({
 }))
 """
 _METADATA = ("METADATA", "PKG-INFO", "WHEEL", "RECORD", "direct_url.json")
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,200}")
 _ADDED = re.compile(r"^ \+ (?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)(?: \(from (?P<url>.+)\))?$")
 
 
@@ -45,6 +46,8 @@ class Base:
     packages: tuple[str, ...]
     #: Where each package's metadata lies.
     records: tuple[str, ...]
+    #: Where nobody here can look, as in a container image: names, versions, what they require.
+    described: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
 
 def look(prefix: Path) -> Base:
@@ -87,6 +90,8 @@ def stand_in(base: Base, interpreter: Interpreter, root: Path) -> Path:
     it writes a lock file into what it looks at.
     """
     packages = venv.make(root, interpreter)
+    for name, version, requires in base.described:
+        _describe(packages, name, version, requires)
     for record in map(Path, base.records):
         folder = packages / record.name
         if not record.is_dir():
@@ -97,6 +102,18 @@ def stand_in(base: Base, interpreter: Interpreter, root: Path) -> Path:
             if (record / name).exists():
                 (folder / name).symlink_to(record / name)
     return root / "bin" / "python"
+
+
+def _describe(packages: Path, name: str, version: str, requires: Iterable[str]) -> None:
+    """Write what an installer reads of a package that is there."""
+    folder = packages / f"{name.replace('-', '_')}-{version}.dist-info"
+    if not _SAFE.fullmatch(folder.name):  # an image may call its packages what it likes
+        return
+    folder.mkdir(exist_ok=True)
+    lines = [f"Requires-Dist: {' '.join(one.split())}\n" for one in requires]
+    head = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    (folder / "METADATA").write_text("".join((head, *lines)))
+    (folder / "RECORD").touch()
 
 
 def added(text: str) -> list[str]:

@@ -12,14 +12,21 @@ from pathlib import Path
 MARK = "STUDIO_RUNNER_BUILD"
 
 
-def end(name: str) -> None:
-    """Kill every process of the build that bears this name; blocks for a look at ``/proc``."""
-    for pid in _marked(f"{MARK}={name}".encode()):
+def end(name: str) -> bool:
+    """Kill every process of the build that bears this name; blocks for a look at ``/proc``.
+
+    Tells whether there was any.
+    """
+    found = list(marked(name))
+    for pid in found:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    return bool(found)
 
 
-def _marked(wanted: bytes) -> Iterator[int]:
+def marked(name: str) -> Iterator[int]:
+    """Yield the processes of the build that bears this name."""
+    wanted = f"{MARK}={name}".encode()
     with os.scandir("/proc") as entries:
         pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
     for pid in pids:

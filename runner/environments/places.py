@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +19,9 @@ import anyio.to_thread
 
 from runner import blocking
 from runner.environments.cache import EnvironmentCache
+from runner.environments.copying import copied
 from runner.environments.installer import Place
+from runner.environments.whose import builder
 from runner.model import Bytes, Identity
 
 _BLOCK = 512
@@ -63,21 +64,27 @@ class Places:
                 else:
                     async with self._of_scope(scope) as cache:
                         self.give(scratch)
-                        yield Place(scratch, cache, self._identity, runs_code=True)
+                        yield Place(scratch, cache, self._builder, runs_code=True)
         finally:
             self._working -= 1
 
     def give(self, path: Path) -> None:
         """Let the builder own ``path``, where it is another user."""
-        if self._identity is not None:
-            os.chown(path, self._identity.uid, self._identity.gid, follow_symlinks=False)
+        if self._builder is not None:
+            os.chown(path, self._builder.uid, self._builder.gid, follow_symlinks=False)
+
+    @property
+    def _builder(self) -> Identity | None:
+        return builder(self._identity)
 
     @contextlib.asynccontextmanager
     async def _of_scope(self, scope: str) -> AsyncIterator[Path]:
         name = hashlib.sha256(scope.encode()).hexdigest()[:24]
+        if self._builder is not None and self._builder != self._identity:
+            name += f"-{self._builder.uid}"  # of no use to another user
         folder = self._root / "scopes" / name
         folder.mkdir(mode=0o700, exist_ok=True)
-        if self._identity is None:
+        if self._builder is None:
             yield folder
             return
         async with self._cache.building("-code"):
@@ -114,16 +121,7 @@ async def usable_program(program: Path, identity: Identity | None, keep: Path) -
     """Return ``program``, or a copy in ``keep`` where ``identity`` cannot run the original."""
     if identity is None or await _runs(program, identity):
         return program
-    return await anyio.to_thread.run_sync(_copy, program, keep / program.name)
-
-
-def _copy(program: Path, copy: Path) -> Path:
-    if not copy.exists() or copy.stat().st_size != program.stat().st_size:
-        new = copy.with_suffix(".new")
-        shutil.copyfile(program, new)
-        new.chmod(0o755)
-        new.replace(copy)
-    return copy
+    return await anyio.to_thread.run_sync(copied, program, keep / program.name)
 
 
 async def _runs(program: Path, identity: Identity) -> bool:

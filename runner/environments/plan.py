@@ -12,6 +12,7 @@ from runner.environments import manifest
 from runner.environments.interpreters import Interpreter
 from runner.environments.layering import Base
 from runner.environments.requirements import Line, Requirements, parse
+from runner.environments.within import Within
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Plan:
     #: Who shares it: the queue credential's identity; ``None`` for everybody.
     scope: str | None
     key: str
+    #: The container image that it is built in.
+    within: Within | None = None
 
 
 def address(

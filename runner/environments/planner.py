@@ -18,6 +18,7 @@ from runner.environments.places import Places
 from runner.environments.plan import Plan, address
 from runner.environments.requirements import Requirements, package_names, parse
 from runner.environments.resolve import Resolver
+from runner.environments.within import Within
 from runner.errors import Misconfigured, PythonMissing
 
 _INSTALLER = f"uv {importlib.metadata.version('uv')}"
@@ -52,6 +53,8 @@ class Planner:
     async def plan(self, spec: EnvironmentSpec) -> Plan:
         """Return the plan. Raises as ``Environments.lease`` does."""
         wanted = parse(spec.requirements)
+        if spec.within is not None:
+            return await self._plan_within(spec, spec.within, wanted)
         found = await blocking.call(lambda _: self._interpreters.find(), limit=self._threads)
         base, interpreter = await self._layer(spec, found)
         if interpreter is None:
@@ -74,6 +77,25 @@ class Planner:
             scope=scope,
         )
         return Plan(interpreter, base, resolution, pip, scope, key)
+
+    async def _plan_within(
+        self, spec: EnvironmentSpec, within: Within, wanted: Requirements
+    ) -> Plan:
+        """Plan for a container image: its Python counts, and what it has need not be installed."""
+        scope = within.scope(spec.scope)
+        resolution = await self._resolver.resolve(
+            wanted, within.interpreter, within.base, (), scope, within=within
+        )
+        key = address(
+            within.interpreter,
+            resolution,
+            sources=self._installer.sources.fingerprint(),
+            installer=_INSTALLER,
+            base=within.base,
+            pip="",
+            scope=scope,
+        )
+        return Plan(within.interpreter, within.base, resolution, "", scope, key, within)
 
     async def _choose(self, wanted: str | None, found: list[Interpreter]) -> Interpreter:
         asked = wanted or self._default or ""

@@ -23,6 +23,7 @@ from runner.environments.layering import Base
 from runner.environments.places import Places
 from runner.environments.plan import Resolution, contents, digest
 from runner.environments.requirements import Requirements, parse
+from runner.environments.within import Within
 from runner.errors import Unavailable
 
 #: Remembered resolutions at most; the oldest are forgotten at the next start.
@@ -103,8 +104,13 @@ class Resolver:
         base: Base | None,
         companions: tuple[str, ...],
         scope: str,
+        *,
+        within: Within | None = None,
     ) -> Resolution:
-        """Return the exact list. Raises RequirementsFailed, Unavailable, OutOfDisk."""
+        """Return the exact list; for an image what it lacks, without asking for companions.
+
+        Raises RequirementsFailed, Unavailable, OutOfDisk.
+        """
         if not wanted.lines and not companions:
             return Resolution((), is_final=True)
         attempt = Attempt(
@@ -119,31 +125,42 @@ class Resolver:
             if known is not None:
                 return known
             try:
-                found = await self._ask(attempt, interpreter, base, scope)
+                found = await self._ask(attempt, interpreter, base, scope, within)
             except Unavailable as error:
                 known = self._recall(question, scope, stale=True)
                 if known is None:
                     raise
                 self._report(f"an older resolution is used: {str(error).splitlines()[0]}")
                 return known
-            self._remember(question, scope if found.runs_code else "", found)
+            self._remember(question, scope if found.runs_code or within else "", found)
             return found
 
     async def _ask(
-        self, attempt: Attempt, interpreter: Interpreter, base: Base | None, scope: str
+        self,
+        attempt: Attempt,
+        interpreter: Interpreter,
+        base: Base | None,
+        scope: str,
+        within: Within | None,
     ) -> Resolution:
         following: Attempt | None = attempt
         while following is not None:
             attempt = following
-            async with self._places.place(scope if attempt.builds else None) as place:
-                finished, lines = await self._compile(attempt, interpreter, base, place)
+            owner = scope if attempt.builds or within else None
+            async with self._places.place(owner) as place:
+                finished, lines = await self._compile(attempt, interpreter, base, place, within)
             if finished.code == 0:
                 return _resolution(attempt, lines)
             following = attempt.after(finished.text)
         raise explain(finished.text, attempt.wanted.addresses)
 
     async def _compile(
-        self, attempt: Attempt, interpreter: Interpreter, base: Base | None, place: Place
+        self,
+        attempt: Attempt,
+        interpreter: Interpreter,
+        base: Base | None,
+        place: Place,
+        within: Within | None,
     ) -> tuple[Finished, tuple[str, ...]]:
         wishes, pins = place.scratch / "wanted.in", place.scratch / "pins.in"
         texts = attempt.wanted.texts
@@ -157,7 +174,7 @@ class Resolver:
             if place.identity is not None:
                 self._places.give(place.scratch / "base")
             command = ["pip", "install", "--dry-run", "--python", str(python), "-r", str(wishes)]
-            finished = await self._installer.run([*command, *options], place)
+            finished = await self._installer.run([*command, *options], place, within)
             return finished, tuple(layering.added(finished.text))
         exact = place.scratch / "exact.txt"
         command = ["pip", "compile", "--python", str(interpreter.path), "--no-header"]

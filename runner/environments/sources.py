@@ -9,6 +9,8 @@ from pathlib import Path
 
 from runner.model import NOTHING
 
+#: Of what follows, what names a file of trusted authorities.
+AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
 #: What the daemon's own environment may say about networks; nothing else of it reaches a build.
 NETWORK = (
     *(
@@ -16,11 +18,8 @@ NETWORK = (
         for upper in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
         for name in (upper, upper.lower())
     ),
-    "SSL_CERT_FILE",
+    *AUTHORITIES,
     "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
     "UV_HTTP_TIMEOUT",
 )
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s'\"]+@")

@@ -18,6 +18,7 @@ import uv
 from runner import blocking
 from runner.environments import attach, bytecode, manifest
 from runner.environments.base import Attachment, Environment, Environments, EnvironmentSpec
+from runner.environments.bounded import Held, Watched, unheld, unwatched
 from runner.environments.cache import EnvironmentCache
 from runner.environments.failures import disk_errors
 from runner.environments.installer import Installer
@@ -25,6 +26,7 @@ from runner.environments.manifest import Manifest
 from runner.environments.places import Places, link_mode, usable_program
 from runner.environments.protection import Protection
 from runner.environments.sources import Sources
+from runner.environments.whose import working_for
 from runner.errors import HostFault
 from runner.model import NOTHING, Bytes, Identity
 
@@ -45,6 +47,8 @@ class Leased(Environment):
     """An environment that can be built again when a run has changed it."""
 
     plan: Plan
+    #: For whom.
+    identity: Identity | None
 
 
 class UvEnvironments(Environments):
@@ -77,6 +81,8 @@ class UvEnvironments(Environments):
         hidden: Sequence[Path] = (),
         visible: Sequence[Path] = (),
         walls: Callable[[Sequence[Path]], Sequence[str]] = lambda _: (),
+        watched: Watched = unwatched,
+        held: Held = unheld,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._root = root
@@ -96,7 +102,7 @@ class UvEnvironments(Environments):
         self._uv_cache = uv_cache or root / "uv"
         self._uv_cache_limit = uv_cache_limit
         self._hidden, self._visible = tuple(hidden), tuple(visible)
-        self._walls = walls
+        self._walls, self._watched, self._held = walls, watched, held
         self._report = report
         self._threads = blocking.Limit(4)
         self._cache = EnvironmentCache(root, limit, self._threads)
@@ -124,6 +130,8 @@ class UvEnvironments(Environments):
                 self._hidden,
                 (self._root.absolute(), self._root.resolve(), *self._visible),
                 self._walls,
+                self._watched,
+                self._held,
             )
         self._places = places
         return self
@@ -141,17 +149,19 @@ class UvEnvironments(Environments):
     async def lease(self, spec: EnvironmentSpec) -> AsyncIterator[Environment]:
         """Prepare the environment and keep it until the block ends; see ``Environments.lease``."""
         begun = time.monotonic()
-        with disk_errors():
+        with disk_errors(), working_for(spec.identity):
             plan = await (await self._opened()).planner.plan(spec)
         try:
             async with self._cache.leased(plan.key):
-                reused = await self._prepare(plan)
+                with working_for(spec.identity):
+                    reused = await self._prepare(plan)
                 yield Leased(
                     plan.key,
                     self._cache.path(plan.key),
                     time.monotonic() - begun,
                     reused,
                     plan,
+                    spec.identity,
                     lock=self._cache.lock(plan.key),
                 )
         finally:
@@ -172,11 +182,12 @@ class UvEnvironments(Environments):
         it was changed.
         """
         root = environment.root
-        with disk_errors():
+        owner = self._protection.runner
+        if owner is not None and isinstance(environment, Leased):
+            owner = environment.identity or owner
+        with disk_errors(), working_for(owner):
             known = await self._verified(environment)
-            python = await self._call(
-                lambda: attach.attach(root, known, into, self._protection.runner)
-            )
+            python = await self._call(lambda: attach.attach(root, known, into, owner))
         return Attachment(
             python,
             {"VIRTUAL_ENV": str(into), "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
@@ -191,7 +202,8 @@ class UvEnvironments(Environments):
         """
         with disk_errors():
             async with self._cache.leased(environment.key), self._cache.building(environment.key):
-                await bytecode.compile_packages(environment.root, self._threads)
+                if not (isinstance(environment, Leased) and environment.plan.within):
+                    await bytecode.compile_packages(environment.root, self._threads)
             if self._uv_cache_limit is not None:
                 await self._open_places.trim(self._uv_cache_limit)
 

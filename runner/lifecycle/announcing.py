@@ -84,6 +84,7 @@ def _remember(parts: Parts, entry: Entry, outcome: Outcome, disposition: Disposi
             settled=SETTLED[type(disposition)],
             ended=now,
             seconds=now - record.claimed_at,
+            advice=causes.advice(outcome.cause),
         )
     )
 

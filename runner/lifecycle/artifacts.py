@@ -9,6 +9,7 @@ from runner.errors import host_fault
 from runner.lifecycle.artifact_forms import IMAGE, METADATA, OUTPUT
 from runner.lifecycle.artifact_notes import Notes
 from runner.lifecycle.fetching import Fetcher
+from runner.lifecycle.image_artifact import ImageArtifact
 from runner.lifecycle.lending import Lending
 from runner.lifecycle.storing import Stored
 from runner.lifecycle.uploading import Uploader
@@ -48,6 +49,8 @@ class Artifacts:
         self._workspace = workspace
         self._default_budget = default_budget
         #: An image is the sandbox's to fetch, never ours.
+        self._image = request.artifacts.get(IMAGE)
+        self._store_for = store_for
         self._artifacts = {
             label: artifact for label, artifact in request.artifacts.items() if label != IMAGE
         }
@@ -73,6 +76,11 @@ class Artifacts:
         return self._lending.overlays if self._lending else ()
 
     @property
+    def attached(self) -> Bytes:
+        """What ``overlays`` show; it counts as if it lay in the workspace."""
+        return self._lending.attached if self._lending else Bytes(0)
+
+    @property
     def locks(self) -> tuple[Path, ...]:
         """Files whose lock keeps what ``overlays`` show."""
         return self._lending.locks if self._lending else ()
@@ -80,6 +88,12 @@ class Artifacts:
     def seen(self, label: str) -> Path:
         """Return where we find what the run will find in an artifact's directory."""
         return self._lending.seen(label) if self._lending else self._workspace.directory(label)
+
+    def image(self) -> ImageArtifact:
+        """Return the container image that an artifact is; only where there is one."""
+        assert self._image is not None  # noqa: S101 - the request was looked at
+        cache = self._lending.cache if self._lending else None
+        return ImageArtifact(self._image, self._workspace, cache, self._store_for)
 
     async def give_back(self) -> None:
         """Let the cache remove what was fetched through it: no run needs it, or one has a lock."""

@@ -6,8 +6,8 @@ daemon adopts it. Being *stopped* (``Stopper``) means that the experiment has to
 
 from __future__ import annotations
 
-import signal
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,9 +23,11 @@ from runner.lifecycle.exits import Exit
 from runner.lifecycle.gpu_cards import Use
 from runner.lifecycle.gpu_failure import Findings, findings
 from runner.lifecycle.homecoming import Homecoming
+from runner.lifecycle.last_words import last_words
 from runner.lifecycle.line import NoCards
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Expired, Preparation
+from runner.lifecycle.processes import Left
 from runner.lifecycle.record import Phase
 from runner.lifecycle.run import Run
 from runner.lifecycle.tally import Stage
@@ -35,6 +37,8 @@ _log = log.get_logger(__name__)
 
 #: Stops that end an attempt without its being the experiment's fault.
 _NOT_A_FAILURE = frozenset({Cause.DRAINED, Cause.CANCELLED, Cause.LEASE_LOST, Cause.ORPHANED})
+#: Failures of which this daemon, which ended it, knows more than its supervisor.
+_OUR_WORD = frozenset({Cause.IDLE, Cause.OUT_OF_DISK})
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,7 @@ class Attempt:
             try:
                 run = await Run.adopt(self.parts.records.place(record.run))
             except RunnerError as error:
-                await processes.end(record.run)
-                self._equipping.give_back()
+                self._equipping.give_back(await self._others(await processes.end(record.run)))
                 return await self.homecoming.bring(_failed(error), ran=True)
             await self._pin(stack)
             begun = record.started_at or time.time()
@@ -96,7 +99,8 @@ class Attempt:
 
     def _use(self, stack: AsyncExitStack) -> Use:
         """Have what befalls its cards noted, until ``stack`` ends at the latest."""
-        use = self.parts.cards.begin(self.entry.record.allocation.gpus)
+        self.entry.ran_on = self.entry.record.allocation.gpus
+        use = self.parts.cards.begin(self.entry.ran_on)
         stack.callback(self.parts.cards.end, use)
         return use
 
@@ -115,15 +119,21 @@ class Attempt:
             self.entry.note(self.parts.records, phase=Phase.FINISHING)
             found = await findings(self.parts, use, exit_, self.entry.output)
             self.parts.cards.end(use)
-            self._equipping.give_back()
+            self._equipping.give_back(await self._others(exit_.left))
             return await self.homecoming.bring(self._judge(exit_, found), ran=True)
         except Exception:
             # A defect of ours: what is settled now must not go on running behind it.
-            await run.end()
+            if left := await run.end():
+                self._equipping.give_back(left)
             raise
         finally:
             # Whether the run is over or the daemon leaves: the next one can adopt it.
             run.leave()
+
+    async def _others(self, left: Sequence[Left]) -> Sequence[Left]:
+        """End what is left of the user, where it is this experiment's alone; return who stays."""
+        ours = await self.parts.users.end(self.entry.record.identity)
+        return list(dict.fromkeys((*left, *ours)))
 
     def _judge(self, exit_: Exit, found: Findings) -> Outcome:
         cause = causes.cause_of(found.add_to(causes.evidence_of(exit_)))
@@ -131,8 +141,10 @@ class Attempt:
             return Completed()
         if cause in _NOT_A_FAILURE:
             return Stopped(cause, exit_.code, self.entry.stopper.detail)
-        told = self.entry.stopper.detail if cause is Cause.IDLE else _told(exit_)
-        return Failed(cause, exit_.code, found.explain(told, cause))
+        words = last_words(exit_, self.preparation.whole_limits())
+        told = self.entry.stopper.detail if cause in _OUR_WORD else words
+        outgrew = self.entry.outgrew and cause is exit_.stopped_for
+        return Failed(cause, exit_.code, found.explain(told or words, cause), outgrew)
 
     def _stopped(self) -> Outcome:
         stopper = self.entry.stopper
@@ -144,18 +156,3 @@ def _failed(error: RunnerError) -> Outcome:
     if isinstance(error, Expired):
         return Failed(error.cause, None, str(error))
     return Failed(causes.cause_of(Evidence(error=error)), None, str(error))
-
-
-def _told(exit_: Exit) -> str:
-    if exit_.detail:
-        return exit_.detail
-    if exit_.signal is not None:
-        return f"it died of {_signal_name(exit_.signal)}"
-    return f"it exited with {exit_.code}" if exit_.code else ""
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

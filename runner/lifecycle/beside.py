@@ -73,15 +73,21 @@ class Beside:
         await self.parts.report(about(self.entry, News.STARTED, text, facts=facts))
         warning = await self.status.started(record.started_at)
         if warning:
-            append_note(self.workspace.log, f"studio-runner: {warning}\n")
+            said = self.parts.redactor.redact(f"studio-runner: {warning}\n")
+            append_note(self.workspace.log, said)
 
     async def _stop_when_asked(self, run: Run) -> None:
         cause = await self.entry.stopper.wait()
         self.entry.begin(Stage.STOP)
         self.entry.note(self.parts.records, stop=cause)
+        await self._stop(run, cause)
+        await self.entry.stopper.hastened()
+        await self._stop(run, cause)
+
+    async def _stop(self, run: Run, cause: Cause) -> None:
         while True:
             try:
-                await run.stop(cause)
+                await run.stop(cause, self.entry.stopper.grace)
             except HostFault as error:
                 _log.warning("not stopped yet", key=self.entry.record.key, trouble=str(error))
                 await anyio.sleep(_STOP_AGAIN)
@@ -97,5 +103,5 @@ class Beside:
 
     async def _keep_checkpoints(self) -> None:
         # The run may take its grace to end; what is another runner's must not be touched then.
-        async with self.entry.stopper.cancels(only_loss=True):
+        async with self.entry.stopper.cancels(storing=True):
             await self.checkpoints.keep()

@@ -36,10 +36,14 @@ class Entry:
     destination: str = ""
     #: The numbers that its metadata hold so far, by path.
     metrics: Callable[[], Mapping[str, float]] = dict
+    #: The cards that it was started on.
+    ran_on: tuple[str, ...] = ()
     #: An earlier daemon began it.
     is_adopted: bool = False
     #: Since when its cards and its output are silent, as soon as that is long; since the epoch.
     idle_since: float | None = None
+    #: It was ended for holding more of the disk than it may: it would be so anywhere.
+    outgrew: bool = False
     #: Seconds of the stages that are over, in their order.
     spent: dict[Stage, float] = field(default_factory=dict)
     #: Told of each stage that is over; the board says by whom.

@@ -39,6 +39,8 @@ class Evidence:
     stopped_for: Cause | None = None
     #: The kernel killed one of its processes for want of memory.
     out_of_memory: bool = False
+    #: It wanted more processes and threads than it may have.
+    is_crowded: bool = False
     disk_full: bool = False
     #: One of its cards broke while it ran.
     gpu_fault: bool = False
@@ -107,6 +109,7 @@ def evidence_of(end: Exit) -> Evidence:
         signal=end.signal,
         stopped_for=end.stopped_for,
         out_of_memory=end.oom_kills > 0 and is_ours,
+        is_crowded=end.forks_refused > 0,
         disk_full=end.disk_full,
         supervisor_vanished=end.reason in {exits.VANISHED, exits.TERMINATED, exits.START_FAILED},
         orphaned=end.reason == exits.ORPHANED,
@@ -137,29 +140,47 @@ def _of_host(evidence: Evidence) -> Cause | None:
 def _of_process(evidence: Evidence) -> Cause:
     if evidence.exit_code == 0 and evidence.signal is None:
         return Cause.COMPLETED
-    if evidence.gpu_fault or evidence.gpu_lost:
-        return Cause.GPU_FAULT
-    if evidence.out_of_memory:
-        return Cause.OUT_OF_MEMORY
-    if evidence.disk_full:
-        return Cause.OUT_OF_DISK
-    if evidence.gpu_out_of_memory:
-        return Cause.GPU_OUT_OF_MEMORY
-    return Cause.EXIT if evidence.signal is None else Cause.SIGNAL
+    seen = (
+        (evidence.gpu_fault or evidence.gpu_lost, Cause.GPU_FAULT),
+        (evidence.out_of_memory, Cause.OUT_OF_MEMORY),
+        (evidence.disk_full, Cause.OUT_OF_DISK),
+        (evidence.gpu_out_of_memory, Cause.GPU_OUT_OF_MEMORY),
+        (evidence.is_crowded, Cause.TOO_MANY_PROCESSES),
+        (evidence.signal is not None, Cause.SIGNAL),
+    )
+    return next((cause for is_seen, cause in seen if is_seen), Cause.EXIT)
 
 
 _ADVICE: Mapping[Cause, str] = {
     Cause.COMPLETED: "Nothing is to be done; the results are stored.",
-    Cause.EXIT: "Read the end of the output: the script itself reported an error.",
+    Cause.EXIT: (
+        "Read the end of the output, where the script says what went wrong; correct it, and submit "
+        "again."
+    ),
     Cause.SIGNAL: (
-        "The script crashed: look at the end of the output, and at native extensions and memory."
+        "The script crashed below Python: look at the end of the output and at its native "
+        "extensions; PYTHONFAULTHANDLER=1 in config.env has it say where."
     ),
-    Cause.OUT_OF_MEMORY: "Ask for more in resources_needed.ram, or let the script use less.",
-    Cause.OUT_OF_DISK: "Ask for more in resources_needed.hdd, or let the script write less.",
+    Cause.OUT_OF_MEMORY: (
+        "Ask for more in resources_needed.ram, or let the script use less: smaller batches, fewer "
+        "workers of its data loaders."
+    ),
+    Cause.TOO_MANY_PROCESSES: (
+        "Let the script start fewer processes and threads, or have the operator raise "
+        "--pids-limit; the end of the output tells what it wanted them for."
+    ),
+    Cause.OUT_OF_DISK: (
+        "Ask for more in resources_needed.hdd, or let the script write less and remove what it "
+        "does not need any more, as old checkpoints."
+    ),
     Cause.TIME_LIMIT: (
-        "Raise max_duration, or let the script save its state and go on from there next time."
+        "Raise max_duration, or let the script save its state and go on from there next time; what "
+        "it has stored so far is kept."
     ),
-    Cause.LIFETIME: "Submit it again; raise experimentLifetime if it waits in queues for long.",
+    Cause.LIFETIME: (
+        "Submit it again if it is still wanted; raise experimentLifetime if it waits in queues for "
+        "long."
+    ),
     Cause.GPU_FAULT: "The card failed, not the script; it is tried again on another one.",
     Cause.GPU_OUT_OF_MEMORY: (
         "Ask for a larger card in resources_needed.gpuMem, or let the script use less: smaller "

@@ -143,7 +143,12 @@ class Checkpoints:
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(document)
-        new.rename(path)
+        # The experiment may have put a link in the place of the directory.
+        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.rename(new, path.name, dst_dir_fd=folder)
+        finally:
+            os.close(folder)
 
 
 def append_note(log: Path, text: str, *, once: bool = False) -> None:

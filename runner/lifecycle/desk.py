@@ -20,6 +20,7 @@ from runner.lifecycle.depths import Depths
 from runner.lifecycle.live_output import LiveOutput
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.rush import Haste
 from runner.lifecycle.suspension import OPERATOR, Intent
 from runner.model import Capacity, Cause
 
@@ -67,7 +68,7 @@ class Desk:
 
     async def status(self, _: Item) -> AsyncIterator[Item]:
         """Give one item: ``standing``."""
-        yield await self.standing()
+        yield self._parts.redactor.redact_all(await self.standing())
 
     async def standing(self, age: timedelta = timedelta(0)) -> Item:
         """Tell of the daemon, what runs, and what ended lately.
@@ -83,8 +84,11 @@ class Desk:
                 "started": self._started,
                 "draining": self._loop.is_draining,
                 "suspended_by": list(self._parts.intake.suspension.by),
+                "fuse": self._parts.redactor.redact(self._parts.fuse.said),
+                "messages": self._parts.opening.mode,
                 "capacity": _capacity(ledger.total),
                 "free": _capacity(ledger.free),
+                **self._users(),
                 **self._cards(),
                 "queues": [asdict(depth) for depth in await self.depths.look(age)],
                 "sources": self._sources(),
@@ -92,6 +96,10 @@ class Desk:
             "running": [_entry(entry) for entry in self._parts.board],
             "recent": [asdict(ending) for ending in self._parts.history.endings],
         }
+
+    def _users(self) -> Item:
+        users = self._parts.users
+        return {"users": {"all": users.at_most, "free": users.free}} if users.is_pool else {}
 
     async def gpus(self, _: Item) -> AsyncIterator[Item]:
         """Tell of the cards and who has them, without asking any broker."""
@@ -136,7 +144,10 @@ class Desk:
         """Receive nothing more, and stop what runs where ``now`` is; asking twice is no more.
 
         A person may repeat a command that seems to do nothing, and must not lose runs by it.
+        ``within``: seconds, after which also what is not stored yet is left.
         """
+        if within := arguments.get("within"):
+            self._loop.hasten(Haste("the operator wants it soon", timedelta(seconds=float(within))))
         while not self._loop.is_draining or (arguments.get("now") and not self._loop.is_stopping):
             self._loop.drain()
         yield {"draining": True, "running": len(self._parts.board)}
@@ -170,7 +181,8 @@ class Desk:
         yield self._wish(Intent.SUSPEND)
 
     async def resume(self, _: Item) -> AsyncIterator[Item]:
-        """Claim again, unless somebody else objects."""
+        """Claim again, unless somebody else objects; the fuse may do so until its next probe."""
+        self._parts.fuse.look_now()
         yield self._wish(Intent.RUNNING)
 
     def _cards(self) -> Item:
@@ -225,6 +237,7 @@ def _entry(entry: Entry) -> Item:
         "memory": record.allocation.memory,
         "gpus": list(record.allocation.gpus),
         "idle_since": entry.idle_since,
+        "image": record.image,
         "run": record.run,
         "output": str(entry.output) if entry.output else None,
     }

@@ -13,6 +13,7 @@ from runner.model import (
     Completed,
     Deferred,
     Disposition,
+    Failed,
     Outcome,
     Release,
 )
@@ -39,6 +40,7 @@ FINAL = frozenset(
         Cause.EXIT,
         Cause.SIGNAL,
         Cause.OUT_OF_MEMORY,
+        Cause.TOO_MANY_PROCESSES,
         Cause.GPU_OUT_OF_MEMORY,
         Cause.TIME_LIMIT,
         Cause.IDLE,
@@ -152,6 +154,8 @@ def _after_failure(
     cause = outcome.cause
     if cause in UNCOUNTED:
         return _uncounted(outcome, policy, receive_count)
+    if isinstance(outcome, Failed) and outcome.outgrew and cause not in policy.retry_on:
+        return Ack()
     is_poison = cause in _POISONOUS and receive_count >= policy.fuse
     if policy.retries(cause) and attempt < policy.max_attempts and not is_poison:
         return Release(policy.delay(attempt))

@@ -5,6 +5,7 @@ A card never waits for a download, nor for an upload.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from runner.lifecycle.board import Entry
 from runner.lifecycle.line import Place
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Preparation
+from runner.lifecycle.processes import Left
+from runner.lifecycle.remains import keep_back
 from runner.lifecycle.run import RunSpec
 from runner.lifecycle.tally import Stage
 
@@ -48,8 +51,14 @@ class Equipping:
         self.parts.records.write(self.entry.record)
         return self.preparation.spec(prepared)
 
-    def give_back(self) -> None:
-        """Let others have the cards: nothing runs on them any more, or nothing will."""
+    def give_back(self, left: Sequence[Left] = ()) -> None:
+        """Let others have the cards: nothing runs on them any more, or nothing will.
+
+        But for ``left``: as long as one of these is there, the whole share is kept back.
+        """
+        if left:
+            keep_back(self.parts, self.entry, left)
+            return
         line, record = self.parts.intake.line, self.entry.record
         bare = line.unequip(record.allocation)
         if bare is not record.allocation:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from runner.lifecycle import processes
+from runner.lifecycle.processes import Left
 from runner.model import Bytes, Cause
 
 #: The experiment's first process ended by itself: ``code`` or ``signal`` says how.
@@ -48,7 +50,8 @@ class Exit:
     #: What the experiment wrote, and how much of that is not in its output file.
     output_total: Bytes = _NONE
     output_cut: Bytes = _NONE
-    #: Resident, of the largest single process.
+    #: Of the whole run where control groups or measuring tell, the page cache included where the
+    #: groups do; else resident, of the largest single process.
     peak_memory: Bytes = _NONE
     #: User and system, of all processes.
     cpu_time: timedelta = timedelta()
@@ -56,10 +59,13 @@ class Exit:
     #: other runs, or on the whole ``machine``. But for the first, others may have been meant.
     oom_kills: int = 0
     oom_scope: str = ""
+    #: How often it could not have another process, for it had all that it may.
+    forks_refused: int = 0
     #: No space was left when the output or the record was written.
     disk_full: bool = False
-    #: Processes that not even SIGKILL could end.
+    #: Processes that not even SIGKILL could end, and who they are.
     survivors: int = 0
+    left: tuple[Left, ...] = ()
 
 
 #: Words of ours that are causes as well, but nobody asked for them.
@@ -73,6 +79,7 @@ def parse(record: bytes) -> Exit | None:
         fields: dict[str, Any] = json.loads(record)
         for name in _SECONDS:
             fields[name] = timedelta(seconds=fields[name])
+        fields["left"] = tuple(processes.read(fields.get("left", "")))
         if fields["reason"] in set(Cause) - _NOT_STOPPED:
             fields["stopped_for"] = Cause(fields["reason"])
         return Exit(**fields)

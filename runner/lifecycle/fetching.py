@@ -140,7 +140,7 @@ class Fetcher:
             return None
         source = Source(artifact.location, info, artifact.unpack, store.endpoint)
         return await self._lending.bring(
-            artifact, source, _fill(artifact, info, store, budget), budget
+            artifact, source, fill_of(artifact, info, store, budget), budget
         )
 
     async def _fetch(self, artifact: Artifact, store: Store, budget: Bytes) -> Bytes:
@@ -149,7 +149,7 @@ class Fetcher:
         staged.mkdir(mode=0o700, parents=True)
         try:
             unpacked = await store.read(
-                artifact.location, lambda stream: _take(artifact, stream, staged, budget)
+                artifact.location, lambda stream: take_in(artifact, stream, staged, budget)
             )
             found = await blocking.call(lambda _: self._settle(artifact, staged), limit=_LIMIT)
         finally:
@@ -187,13 +187,13 @@ class Fetcher:
             raise errors[0]
 
 
-def _fill(artifact: Artifact, info: ObjectInfo, store: Store, budget: Bytes) -> Fill:
+def fill_of(artifact: Artifact, info: ObjectInfo, store: Store, budget: Bytes) -> Fill:
     """Return what fetches the artifact for the cache: the very version that will be its name."""
 
     async def fill(into: Path, take: Callable[[int], None]) -> Filled:
         found = await store.read(
             artifact.location,
-            lambda stream: _take(artifact, stream, into, budget, take),
+            lambda stream: take_in(artifact, stream, into, budget, take),
             version=info.version,
         )
         return Filled(found.bytes, found.members)
@@ -201,13 +201,14 @@ def _fill(artifact: Artifact, info: ObjectInfo, store: Store, budget: Bytes) -> 
     return fill
 
 
-def _take(
+def take_in(
     artifact: Artifact,
     stream: BinaryIO,
     into: Path,
     budget: Bytes,
     take: Callable[[int], None] | None = None,
 ) -> Unpacked:
+    """Put what a store sends into an empty directory: what an archive holds, or the one file."""
     if artifact.unpack:
         return unpack(stream, into, budget=budget, take=take)
     path = into / file_name_of(artifact.location.path)

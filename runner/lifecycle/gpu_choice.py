@@ -86,7 +86,7 @@ def _rest(gpu: Gpu, share: Allocation) -> Gpu | None:
     slots, memory = gpu.slots - share.gpu_slots, Bytes(gpu.memory - share.gpu_memory)
     if not share.gpu_group or slots <= 0 or memory <= 0:
         return None
-    return Gpu(gpu.uuid, gpu.name, memory, slots, gpu.parent, gpu.links, share.gpu_group)
+    return replace(gpu, memory=memory, slots=slots, group=share.gpu_group)
 
 
 def _pools(ranked: Sequence[Gpu], count: int) -> list[list[Gpu]]:

@@ -30,8 +30,10 @@ from runner.lifecycle.holding import Holding, hold_warning
 from runner.lifecycle.intake import Slot
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.record import Phase
+from runner.lifecycle.remains import keep_back
 from runner.lifecycle.settling import Settlement
 from runner.lifecycle.tally import Stage
+from runner.lifecycle.users import NoUser
 from runner.model import (
     Ack,
     Bury,
@@ -48,6 +50,7 @@ from runner.model import (
 )
 from runner.queues.base import Delivery
 from runner.request import decode
+from runner.request.secrets import secrets_of
 
 _log = log.get_logger(__name__)
 
@@ -105,8 +108,7 @@ class Handling:
             outcome = await _as_outcome(lambda: self._story(slot))
         finally:
             slot.give_back()
-        await self._settle(outcome)
-        return outcome
+        return await self._settle(outcome)
 
     async def resume(self) -> Outcome:
         """Go on with a run that outlived the daemon before us; its room is restored already.
@@ -119,17 +121,18 @@ class Handling:
         self._message_is_lost = await self._is_lost()
         await self._holding.keep_message()
         outcome = await _as_outcome(self._resumed if has_run else self._given_back)
-        await self._settle(outcome)
-        return outcome
+        return await self._settle(outcome)
 
     # ------------------------------------------------------------------ a fresh message
 
     async def _story(self, slot: Slot) -> Outcome:
-        request = self._decoded()
+        request = await self._decoded()
         self._note(key=request.experiment.key, experiment_project=request.experiment.project)
         barrier: Outcome | None = None
         async with self.entry.stopper.cancels():
-            barrier = await self._room(request.needs, slot) or await self._take_claim(request)
+            barrier = self._unboxed(request) or await self._room(request.needs, slot)
+            barrier = barrier or await self._user()
+            barrier = barrier or await self._take_claim(request)
         if self.entry.stopper.cause is not None:
             return await self._stopped_before_the_start(request)
         if barrier is not None:
@@ -153,10 +156,10 @@ class Handling:
         self.request = replace(request, warnings=(*request.warnings, warning))
         return self.request
 
-    def _decoded(self) -> Request:
+    async def _decoded(self) -> Request:
         is_foreign = False
         try:
-            request = self._understood()
+            request = await self._understood()
         except Undecodable:
             is_foreign = True
             raise
@@ -164,8 +167,9 @@ class Handling:
             self._judged(is_foreign)
         return request
 
-    def _understood(self) -> Request:
-        request = decode(self.delivery.message)
+    async def _understood(self) -> Request:
+        request = decode(await self.parts.opening.open(self.delivery.message))
+        self.parts.redactor.learn(self.entry.record.run, secrets_of(request))
         self.entry.destination = request.slack_destination
         self.request = replace(request, needs=self._grouped(request))
         return self.request
@@ -178,6 +182,13 @@ class Handling:
             queue=f"{record.broker}/{record.project}/{record.message.queue}",
             project=request.experiment.project,
         )
+
+    def _unboxed(self, request: Request) -> Outcome | None:
+        """Leave to others what is to run in an image and cannot here."""
+        obstacle = self.parts.containers.obstacle(request)
+        if not obstacle:
+            return None
+        return Deferred(self.parts.options.retry.longest_delay, obstacle, Cause.SANDBOX_UNAVAILABLE)
 
     async def _room(self, needs: Needs, slot: Slot) -> Outcome | None:
         intake, ledger = self.parts.intake, self.parts.intake.ledger
@@ -199,6 +210,13 @@ class Handling:
             return Deferred(delay, _no_room(needs, ledger), Cause.NO_ROOM)
         self._note(allocation=allocation)
         self._has_room, self.too_big_for_now = True, None
+        return None
+
+    async def _user(self) -> Outcome | None:
+        try:
+            self._note(identity=await self.parts.users.take())
+        except NoUser as error:
+            return Deferred(_NO_ROOM_DELAY, str(error), Cause.NO_ROOM)
         return None
 
     def _is_too_big(self, needs: Needs) -> None:
@@ -243,7 +261,7 @@ class Handling:
 
     async def _resumed(self) -> Outcome:
         try:
-            request = self._understood()
+            request = await self._understood()
             claims = await making.claims_for(self.parts, request, self.entry)
             taken = await self._adopted(claims)
             if isinstance(taken, Ended):
@@ -252,7 +270,7 @@ class Handling:
             await self._holding.keep_claim(taken)
             attempt = await making.attempt_again(self.parts, request, self.entry, taken)
         except Exception:
-            await processes.end(self.entry.record.run)
+            await self._end()
             raise
         return await attempt.resume()
 
@@ -272,16 +290,21 @@ class Handling:
                     raise LeaseLost(f"nothing says that it is still ours: {error}") from error
 
     async def _given_back(self) -> Outcome:
-        await processes.end(self.entry.record.run)  # it may have been about to begin
-        self._release()
-        request = self._understood()
+        await self._end()  # it may have been about to begin
+        await self._leave()
+        request = await self._understood()
         ended = await self._find_claim(request)
         if ended is not None:
             return self._ended_before(ended)
         received, fuse = self.delivery.message.receive_count, self.parts.options.retry.fuse
-        if received >= fuse:
-            return Failed(Cause.HOST_FAULT, None, "the daemon died each time it was made ready")
-        return Stopped(Cause.DRAINED, None, "the daemon died while it was made ready")
+        if received < fuse:
+            return Stopped(Cause.DRAINED, None, "the daemon died while it was made ready")
+        if self._holding.claim is None:
+            # Whoever waits for its end reads the record, so it has to be written there.
+            barrier = await self._take_claim(request)
+            if barrier is not None:
+                return barrier
+        return Failed(Cause.HOST_FAULT, None, "the daemon died each time it was made ready")
 
     async def _find_claim(self, request: Request) -> Ended | None:
         claims = await making.claims_for(self.parts, request, self.entry)
@@ -300,8 +323,10 @@ class Handling:
 
     # ------------------------------------------------------------------ the end
 
-    async def _settle(self, outcome: Outcome) -> None:
+    async def _settle(self, outcome: Outcome) -> Outcome:
+        """Settle, and return what was told: the outcome without what is secret."""
         self.entry.begin(Stage.SETTLE)
+        outcome = replace(outcome, detail=self.parts.redactor.redact(outcome.detail))
         settlement = Settlement(
             self.parts,
             self.entry,
@@ -310,13 +335,34 @@ class Handling:
             self._holding.claim,
             self._decided,
         )
-        await settlement.settle(outcome, self._holding.held)
-        self._release()
+        try:
+            await settlement.settle(outcome, self._holding.held)
+        finally:
+            self.parts.redactor.forget(self.entry.record.run)
+        await self._leave()
+        return outcome
+
+    async def _end(self) -> None:
+        record = self.entry.record
+        left = await processes.end(record.run)
+        if left := [*left, *await self.parts.users.end(record.identity)]:
+            keep_back(self.parts, self.entry, left)
+
+    async def _leave(self) -> None:
+        """Give the user back, and then the share: there is a user for whoever gets that."""
+        identity = self.entry.record.identity
+        self._note(identity=None)  # another experiment may be this user from now on
+        try:
+            await self.parts.users.give_back(identity)
+        finally:
+            self._release()
 
     def _release(self) -> None:
+        """Give the share back, but for one on which processes may still sit."""
         if self._has_room:
             self._has_room = False
-            self.parts.intake.release(self.entry.record.allocation)
+            if self.entry.record.run not in self.parts.remains:
+                self.parts.intake.release(self.entry.record.allocation)
 
     def _claim(self) -> Claim:
         assert self._holding.claim is not None  # noqa: S101 - asked only after it was taken

@@ -31,6 +31,8 @@ class Ending:
     ended: float
     #: From the claim to the settling.
     seconds: float
+    #: What to do about it, in one sentence.
+    advice: str = ""
 
 
 class History:
@@ -96,7 +98,10 @@ def read(file: Path) -> Sequence[Ending]:
         return endings
     for line in lines[-_KEPT:]:
         try:
-            endings.append(Ending(**json.loads(line)))
-        except (ValueError, TypeError):
+            found = json.loads(line)
+            # A later version may have told more.
+            known = {name: found[name] for name in Ending.__dataclass_fields__}
+            endings.append(Ending(**known))
+        except (ValueError, TypeError, KeyError):
             continue
     return endings

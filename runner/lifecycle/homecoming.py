@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -39,14 +39,20 @@ class Homecoming:
         """Store what there is; a result that cannot be stored is no result.
 
         Nothing is stored, nor begun to be, once the experiment is lost to another runner. Where
-        nothing ``ran``, there is only an explanation to store, and no store is waited for.
+        nothing ``ran``, there is only an explanation to store, and no store is waited for. When it
+        is too late, what is not stored is left: the next attempt goes on from what is.
         """
         stopper = self.entry.stopper
         if not stopper.is_lost and outcome.cause is not Cause.LEASE_LOST:
             self.entry.begin(Stage.UPLOAD)
-            async with stopper.cancels(only_loss=True):
-                return await self._bring(outcome, ran=ran)
-        return Stopped(Cause.LEASE_LOST, outcome.exit_code, stopper.detail or outcome.detail)
+            brought: list[Outcome] = []
+            async with stopper.cancels(storing=True):
+                brought.append(await self._bring(outcome, ran=ran))
+            if brought:
+                return brought[0]
+        if stopper.is_lost or outcome.cause is Cause.LEASE_LOST:
+            return Stopped(Cause.LEASE_LOST, outcome.exit_code, stopper.detail or outcome.detail)
+        return self._left(outcome)
 
     async def _bring(self, outcome: Outcome, *, ran: bool) -> Outcome:
         try:
@@ -57,12 +63,23 @@ class Homecoming:
             _log.warning("stored with a flaw", key=self.entry.record.key, flaw=warning)
         return outcome
 
+    def _left(self, outcome: Outcome) -> Outcome:
+        said = "not all that it made could be stored before the machine is taken away"
+        _log.warning("left behind", key=self.entry.record.key, what=said)
+        if isinstance(outcome, Stopped):
+            return replace(outcome, detail=f"{outcome.detail}; {said}" if outcome.detail else said)
+        return Stopped(
+            Cause.DRAINED, outcome.exit_code, f"it had ended: {_summary(outcome)}; {said}"
+        )
+
     def _loss(self, outcome: Outcome, error: RunnerError) -> Outcome:
         if self.entry.stopper.is_lost:
             return Stopped(Cause.LEASE_LOST, outcome.exit_code, str(error))
         _log.error("results not stored", key=self.entry.record.key, trouble=str(error))
         if isinstance(outcome, Stopped):
             return outcome  # cancelled stays cancelled, and what was drained runs again anyway
+        if isinstance(error, StoreUnavailable) and self.entry.stopper.is_hastened:
+            return self._left(outcome)
         before = "" if outcome.cause is Cause.COMPLETED else f"{_summary(outcome)}; "
         return Failed(
             _cause_of_loss(error),
@@ -94,7 +111,8 @@ class Homecoming:
 
     def _explain(self, outcome: Outcome) -> None:
         advice = causes.advice(outcome.cause)
-        text = f"studio-runner: {_summary(outcome)}\nstudio-runner: {advice}\n"
+        said = self.parts.redactor.redact(_summary(outcome))
+        text = f"studio-runner: {said}\nstudio-runner: {advice}\n"
         try:
             append_note(self.workspace.log, text, once=True)
         except HostFault as error:  # a full disk, say: what is there is stored all the same

@@ -31,7 +31,8 @@ class Lending:
         self, cache: Cache, workspace: Workspace, *, can_overlay: bool, key: str = ""
     ) -> None:
         """``key`` is the experiment's, for the log."""
-        self._cache = cache
+        #: For what is no part of the workspace, too.
+        self.cache = cache
         self._workspace = workspace
         self._can_overlay = can_overlay
         self._key = key
@@ -39,6 +40,8 @@ class Lending:
         self._roots: dict[str, Path] = {}
         self._overlays: list[Overlay] = []
         self._locks: list[Path] = []
+        #: Bytes of what the overlays show.
+        self.attached = Bytes(0)
 
     @property
     def overlays(self) -> tuple[Overlay, ...]:
@@ -113,7 +116,7 @@ class Lending:
                 return await fill(into, take)
 
             try:
-                return await loan.enter_async_context(self._cache.lease(source, own))
+                return await loan.enter_async_context(self.cache.lease(source, own))
             except (NotFound, AccessDenied):
                 if has_asked:
                     raise
@@ -122,6 +125,7 @@ class Lending:
         self._overlays.append(self._workspace.overlay(label, kept.root))
         self._locks.append(kept.lock)
         self._roots[label] = kept.root
+        self.attached = Bytes(self.attached + kept.bytes)
 
     async def _place(self, label: str, root: Path) -> None:
         staged = self._workspace.private / "placing" / label

@@ -16,6 +16,7 @@ from runner.lifecycle.host_news import HostNews
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.pulling import Limit, Puller
 from runner.lifecycle.receiving import Receiving, names_queue
+from runner.lifecycle.rush import Haste, Rush
 from runner.lifecycle.source import Source
 from runner.lifecycle.supply import Supply
 from runner.lifecycle.trust import Trust
@@ -57,6 +58,7 @@ class Loop:
     #: Queues that are somebody else's.
     aside: Aside = field(default_factory=Aside)
     _receiving: Receiving | None = None
+    _rush: Rush = field(init=False)
     _drain: anyio.Event = field(default_factory=anyio.Event)
     _stop: anyio.Event = field(default_factory=anyio.Event)
     _changed: anyio.Event = field(default_factory=anyio.Event)
@@ -64,10 +66,18 @@ class Loop:
     _attempts: int = 0
     _busy: int = 0
 
+    def __post_init__(self) -> None:
+        self._rush = Rush(self.parts.board, self.parts.options.kill_grace)
+
     @property
     def queues(self) -> Mapping[str, Queue]:
         """The queues that are taken from, by address."""
         return self._receiving.queues if self._receiving else {}
+
+    @property
+    def busy(self) -> int:
+        """How much is under way."""
+        return self._busy
 
     @property
     def is_draining(self) -> bool:
@@ -86,6 +96,12 @@ class Loop:
         self._drain.set()
         self.parts.intake.close()
 
+    def hasten(self, haste: Haste) -> None:
+        """Stop what runs, and leave what is not stored within the time there is."""
+        self._rush.hurry(haste)
+        while not self._stop.is_set():
+            self.drain()
+
     async def receive_no_more(self) -> None:
         """Wait until no receive is open; what runs goes on, for us or for the next daemon."""
         self.parts.intake.close()
@@ -103,6 +119,7 @@ class Loop:
                 self._start(group, (record.broker, record.project), handling.resume)
             group.start_soon(self.parts.intake.keep_looking)
             group.start_soon(self._end_by_itself)
+            group.start_soon(self._rush.watch)
             group.start_soon(HostNews(self.parts, self.supply, lambda: self.queues).watch)
             group.start_soon(self._end_when_idle, bool(adopted))
             async with anyio.create_task_group() as receivers:
@@ -185,7 +202,7 @@ class Loop:
         suspension = self.parts.intake.suspension
         suspension.listeners.append(self._tell)
         while not self._drain.is_set():
-            has_served = has_served or not suspension.wants_end
+            has_served = has_served or not (suspension.wants_end or suspension.is_undecided)
             if suspension.wants_end and has_served and not self._busy:
                 await self._say(f"nothing runs any more: the daemon ends, {suspension.said}")
                 self._begin_to_drain()
@@ -202,8 +219,11 @@ class Loop:
                 group.cancel_scope.cancel()
 
     async def _stop_the_rest(self) -> None:
+        self._rush.press()
+        haste = self._rush.haste
+        why = "the daemon stops" if haste is None else f"the daemon stops: {haste.why}"
         for entry in self.parts.board:
-            entry.stopper.stop(Cause.DRAINED, "the daemon stops")
+            entry.stopper.stop(Cause.DRAINED, why)
         await self._until_idle()
 
     async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:

@@ -49,7 +49,8 @@ async def claims_for(parts: Parts, request: Request, entry: Entry) -> Claims:
 
 async def new_attempt(parts: Parts, request: Request, entry: Entry, claim: Claim) -> Attempt:
     """Make a workspace and everything that works in it. Raises HostFault, RequestError."""
-    workspace = Workspace.create(parts.working_dir, request.experiment.key, parts.identity)
+    identity = entry.record.identity
+    workspace = Workspace.create(parts.working_dir, request.experiment.key, identity)
     entry.record = entry.record.but(workspace=workspace.root)
     parts.records.write(entry.record)
     return _attempt(parts, request, entry, claim, workspace)
@@ -57,9 +58,9 @@ async def new_attempt(parts: Parts, request: Request, entry: Entry, claim: Claim
 
 async def attempt_again(parts: Parts, request: Request, entry: Entry, claim: Claim) -> Attempt:
     """Open the workspace that an earlier daemon made. Raises HostFault."""
-    root = entry.record.workspace
+    root, identity = entry.record.workspace, entry.record.identity or parts.users.shared
     assert root is not None  # noqa: S101 - the record of a run always has one
-    return _attempt(parts, request, entry, claim, Workspace.at(root, parts.identity))
+    return _attempt(parts, request, entry, claim, Workspace.at(root, identity))
 
 
 def status_for(parts: Parts, request: Request, entry: Entry) -> ClientStatus:

@@ -10,8 +10,11 @@ from pathlib import Path
 from runner.cache.base import Cache
 from runner.environments.base import Environments
 from runner.lifecycle.board import Board
+from runner.lifecycle.bounding import Bounding
 from runner.lifecycle.claim import Observations
+from runner.lifecycle.containers import Containers
 from runner.lifecycle.disposition import RetryPolicy
+from runner.lifecycle.fuse import Fuse
 from runner.lifecycle.gpu_cards import Cards
 from runner.lifecycle.gpu_choice import Sharing
 from runner.lifecycle.history import History
@@ -19,8 +22,11 @@ from runner.lifecycle.intake import Intake
 from runner.lifecycle.keeper import Keeper
 from runner.lifecycle.pulse import Pulse
 from runner.lifecycle.record import Records
+from runner.lifecycle.remains import Remains
 from runner.lifecycle.tally import Tally
-from runner.model import Artifact, Bytes, Identity, Location, Report, Request
+from runner.lifecycle.users import Users
+from runner.model import Artifact, Bytes, Location, Report, Request
+from runner.privacy.opening import Opening
 from runner.redaction import Redactor
 from runner.sandboxes.base import Bind, Sandbox
 from runner.stores.base import Store
@@ -47,11 +53,14 @@ class Options:
     upload_patience: timedelta
     #: The environment that experiments start from; never the daemon's own.
     base_variables: Mapping[str, str]
+    #: ``False``: experiments reach no network.
+    network: bool = True
     wrap_log_lines: bool = True
     keep_workspaces: bool = False
     #: Systemd's slice in which every run gets a scope of its own; empty: they get none.
     runs_slice: str = ""
     gpu_sharing: Sharing = Sharing.OFF
+    bounding: Bounding = field(default_factory=Bounding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +85,8 @@ class Parts:
     options: Options
     #: Starts work that no attempt waits for; its errors are logged, the daemon's end cancels it.
     background: Callable[[Callable[[], Awaitable[None]]], None]
-    #: The user experiments run as; ``None``: the daemon's own.
-    identity: Identity | None = None
+    #: Whom experiments run as.
+    users: Users = field(default_factory=Users)
     #: What immutable artifacts hold, for all experiments; ``None``: each fetches its own.
     cache: Cache | None = None
     #: What experiments must not see into, where the sandbox can hide it: directories and files,
@@ -93,3 +102,11 @@ class Parts:
     tally: Tally = field(default_factory=Tally)
     #: What is known of the cards that are given out; of none where nobody looks at them.
     cards: Cards = field(default_factory=Cards)
+    #: Whether failures in a row say that the machine is ill.
+    fuse: Fuse = field(default_factory=Fuse)
+    #: What makes requests out of messages that are sealed, and says which are believed.
+    opening: Opening = field(default_factory=Opening)
+    #: What there is to run experiments in container images.
+    containers: Containers = field(default_factory=Containers)
+    #: Shares of runs that have ended, and of which a process is left.
+    remains: Remains = field(default_factory=Remains)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 from runner.environments.base import Attachment, Environment, EnvironmentSpec
+from runner.environments.whose import working_for
 from runner.errors import BadField, RunnerError
 from runner.lifecycle import limits, variables
 from runner.lifecycle.artifact_forms import WORKSPACE
 from runner.lifecycle.artifacts import Artifacts
 from runner.lifecycle.board import Entry
+from runner.lifecycle.boxing import Box, Boxing
 from runner.lifecycle.checkpoints import append_note, banner
 from runner.lifecycle.claim import Claim
 from runner.lifecycle.parts import Parts
@@ -20,9 +23,9 @@ from runner.lifecycle.run import RunSpec
 from runner.lifecycle.spellings import spellings
 from runner.lifecycle.tally import Stage
 from runner.lifecycle.workspace import Workspace, client_distributions
-from runner.model import Cause, Request
+from runner.model import Allocation, Cause, Request
 from runner.sandboxes import devices
-from runner.sandboxes.base import Command
+from runner.sandboxes.base import Bounds, Command, Sandbox
 
 #: Of a workspace that lacks the script.
 _SHOWN_NAMES = 20
@@ -41,8 +44,11 @@ class Expired(RunnerError):
 class Prepared:
     """What was fetched and built for one attempt."""
 
-    environment: Environment
     attachment: Attachment
+    #: ``None``: what the image has is enough.
+    environment: Environment | None = None
+    #: The container image that it runs in.
+    box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -67,22 +73,47 @@ class Preparation:
         self.check_limits()
         warnings = (*self.request.warnings, *requirement_warnings(self.request))
         self.entry.begin(Stage.FETCH)
+        box = await self._box(stack)
+        warnings += box.warnings(self.request) if box else ()
         stack.push_async_callback(self.artifacts.give_back)
         found = await self.artifacts.fetch(self.request.needs.disk)
         self._announce((*warnings, *found))
         self._check_script()
+        self.entry.record = self.entry.record.but(attached=self.artifacts.attached)
         self.entry.begin(Stage.ENVIRONMENT)
-        environment = await stack.enter_async_context(
-            self.parts.environments.lease(self._wanted_environment())
-        )
+        prepared = await self._environment(stack, box)
+        self.entry.begin(Stage.START)
+        return prepared
+
+    async def _box(self, stack: AsyncExitStack) -> Box | None:
+        """Have the container image, before anything else is fetched for an experiment that has one.
+
+        Raises BadField for an image that is not trusted, and what ``Boxing.box`` does.
+        """
+        reference = await self.parts.containers.wanted(self.request)
+        shop = self.parts.containers.shop
+        if reference is None or shop is None:  # the latter was given back before
+            return None
+        self.entry.record = self.entry.record.but(image=reference.text)
+        boxing = Boxing(shop, self.request, self.workspace, self.artifacts.image)
+        with working_for(self.workspace.identity):
+            return await boxing.box(reference, stack)
+
+    async def _environment(self, stack: AsyncExitStack, box: Box | None) -> Prepared:
+        """Have the requirements installed; over what the image has, where there is one."""
+        spec = self._wanted_environment()
+        if box is not None:
+            if box.interior is None or not spec.requirements:
+                return Prepared(box.attachment, box=box)
+            spec = replace(spec, within=box.within(self.workspace.code))
+        environment = await stack.enter_async_context(self.parts.environments.lease(spec))
         self.parts.tally.environment(reused=environment.reused)
         self.entry.record = self.entry.record.but(environment=environment.key)
         place = self.workspace.environment
         attachment = await self.parts.environments.attach(environment, place)
         self.workspace.hand_over(place)
         self.parts.background(lambda: self.parts.environments.compile_later(environment))
-        self.entry.begin(Stage.START)
-        return Prepared(environment, attachment)
+        return Prepared(attachment, environment, box)
 
     def check_limits(self) -> None:
         """Raise Expired where one has passed."""
@@ -95,13 +126,13 @@ class Preparation:
         if record.attempt > 1:
             text = banner(record.attempt, self.parts.host, self.claim.previous_cause)
         text += "".join(f"studio-runner: {warning}\n" for warning in warnings)
-        append_note(self.workspace.log, text)
+        append_note(self.workspace.log, self.parts.redactor.redact(text))
         self.workspace.hand_over(self.workspace.log.parent)
 
     def _check_script(self) -> None:
         filename = self.request.experiment.filename
         code = self.artifacts.seen(WORKSPACE)
-        if filename == "-m" or (code / filename).exists():
+        if filename in {"", "-m"} or (code / filename).exists():
             return
         there = sorted(path.name for path in code.iterdir())[:_SHOWN_NAMES]
         raise BadField(
@@ -124,36 +155,46 @@ class Preparation:
                 ],
             ),
             scope=record.project,
+            identity=self.workspace.identity,
         )
 
     def _command(self, prepared: Prepared) -> Command:
-        environment, attachment = prepared.environment, prepared.attachment
+        environment, attachment, box = prepared.environment, prepared.attachment, prepared.box
         experiment = self.request.experiment
+        base = {
+            **self.parts.options.base_variables,
+            **self.parts.users.variables(self.workspace.identity),
+        }
         env = variables.variables(
             self.request,
             self.entry.record.allocation,
-            base=self.parts.options.base_variables,
+            base=box.variables(base) if box else base,
             home=self.workspace.home,
             scratch=self.workspace.scratch,
             name=self.workspace.name,
             attachment=attachment,
         )
-        return Command(
+        command = Command(
             argv=(str(attachment.python), experiment.filename, *experiment.args),
             cwd=self.workspace.code,
             env=env,
             writable=spellings(self.workspace.root),
-            readonly=spellings(environment.root),
+            readonly=spellings(environment.root) if environment else (),
             overlays=self.artifacts.overlays,
             hidden=self.parts.hidden,
             visible=self.parts.visible,
             tools=(attachment.python.resolve().parents[1],),
             binds=self.parts.binds,
-            # Which of them a card is: the driver's minor numbers are in no allocation yet.
-            devices=devices.of_cards(None) if self.entry.record.allocation.gpus else (),
-            leases=(*self.artifacts.locks, *((environment.lock,) if environment.lock else ())),
-            identity=self.parts.identity,
+            memory=self._bounds().memory,
+            devices=_nodes(self.entry.record.allocation),
+            leases=(*self.artifacts.locks, *_lock(environment)),
+            network=self.parts.options.network,
+            identity=self.workspace.identity,
         )
+        return box.around(command) if box else command
+
+    def _sandbox(self, prepared: Prepared) -> Sandbox:
+        return prepared.box.shop.sandbox if prepared.box else self.parts.sandbox
 
     def spec(self, prepared: Prepared) -> RunSpec:
         """Return what is to be started, on the cards that the record names now."""
@@ -161,14 +202,29 @@ class Preparation:
         return RunSpec(
             run_id=self.entry.record.run,
             directory=self.parts.records.place(self.entry.record.run),
-            launch=self.parts.sandbox.launch(self._command(prepared)),
+            launch=self._sandbox(prepared).launch(self._command(prepared)),
             output=self.workspace.log,
             output_limit=options.output_limit,
             limits=self.limits(),
             grace=options.kill_grace,
             orphan_timeout=options.orphan_timeout,
             runs_slice=options.runs_slice,
+            bounds=self._bounds(),
         )
+
+    def _bounds(self) -> Bounds:
+        return self.parts.options.bounding.of(
+            self.entry.record.allocation,
+            self.parts.intake.ledger.total.memory,
+            own_user=self.parts.users.is_pool,
+        )
+
+    def whole_limits(self) -> dict[Cause, timedelta]:
+        """Return each limit as it was given: a lifetime from the submission on."""
+        cap, lifetime = self.parts.options.duration_cap, self.request.lifetime
+        longest = min(cap, self.request.experiment.max_duration or cap)
+        found = {Cause.TIME_LIMIT: longest}
+        return found if lifetime is None else found | {Cause.LIFETIME: lifetime}
 
     def limits(self) -> dict[Cause, timedelta]:
         """Return what is left of each limit now."""
@@ -180,3 +236,14 @@ class Preparation:
                 claimed_at=self.entry.record.claimed_at,
             )
         )
+
+
+def _lock(environment: Environment | None) -> tuple[Path, ...]:
+    return (environment.lock,) if environment and environment.lock else ()
+
+
+def _nodes(share: Allocation) -> tuple[Path, ...]:
+    """Return the device nodes of its cards."""
+    if not share.gpus:
+        return ()
+    return devices.of_cards(share.gpu_minors, capabilities=share.gpu_capabilities)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import NamedTuple
 
 from runner import blocking
 from runner.supervisor import processes
@@ -16,25 +18,61 @@ _LIMIT = blocking.Limit(2)
 _ROUND = timedelta(milliseconds=20)
 
 
-async def end(run_id: str, session: int = 0, patience: timedelta = timedelta(seconds=15)) -> int:
+class Left(NamedTuple):
+    """A process that no signal ends: it hangs in the kernel."""
+
+    pid: int
+    #: Clock ticks since boot; tells it from the pid's next owner.
+    started: int
+
+
+async def end(
+    run_id: str,
+    session: int = 0,
+    patience: timedelta = timedelta(seconds=15),
+    *,
+    known: Sequence[Left] = (),
+) -> list[Left]:
     """Kill every process marked with ``run_id`` and what belongs to it, until a look finds none.
 
-    ``session`` is the session of the experiment's first process, 0 where it is not known. Returns
-    how many were left when ``patience`` ended: they hang in the kernel, no signal reaches them.
+    ``session`` is the session of the experiment's first process, 0 where it is not known;
+    ``known`` are processes that belong to it, whatever they look like. Returns who was left when
+    ``patience`` ended.
     """
 
-    def kill(stop: blocking.Stop) -> int:
+    def kill(stop: blocking.Stop) -> list[Left]:
         give_up, own = time.monotonic() + patience.total_seconds(), set[int]()
-        while left := processes.kill(processes.Members(run_id=run_id, session=session)):
+        while left := _strike(run_id, session, known):
             own.update(process.pid for process in left if process.parent == os.getpid())
             if time.monotonic() > give_up:
-                return len(left)
+                return [Left(process.pid, process.started) for process in left]
             stop.check()
             time.sleep(_ROUND.total_seconds())
         _reap(own)
-        return 0
+        return []
 
     return await blocking.call(kill, limit=_LIMIT)
+
+
+def shown(left: Iterable[Left]) -> str:
+    """Write who was left in one line."""
+    return " ".join(f"{one.pid}@{one.started}" for one in left)
+
+
+def read(line: str) -> list[Left]:
+    """Return what ``shown`` wrote, and the supervisor. Raises ValueError."""
+    pairs = (word.partition("@") for word in line.split())
+    return [Left(int(pid), int(started)) for pid, _, started in pairs]
+
+
+def _strike(run_id: str, session: int, known: Iterable[Left]) -> list[processes.Process]:
+    """Kill whoever is there, once; return who that was."""
+    found = processes.kill(processes.Members(run_id=run_id, session=session))
+    pids = {process.pid for process in found}
+    looked = ((one, processes.look(one.pid)) for one in known if one.pid not in pids)
+    still = [now for one, now in looked if now is not None and now.started == one.started]
+    processes.tell(still, signal.SIGKILL)
+    return [*found, *still]
 
 
 def _reap(children: Iterable[int]) -> None:

@@ -9,16 +9,21 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runner import blocking
+from runner import blocking, log
 from runner.errors import host_fault
-from runner.model import Allocation, Bytes, Cause, Message
+from runner.model import Allocation, Bytes, Cause, Identity, Message
+
+_log = log.get_logger(__name__)
 
 _FILE = "record.json"
+#: Raised by a change after which this version's reading of a record would be wrong.
+_VERSION = 1
 _LIMIT = blocking.Limit(2)
+_NONE = Bytes(0)
 
 
 class Phase(enum.StrEnum):
@@ -54,8 +59,14 @@ class Record:
     phase: Phase = Phase.PREPARING
     #: The attempt's directory; ``None`` before it was made.
     workspace: Path | None = None
+    #: The user that it runs as; ``None``: the one user of all, or it has none yet.
+    identity: Identity | None = None
     #: Content address of the environment in use.
     environment: str | None = None
+    #: The container image that it runs in; empty: in none.
+    image: str = ""
+    #: Bytes of artifacts that are shown to it in place: they count as if they lay there.
+    attached: Bytes = _NONE
     #: Seconds since the epoch.
     claimed_at: float = 0.0
     started_at: float | None = None
@@ -108,19 +119,31 @@ class Records:
         await blocking.call(lambda _: shutil.rmtree(place, ignore_errors=True), limit=_LIMIT)
 
     def read_all(self) -> Iterator[Record]:
-        """Return every readable record; a directory without one was never a run and is removed."""
+        """Return every readable record; a directory without one was never a run and is removed.
+
+        But for one that a later version wrote: that may come back, and the run ends by itself else.
+        """
         for place in sorted(self.directory.iterdir()):
             try:
-                record = _from_json(json.loads((place / _FILE).read_bytes()))
+                data = json.loads((place / _FILE).read_bytes())
+                if _is_later(data):
+                    _log.error("a later version wrote this record: left alone", run=place.name)
+                    continue
+                record = _from_json(data)
             except (OSError, ValueError, KeyError, TypeError):
                 shutil.rmtree(place, ignore_errors=True)
             else:
                 yield record
 
 
+def _is_later(data: Any) -> bool:
+    version = data.get("version") if isinstance(data, dict) else None
+    return isinstance(version, int) and version > _VERSION
+
+
 def _to_json(record: Record) -> Mapping[str, object]:
     return {
-        "version": 1,
+        "version": _VERSION,
         "run": record.run,
         "message": {
             "id": record.message.id,
@@ -142,10 +165,15 @@ def _to_json(record: Record) -> Mapping[str, object]:
             "gpu_slots": record.allocation.gpu_slots,
             "gpu_memory": record.allocation.gpu_memory,
             "gpu_group": record.allocation.gpu_group,
+            "gpu_minors": record.allocation.gpu_minors,
+            "gpu_capabilities": record.allocation.gpu_capabilities,
         },
         "phase": record.phase.value,
         "workspace": str(record.workspace) if record.workspace else None,
+        "identity": astuple(record.identity) if record.identity else None,
         "environment": record.environment,
+        "image": record.image,
+        "attached": record.attached,
         "claimed_at": record.claimed_at,
         "started_at": record.started_at,
         "stop": record.stop.value if record.stop else None,
@@ -177,11 +205,21 @@ def _from_json(data: Mapping[str, Any]) -> Record:
             gpu_slots=allocation.get("gpu_slots", 0),
             gpu_memory=Bytes(allocation.get("gpu_memory", 0)),
             gpu_group=allocation.get("gpu_group", ""),
+            gpu_minors=_numbers(allocation.get("gpu_minors")),
+            gpu_capabilities=_numbers(allocation.get("gpu_capabilities")),
         ),
         phase=Phase(data["phase"]),
         workspace=Path(data["workspace"]) if data["workspace"] else None,
+        # neither is this there of an earlier version: its experiments were one user
+        identity=Identity(*data["identity"]) if data.get("identity") else None,
         environment=data["environment"],
+        image=data.get("image", ""),
+        attached=Bytes(data.get("attached", 0)),
         claimed_at=data["claimed_at"],
         started_at=data["started_at"],
         stop=Cause(data["stop"]) if data["stop"] else None,
     )
+
+
+def _numbers(listed: list[int] | None) -> tuple[int, ...] | None:
+    return None if listed is None else tuple(listed)

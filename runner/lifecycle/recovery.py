@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runner import log
 from runner.errors import HostFault
+from runner.lifecycle import remains
 from runner.lifecycle.board import Entry
 from runner.lifecycle.handling import Handling
 from runner.lifecycle.late import Late
@@ -25,6 +26,7 @@ async def recover(parts: Parts, supply: Supply) -> Sequence[Handling]:
     No broker is waited for: messages are held again in the background. What no record knows of is
     swept away there too.
     """
+    remains.recover(parts)
     found = [_handling(parts, supply, record) for record in parts.records.read_all()]
     kept = {handling.entry.record.workspace for handling in found}
     # Listed now: what the daemon makes from here on is none of it.
@@ -38,6 +40,7 @@ def _handling(parts: Parts, supply: Supply, record: Record) -> Handling:
     delivery = Late(record, supply, parts.options.claim_lease)
     parts.background(delivery.seek)
     entry = Entry(record, stage=Stage.RESUME, is_adopted=True)
+    parts.users.adopt(record.identity)
     # Also of what was only being made ready: it may have begun to run on its cards.
     queue = record.message.queue
     parts.intake.adopt(record.allocation, broker=record.broker, project=record.project, queue=queue)

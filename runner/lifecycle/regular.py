@@ -7,11 +7,15 @@ import os
 import stat
 from pathlib import Path
 
+from runner.archives.walk import open_in_place
+
 
 def open_regular(path: Path, flags: int) -> int:
-    """Open a regular file and nothing else, without ever blocking. Raises OSError."""
-    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
+    """Open a regular file and nothing else, without ever blocking. Raises OSError.
+
+    Nor one in a directory that the experiment has replaced by a link.
+    """
+    descriptor = open_in_place(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no file any more", str(path))

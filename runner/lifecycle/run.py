@@ -18,10 +18,11 @@ import anyio
 from runner.errors import HostFault, OutOfDisk
 from runner.lifecycle import exits, processes
 from runner.lifecycle.exits import Exit
+from runner.lifecycle.processes import Left
 from runner.lifecycle.run_spec import FACTS, RunSpec, prepare
 from runner.lifecycle.supervisor import Supervisor
 from runner.model import Cause
-from runner.supervisor import output, records
+from runner.supervisor import groups, output, records
 
 __all__ = ["Exit", "Run", "RunGone", "RunSpec", "RunTaken"]
 
@@ -32,6 +33,7 @@ _OWN_FILES = (
     records.STOP,
     records.EXIT,
     records.ADOPTED,
+    records.EXCESS,
     records.LOG,
 )
 #: A supervisor that looks whether we hold the lock holds it for a blink itself.
@@ -121,12 +123,17 @@ class Run:
             records.write(os.fsencode(self.directory), records.STOP, json.dumps(wish).encode())
         self._supervisor.tell(signal.SIGTERM)
 
-    async def end(self) -> None:
-        """Kill all that belongs to the run, now and without a word; ``wait`` tells nothing then."""
+    async def end(self) -> list[Left]:
+        """Kill all that belongs to the run, now and without a word; ``wait`` tells nothing then.
+
+        Returns who could not be ended.
+        """
         supervisor = self._supervisor
-        await processes.end(self.run_id, supervisor.session() if supervisor else 0)
+        left = await processes.end(self.run_id, supervisor.session() if supervisor else 0)
         if supervisor is not None:
             await supervisor.gone()
+            _remove_groups(Supervisor.recorded(self.directory))
+        return left
 
     def leave(self) -> None:
         """Let go of the run without ending it: another daemon may adopt it."""
@@ -161,18 +168,25 @@ class Run:
     async def _clean_up(self) -> Exit:
         """The supervisor left no record: end what it left, and save the last part of the output."""
         supervisor = Supervisor.recorded(self.directory) or self._supervisor
-        survivors = 0
+        left: list[Left] = []
         why = "the machine or its container was restarted"
         if supervisor is not None and supervisor.is_of_this_boot():
-            survivors = await processes.end(self.run_id, supervisor.session())
+            left = await processes.end(self.run_id, supervisor.session())
             why = "its supervisor was killed"
+            _remove_groups(supervisor)
         try:
             path, limit = self._output
             output.recover(os.fsencode(path), os.fsencode(self.directory), limit)
         except OSError as error:
             why += f", and the end of its output could not be saved ({error})"
         text = f"the run ended without a record of it: {why}{_last_words(self.directory)}"
-        return Exit(exits.VANISHED, detail=text, ended_at=time.time(), survivors=survivors)
+        return Exit(
+            exits.VANISHED,
+            detail=text,
+            ended_at=time.time(),
+            survivors=len(left),
+            left=tuple(left),
+        )
 
 
 def _remove_own_files(directory: Path) -> None:
@@ -184,6 +198,12 @@ def _remove_own_files(directory: Path) -> None:
         path.unlink(missing_ok=True)
     with suppress(OSError):  # somebody else keeps a file there
         directory.rmdir()
+
+
+def _remove_groups(supervisor: Supervisor | None) -> None:
+    """Remove the control groups that a supervisor could not remove any more."""
+    if supervisor is not None:
+        groups.remove([path for path in supervisor.groups.split(os.pathsep) if path])
 
 
 def _last_words(directory: Path) -> str:

@@ -71,9 +71,20 @@ def _launch(spec: RunSpec) -> launch.Launch:
         leases=_paths(wanted.leases),
         binds=[(*_paths((one.source, one.target)), one.writable) for one in wanted.binds],  # type: ignore[misc] # two paths
         walls=[_bytes(word) for word in wanted.walls],
+        walls_env={_bytes(name): _bytes(value) for name, value in wanted.walls_env.items()},
+        in_image=wanted.in_image,
+        nameless=wanted.nameless,
+        own_network=wanted.own_network,
         user_namespace=wanted.user_namespace,
+        own_processes=wanted.own_processes,
         no_new_privileges=wanted.no_new_privileges,
         runs_slice=spec.runs_slice,
+        bounds=(spec.bounds.memory, spec.bounds.cores, spec.bounds.pids),
+        memory_asked=spec.bounds.memory_asked,
+        hard_cores=spec.bounds.hard_cores,
+        own_user=spec.bounds.own_user,
+        enforce=spec.bounds.enforce,
+        enforce_strictly=spec.bounds.enforce_strictly,
     )
 
 

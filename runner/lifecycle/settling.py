@@ -21,6 +21,7 @@ from runner.lifecycle.announcing import announce
 from runner.lifecycle.board import Entry
 from runner.lifecycle.claim import Claim
 from runner.lifecycle.disposition import NO_DELAY, RetryPolicy, counts, dispose
+from runner.lifecycle.fuse import Sign
 from runner.lifecycle.keeper import Held
 from runner.lifecycle.making import status_for
 from runner.lifecycle.parts import Parts
@@ -29,6 +30,7 @@ from runner.model import (
     Ack,
     Bury,
     Cause,
+    Deferred,
     Disposition,
     News,
     Outcome,
@@ -84,6 +86,9 @@ class Settlement:
         place = tally.place(record.broker, record.message.queue, record.experiment_project)
         tally.end(place, outcome.cause, disposition)
         tally.fetched_bytes += self.entry.progress.read
+        if not isinstance(outcome, Deferred):  # the world's doing: it did not even begin
+            whose = (record.broker, record.project, record.experiment_project)
+            self.parts.fuse.ended(Sign(outcome.cause, record.key, whose, self.entry.ran_on))
 
     @property
     def _policy(self) -> RetryPolicy:
@@ -230,11 +235,12 @@ class Settlement:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _once(self, step: Callable[[], Awaitable[None]]) -> RunnerError | None:
+        seconds = min(_SECONDS, self.entry.stopper.longest_try)
         try:
-            with anyio.CancelScope(shield=True), anyio.fail_after(_SECONDS):
+            with anyio.CancelScope(shield=True), anyio.fail_after(seconds):
                 await step()
         except TimeoutError:
-            return Unavailable(f"no answer within {_SECONDS:.0f} s")
+            return Unavailable(f"no answer within {seconds:.0f} s")
         except RunnerError as error:
             return error
         except Exception as error:  # noqa: BLE001 - it must cost neither what follows nor others
@@ -244,11 +250,15 @@ class Settlement:
         return None
 
     async def _clean_up(self) -> None:
-        """Remove the workspace; when we are cancelled the next daemon does, it has no record."""
+        """Remove the workspace; when we are cancelled the next daemon does, it has no record.
+
+        And so it does where there is no time for that.
+        """
         record = self.entry.record
         if record.workspace is not None and not self.parts.options.keep_workspaces:
             try:
-                await Workspace(record.workspace).remove()
+                with anyio.move_on_after(self.entry.stopper.longest_try):
+                    await Workspace(record.workspace).remove()
             except RunnerError as error:
                 _log.warning("workspace not removed", trouble=str(error))
         self.parts.board.leave(record.run)

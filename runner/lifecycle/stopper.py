@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 
 import anyio
 
@@ -17,25 +18,50 @@ class Stopper:
     def __init__(self) -> None:
         self.cause: Cause | None = None
         self.detail = ""
+        #: Between TERM and KILL, where there is less time than the run was promised.
+        self.grace: timedelta | None = None
+        #: Seconds for one try at a store or a broker, where there is little time.
+        self.longest_try = float("inf")
+        self._is_lost = False
         self._asked = anyio.Event()
-        self._lost = anyio.Event()
+        self._unstorable = anyio.Event()
         self._hurry = anyio.Event()
+        self._hastened = anyio.Event()
 
     @property
     def is_lost(self) -> bool:
         """The experiment is another runner's: nothing of ours may be stored any more."""
-        return self._lost.is_set()
+        return self._is_lost
 
     def stop(self, cause: Cause, detail: str = "") -> None:
         """Ask the attempt to end."""
         if cause is Cause.DRAINED:
             self._hurry.set()
         if cause is Cause.LEASE_LOST:
-            self._lost.set()
+            self._is_lost = True
+            self._unstorable.set()
         elif self.cause is not None:
             return
         self.cause, self.detail = cause, detail
         self._asked.set()
+
+    def hasten(self, grace: timedelta, longest_try: float) -> None:
+        """Say that there is little time; ``give_up`` follows when it is over."""
+        self.grace, self.longest_try = grace, longest_try
+        self._hastened.set()
+
+    def give_up(self) -> None:
+        """Leave what is not stored by now, and settle."""
+        self._unstorable.set()
+
+    @property
+    def is_hastened(self) -> bool:
+        """There is little time."""
+        return self._hastened.is_set()
+
+    async def hastened(self) -> None:
+        """Wait until there is little time."""
+        await self._hastened.wait()
 
     async def wait(self) -> Cause:
         """Wait until somebody asks."""
@@ -49,27 +75,31 @@ class Stopper:
             await self._hurry.wait()
         return not self._hurry.is_set()
 
-    @asynccontextmanager
-    async def cancels(self, *, only_loss: bool = False) -> AsyncIterator[None]:
+    def cancels(self, *, storing: bool = False) -> AbstractAsyncContextManager[None]:
         """Cancel the block when a stop is asked for; the block's errors come out bare.
 
         Used while nothing runs yet that could be stopped in a better way than by cancelling it; or,
-        with ``only_loss``, while something is stored. A stop inside ends the block silently, and so
-        do the errors of a block that was cancelled: look at ``cause`` afterwards.
+        with ``storing``, while something is stored, until that must not be or is too late. A stop
+        inside ends the block silently, and so do the errors of a block that was cancelled: look at
+        ``cause`` afterwards.
         """
-        error: Exception | None = None
-        event = self._lost if only_loss else self._asked
-        async with anyio.create_task_group() as group:
+        return _cancelled_by(self._unstorable if storing else self._asked)
 
-            async def cancel_when_asked() -> None:
-                await event.wait()
-                group.cancel_scope.cancel()
 
-            group.start_soon(cancel_when_asked)
-            try:
-                yield
-            except Exception as caught:  # noqa: BLE001 - carried past the group, see design 5.1
-                error = caught
+@asynccontextmanager
+async def _cancelled_by(event: anyio.Event) -> AsyncIterator[None]:
+    error: Exception | None = None
+    async with anyio.create_task_group() as group:
+
+        async def cancel_when_set() -> None:
+            await event.wait()
             group.cancel_scope.cancel()
-        if error is not None and not (event.is_set() and isinstance(error, RunnerError)):
-            raise error
+
+        group.start_soon(cancel_when_set)
+        try:
+            yield
+        except Exception as caught:  # noqa: BLE001 - carried past the group, see design 5.1
+            error = caught
+        group.cancel_scope.cancel()
+    if error is not None and not (event.is_set() and isinstance(error, RunnerError)):
+        raise error

@@ -37,6 +37,8 @@ class Supervisor:
     #: The experiment's first process, which leads a session of its own; 0 while unknown.
     child: int = 0
     child_started: int = 0
+    #: Directories of the run's control groups, which it removes unless it is killed.
+    groups: str = ""
 
     @classmethod
     def spawn(cls, directory: Path, run_id: str) -> Supervisor:

@@ -12,6 +12,8 @@ _log = log.get_logger(__name__)
 
 #: Whoever asks on the control socket; the others are named by where they said it.
 OPERATOR = "the operator"
+#: Nobody has said yet whether the machine is about to be taken away; it is known in a moment.
+UNKNOWN = "the question whether the machine is taken away"
 
 
 class Intent(enum.StrEnum):
@@ -55,6 +57,11 @@ class Suspension:
     def said(self) -> str:
         """Why nothing is claimed; empty where nobody objects."""
         return f"suspended by {' and by '.join(self.by)}" if self._wishes else ""
+
+    @property
+    def is_undecided(self) -> bool:
+        """It is not known yet what is wanted."""
+        return UNKNOWN in self._wishes
 
     @property
     def wants_end(self) -> bool:

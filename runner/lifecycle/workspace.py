@@ -107,6 +107,16 @@ class Workspace:
             raise BadField("experiment.artifacts", label, "use another label")
         return self.root / label
 
+    def written(self) -> dict[Path, str]:
+        """Return the directories that the experiment writes to, each with the name it knows.
+
+        Raises OSError.
+        """
+        found = {path: path.name for path in self.root.iterdir() if path.name != _PRIVATE}
+        # The kernel prepares changes in one directory and keeps them in the other.
+        kept = (self.private / _OVERLAYS).glob("*/*")
+        return found | {path: path.parent.name for path in kept}
+
     def make(self, label: str) -> None:
         """Make an artifact's directory, if it is not there, for the experiment to write in."""
         path = self.directory(label)

@@ -13,7 +13,7 @@ _RESERVED = frozenset(
 #: Somebody has to look after it.
 _BAD = frozenset(
     {News.WARNING, News.QUEUE_SET_ASIDE, News.NO_ROOM, News.DISK_LOW}
-    | {News.GPU_WITHHELD, News.GPU_IDLE}
+    | {News.GPU_WITHHELD, News.GPU_IDLE, News.MACHINE_ENDING, News.FUSE_BLOWN}
 )
 
 

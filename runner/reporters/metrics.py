@@ -82,7 +82,9 @@ METRICS = (
     ),
     Described("runner_claiming", _G, "1 while messages may be claimed, else 0."),
     Described("runner_draining", _G, "1 while the daemon finishes what it runs, to end then."),
-    Described("runner_suspended", _G, "1 while claiming is suspended by an operator."),
+    Described("runner_suspended", _G, "1 while claiming is suspended, by whomever."),
+    Described("runner_fuse_blown", _G, "1 while the host fuse keeps anything from being claimed."),
+    Described("runner_fuse_blows", _C, "Times that the host fuse has blown."),
     Described(
         "runner_queue_refresh_success",
         _C,

@@ -29,6 +29,8 @@ _HOST_MARKS: Mapping[News, str] = {
     News.QUEUE_SET_ASIDE: ":warning:",
     News.GPU_WITHHELD: ":warning:",
     News.GPU_IDLE: ":warning:",
+    News.MACHINE_ENDING: ":warning:",
+    News.FUSE_BLOWN: ":warning:",
 }
 _MARK = ":information_source:"
 _ENDED: Mapping[str, str] = {

@@ -19,6 +19,8 @@ HOST = frozenset(
         News.DISK_LOW,
         News.GPU_WITHHELD,
         News.GPU_IDLE,
+        News.MACHINE_ENDING,
+        News.FUSE_BLOWN,
         News.RECOVERED,
         News.WARNING,
     }

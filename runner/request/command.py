@@ -19,9 +19,14 @@ _SHORTEST_QUOTED = 2
 _VERSION = re.compile(r"(?:python)?\s*([0-9]{1,2}(?:\.[0-9]{1,3}){0,2})", re.IGNORECASE)
 
 
-def decode_filename(experiment: Fields) -> str:
-    """Return the script's path inside the workspace, or ``-m``."""
+def decode_filename(experiment: Fields, *, has_image: bool = False) -> str:
+    """Return the script's path inside the workspace, or ``-m``.
+
+    Empty where the request ``has_image``: a container image has a program of its own to run.
+    """
     name = experiment.text("filename")
+    if has_image and not name:
+        return ""
     return name if name == MODULE else inside(experiment.at("filename"), name)
 
 
@@ -57,8 +62,11 @@ def unquoted(arg: str) -> str:
     return words[0] if len(words) == 1 else arg
 
 
-def decode_python(experiment: Fields) -> str | None:
-    """Return the wanted version, ``"3.11"``. Raises Unsupported for Python 2."""
+def decode_python(experiment: Fields, *, has_image: bool = False) -> str | None:
+    """Return the wanted version, ``"3.11"``.
+
+    Raises Unsupported for Python 2, but where the request ``has_image`` that may bring one.
+    """
     written = experiment.text("pythonver").strip()
     if not written:
         return None
@@ -66,7 +74,7 @@ def decode_python(experiment: Fields) -> str | None:
     if match is None:
         raise experiment.bad("pythonver", 'write a version such as "3.11"')
     version = match[1]
-    if version.split(".")[0] == "2":
+    if version.split(".")[0] == "2" and not has_image:
         raise Unsupported(
             f"{experiment.at('pythonver')} is {written!r}: Python 2 is not supported; "
             'port the script and write a version such as "3.11"'

@@ -34,8 +34,8 @@ def decode_location(label: str, artifact: Fields, storage: StoreConfig) -> Locat
         return _from_storage(artifact, storage)
     match = _SCHEME.match(address)
     scheme = match[1].lower() if match else ""
-    if scheme == "file":
-        return _file(path, address[len("file:") :])
+    if scheme == "file" or (label == IMAGE_LABEL and address.startswith("/")):
+        return _file(path, address[match.end() if match else 0 :])
     if scheme in {"s3", "gs"}:
         return _bucket(scheme, path, address, artifact, storage)
     if scheme in {"http", "https"}:

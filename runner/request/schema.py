@@ -20,6 +20,7 @@ from runner.request.credentials import decode_credentials
 from runner.request.document import has_member, has_surrogates, parse
 from runner.request.envelope import refuse_broken_envelope, refuse_envelope
 from runner.request.fields import Fields
+from runner.request.location import IMAGE_LABEL
 from runner.request.names import COMPONENT_BYTES, blanked, component, visible
 from runner.request.needs import decode_needs
 
@@ -94,14 +95,16 @@ def _request(document: Mapping[str, object]) -> Request:
 
 
 def _experiment(experiment: Fields, config: Fields) -> Experiment:
-    filename = decode_filename(experiment)
+    # Told by the label alone: what the artifacts are is read later.
+    has_image = dict(experiment.child("artifacts").items()).get(IMAGE_LABEL) is not None
+    filename = decode_filename(experiment, has_image=has_image)
     added = experiment.number("time_added")
     return Experiment(
         key=component(experiment.at("key"), experiment.text("key")),
         filename=filename,
         args=decode_args(experiment, filename),
         project=_project(experiment),
-        python_version=decode_python(experiment),
+        python_version=decode_python(experiment, has_image=has_image),
         requirements=_lines(experiment, "pythonenv") + _lines(config, "pip"),
         time_added=added if added is not None and added > _LEAST_TIME else None,
         max_duration=experiment.duration("max_duration"),

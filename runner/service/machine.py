@@ -5,6 +5,7 @@ from __future__ import annotations
 import pwd
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Machine:
     #: Systemd is process 1 here, and this is its machine.
     is_booted: bool
     has_sysusers: bool
-    #: The user of the experiments is there.
+    #: The users of the experiments are there, all of them.
     has_user: bool
     #: AppArmor is there in a version that knows of user namespaces.
     has_apparmor: bool
@@ -32,8 +33,8 @@ class Machine:
     enforces_apparmor: bool
     #: Somebody else's profile of bubblewrap; empty: none.
     foreign_profile: str
-    #: The user that we made; empty: none.
-    made_user: str
+    #: The users that we made.
+    made_users: tuple[str, ...]
 
     def at(self, path: str) -> Path:
         """Return where an absolute path lies below the root."""
@@ -45,7 +46,7 @@ class Machine:
         return self.root == Path("/")
 
 
-def look(root: Path, user: str) -> Machine:
+def look(root: Path, users: Sequence[str] = ()) -> Machine:
     """Find out."""
     is_live = root == Path("/")
     profiles = root / "etc/apparmor.d"
@@ -54,11 +55,11 @@ def look(root: Path, user: str) -> Machine:
         root=root,
         is_booted=is_live and Path("/run/systemd/system").is_dir(),
         has_sysusers=shutil.which("systemd-sysusers", path=PROGRAMS) is not None,
-        has_user=_has_user(root, user),
+        has_user=all(_has_user(root, user) for user in users),
         has_apparmor=(profiles / "abi/4.0").exists(),
         enforces_apparmor=is_live and enforced.exists(),
         foreign_profile=_foreign(profiles),
-        made_user=_made(root / "etc/sysusers.d/studio-runner.conf"),
+        made_users=_made(root / "etc/sysusers.d/studio-runner.conf"),
     )
 
 
@@ -73,9 +74,9 @@ def _has_user(root: Path, user: str) -> bool:
     return True
 
 
-def _made(conf: Path) -> str:
+def _made(conf: Path) -> tuple[str, ...]:
     words = (line.split() for line in _lines(conf))
-    return next((word[1] for word in words if word[:1] == ["u"]), "")
+    return tuple(word[1] for word in words if word[:1] == ["u"])
 
 
 def _foreign(profiles: Path) -> str:

@@ -25,12 +25,26 @@ class Wish:
 
     #: How the daemon is started, without the word ``run``.
     command: Sequence[str] = templates.COMMAND
-    #: Who experiments run as.
+    #: Who experiments run as; of a pool how the names of its users begin.
     user: str = templates.USER
+    #: So many users, one for each experiment that runs at a time; 0: all are one user.
+    pool: int = 0
     #: A stop waits for runs.
     drain_on_stop: bool = False
     #: Configuration, state and user go as well.
     purge: bool = False
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Everybody that experiments run as."""
+        if not self.pool:
+            return (self.user,)
+        return tuple(f"{self.user}-{number}" for number in range(1, self.pool + 1))
+
+    @property
+    def run_as(self) -> str:
+        """What ``--run-as`` takes."""
+        return f"{self.user}-[1-{self.pool}]" if self.pool else self.user
 
 
 def install(machine: Machine, wish: Wish) -> list[Step]:
@@ -67,21 +81,23 @@ def uninstall(machine: Machine, wish: Wish) -> list[Step]:
 
 
 def _user(machine: Machine, wish: Wish) -> Iterator[Step]:
-    if machine.has_user and machine.made_user != wish.user:
-        yield Note(f"user {wish.user}", "is there")
+    if machine.has_user and not set(wish.users) <= set(machine.made_users):
+        for user in wish.users:
+            yield Note(f"user {user}", "is there")
         return
     below = () if machine.is_live else (f"--root={machine.root}",)
     if machine.has_sysusers:
         path = machine.at(_SYSUSERS)
-        yield File(path, templates.filled(templates.SYSUSERS, user=wish.user))
+        # Those of an earlier wish stay until a purge: files may be theirs.
+        users = tuple(dict.fromkeys((*machine.made_users, *wish.users)))
+        yield File(path, templates.of_users(users))
         yield Command(("systemd-sysusers", *below, path.name))
     elif not machine.has_user:
         home = ("--no-create-home", "--home-dir", "/nonexistent")
         prefix = () if machine.is_live else ("--prefix", str(machine.root))
         shell = ("--shell", "/usr/sbin/nologin")
-        yield Command(
-            ("useradd", *prefix, "--system", "--user-group", *home, *shell, wish.user),
-        )
+        for user in wish.users:
+            yield Command(("useradd", *prefix, "--system", "--user-group", *home, *shell, user))
 
 
 def _profile(machine: Machine) -> Iterator[Step]:
@@ -107,7 +123,7 @@ def _no_profile(machine: Machine) -> Iterator[Step]:
 
 
 def _units(machine: Machine, wish: Wish) -> Iterator[Step]:
-    unit = templates.filled(templates.UNIT, command=wish.command, user=wish.user)
+    unit = templates.filled(templates.UNIT, command=wish.command, user=wish.run_as)
     yield File(machine.at(f"{_UNITS}/{templates.UNIT}"), unit)
     runs = templates.filled(templates.RUNS_SLICE)
     yield File(machine.at(f"{_UNITS}/{templates.RUNS_SLICE}"), runs)
@@ -135,13 +151,14 @@ def _purge(machine: Machine, wish: Wish) -> Iterator[Step]:
     if not wish.purge:
         for path in (_CONFIGURATION, _STATE):
             yield Note(f"{machine.at(path)}/", "stays; --purge removes it")
-        if machine.made_user:
-            yield Note(f"user {machine.made_user}", "stays; --purge removes it")
+        for user in machine.made_users:
+            yield Note(f"user {user}", "stays; --purge removes it")
         return
     drop_ins = (f"{_UNITS}/{name}.d" for name in (templates.UNIT, templates.RUNS_SLICE))
     for path in (_CONFIGURATION, _STATE, *drop_ins):
         yield Gone(machine.at(path))
-    if machine.made_user:
-        prefix = () if machine.is_live else ("--prefix", str(machine.root))
-        yield Command(("userdel", *prefix, machine.made_user), may_fail=True)
+    prefix = () if machine.is_live else ("--prefix", str(machine.root))
+    for user in machine.made_users:
+        yield Command(("userdel", *prefix, user), may_fail=True)
+    if machine.made_users:
         yield Gone(machine.at(_SYSUSERS))

@@ -46,6 +46,14 @@ def filled(name: str, *, command: Sequence[str] = COMMAND, user: str = USER) -> 
     return text.replace("@COMMAND@", command_line(command)).replace("@USER@", user)
 
 
+def of_users(users: Sequence[str]) -> str:
+    """Return the file that has systemd make these users."""
+    lines = filled(SYSUSERS, user="@USER@").splitlines(keepends=True)
+    made = "".join(line for line in lines if line.startswith("u "))
+    said = "".join(line for line in lines if not line.startswith("u "))
+    return said + "".join(made.replace("@USER@", user) for user in users)
+
+
 def command_line(words: Sequence[str]) -> str:
     """Write words so that systemd reads them back as they are.
 

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from runner.settings.bounds import BoundOptions
 from runner.settings.caching import CacheOptions
 from runner.settings.claiming import ClaimOptions
+from runner.settings.containers import ContainerOptions
 from runner.settings.gpus import GpuOptions
 from runner.settings.installing import EnvironmentOptions
 from runner.settings.listening import ListenOptions
 from runner.settings.machine import MachineOptions
 from runner.settings.news import NewsOptions
+from runner.settings.notices import NoticeOptions
 from runner.settings.option import Option, declared
 from runner.settings.origins import Origin, Source
 from runner.settings.running import RetryOptions, RunOptions
@@ -39,9 +42,12 @@ class Settings(
     CacheOptions,
     ServiceOptions,
     RetryOptions,
+    BoundOptions,
     RunOptions,
+    NoticeOptions,
     ClaimOptions,
     EnvironmentOptions,
+    ContainerOptions,
     StorageOptions,
     MessageOptions,
     SourceOptions,

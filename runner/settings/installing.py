@@ -51,6 +51,11 @@ class EnvironmentOptions:
         "built environments are kept below this size, unused ones go first; the installer's "
         "downloads below half of it",
     )
+    max_environment_size: Bytes = option(
+        kinds.SIZE,
+        "30gib",
+        "a build that writes more, its downloads included, is ended; 0 means no bound",
+    )
     resolve_ttl: timedelta = option(
         kinds.DURATION, "24h", "how long the resolution of requirements without pins is reused"
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from typing import Any
 from runner.model import Bytes, Cause
 from runner.request.schema import RETRYABLE
 from runner.request.units import parse_duration, parse_size
+from runner.settings import users
 
 _TRUE = frozenset({"true", "t", "1", "yes", "y", "on"})
 _FALSE = frozenset({"false", "f", "0", "no", "n", "off"})
@@ -35,6 +34,8 @@ class Kind:
     separator: str | None = ","
     #: The flag alone means ``true``.
     switch: bool = False
+    #: One word may stand for several values: ``read`` returns a tuple.
+    several: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +48,6 @@ class DiskFloor:
     def of(self, total: Bytes) -> Bytes:
         """Return the floor of a file system of ``total`` bytes."""
         return Bytes(min(int(total * self.share), self.size))
-
-
-@dataclass(frozen=True, slots=True)
-class RunAs:
-    """The user that experiments run as."""
-
-    name: str
-    uid: int
-    gid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,25 +142,6 @@ def _read_floor(text: str) -> DiskFloor:
     return DiskFloor(share, size)
 
 
-def _read_user(text: str) -> RunAs | None:
-    if not text.strip():
-        return None
-    name, _, group = text.strip().partition(":")
-    try:
-        entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
-        uid, gid, known = entry.pw_uid, entry.pw_gid, entry.pw_name
-    except KeyError:
-        if not (name.isdigit() and group.isdigit()):
-            raise ValueError("unknown user") from None
-        uid, gid, known = int(name), int(group), name
-    if group:
-        try:
-            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
-        except KeyError:
-            raise ValueError("unknown group") from None
-    return RunAs(known, uid, gid)
-
-
 def _read_variable(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text.strip()):
         raise ValueError("no name")
@@ -212,7 +185,11 @@ FLOOR = Kind(
     _plain(_read_floor), "a share and a size such as 5%,5gib (the smaller counts)", "SHARE,SIZE"
 )
 USER = Kind(
-    _plain(_read_user), "a user of this machine, NAME, NAME:GROUP or UID:GID", "USER", empty=True
+    _plain(users.read),
+    "users of this machine: NAME, NAME:GROUP, UID:GID, or a range, NAME-[1-8] or UID-UID:GID",
+    "USER",
+    empty=True,
+    several=True,
 )
 VARIABLE = Kind(_plain(_read_variable), "the name of an environment variable", "NAME")
 _CAUSES = choice(*sorted(cause.value for cause in RETRYABLE), metavar="CAUSE")

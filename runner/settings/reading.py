@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -162,7 +163,8 @@ def _value(found: Option, given: _Given, environ: Mapping[str, str]) -> Any:
         return Secret(value) if found.secret else value
     separator = found.kind.separator
     parts = [part.strip() for text in texts for part in text.split(separator)]
-    return tuple(_read_one(found, part, given.origin, environ) for part in parts if part)
+    values = [_read_one(found, part, given.origin, environ) for part in parts if part]
+    return tuple(itertools.chain(*values) if found.kind.several else values)
 
 
 def _read_one(found: Option, text: str, origin: Origin, environ: Mapping[str, str]) -> Any:

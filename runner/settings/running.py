@@ -10,8 +10,9 @@ from typing import ClassVar
 
 from runner.model import Bytes, Cause
 from runner.settings import kinds
-from runner.settings.kinds import Binding, RunAs
+from runner.settings.kinds import Binding
 from runner.settings.option import option
+from runner.settings.users import RunAs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +22,15 @@ class RunOptions:
     GROUP: ClassVar = "Runs"
 
     sandbox: str = option(
-        kinds.choice("auto", "plain", "bwrap", metavar="NAME"),
+        kinds.choice("auto", "plain", "bwrap", "apptainer", metavar="NAME"),
         "auto",
-        "the sandbox that experiments run in; auto: bubblewrap where it starts, else plain",
+        "the sandbox that experiments run in; auto: apptainer for those with a container image, "
+        "for others bubblewrap where it starts, else plain",
+    )
+    network: str = option(
+        kinds.choice("on", "off", metavar="on|off"),
+        "on",
+        "off: experiments reach no network, and of this machine none but themselves",
     )
     bind: tuple[Binding, ...] = option(
         kinds.BINDING,
@@ -31,10 +38,12 @@ class RunOptions:
         "directory of this machine that experiments see, at DEST if named, read-only unless rw",
         repeatable=True,
     )
-    run_as: RunAs | None = option(
+    run_as: tuple[RunAs, ...] = option(
         kinds.USER,
         "",
-        "user that experiments run as; a daemon of root needs it, or --allow-root-experiments",
+        "user that experiments run as; of several, each runs one experiment at a time; a daemon of "
+        "root needs it, or --allow-root-experiments",
+        repeatable=True,
     )
     allow_root_experiments: bool = option(
         kinds.FLAG, "false", "run experiments as root where the daemon is root"

@@ -122,17 +122,16 @@ class MessageOptions:
     GROUP: ClassVar = "Message privacy"
 
     clear_text_messages: bool = option(
-        kinds.FLAG, "false", "accept unencrypted messages although keys are configured", idle=True
+        kinds.FLAG, "false", "accept messages in clear text although keys are configured"
     )
     encrypt_dir: Path | None = option(
-        kinds.OPTIONAL_PATH, "", "directory of the keys that open encrypted messages", idle=True
+        kinds.OPTIONAL_PATH, "", "directory of the key that opens sealed messages"
     )
     request_signatures_dir: Path | None = option(
         kinds.OPTIONAL_PATH,
         "",
-        "directory of the public keys that signed messages are checked with",
+        "directory of the public keys that sealed messages are signed with, by queue",
         aliases=("signatures-dir",),
-        idle=True,
     )
     response_signatures_dir: Path | None = option(
         kinds.OPTIONAL_PATH, "", "directory of the keys that encrypt response reports", idle=True

@@ -11,8 +11,11 @@ from runner.supervisor import processes, records
 _OOM_FILES = ("memory.events", "memory.oom_control")
 
 
-def record_supervisor(directory: bytes, child: int) -> None:
-    """Write who we are, so that nobody ever signals our pid's next owner. Raises OSError."""
+def record_supervisor(directory: bytes, child: int, groups: list[str]) -> None:
+    """Write who we are, so that nobody ever signals our pid's next owner. Raises OSError.
+
+    ``groups`` are to be removed by who cleans up behind us.
+    """
     own = processes.look(os.getpid())
     first = processes.look(child)
     fields: dict[str, records.Value] = {
@@ -22,6 +25,7 @@ def record_supervisor(directory: bytes, child: int) -> None:
         "pid_namespace": processes.pid_namespace(),
         "child": child,
         "child_started": first.started if first else 0,
+        "groups": os.pathsep.join(groups),
     }
     records.write(directory, records.SUPERVISOR, records.flat_json(fields))
 
@@ -48,11 +52,16 @@ def end(before: Before) -> dict[str, records.Value]:
         "started_at": before.wall,
         "ended_at": time.time(),
         "duration": time.monotonic() - before.monotonic,
-        "peak_memory": usage.ru_maxrss * 1024,
+        "peak_memory": largest(),
         "cpu_time": usage.ru_utime + usage.ru_stime,
         "oom_kills": _oom_kills(before.oom_path) - before.oom_kills,
         "oom_scope": before.oom_scope,
     }
+
+
+def largest() -> int:
+    """Return the most memory that one of the processes had, in bytes, of those that were reaped."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
 
 
 def _oom_counter(own_scope: str) -> tuple[str, str]:

@@ -13,6 +13,8 @@ else:
 
 #: The variable that every process of a run inherits; its value is the run's id.
 MARK = b"STUDIO_RUNNER_RUN"
+#: Begins the name of each control group of a run, systemd's scopes included; the id follows.
+PREFIX = "studio-runner-run-"
 
 _GROUP, _SESSION, _STARTED = 2, 3, 19  # fields of /proc/PID/stat after the command's name
 
@@ -63,13 +65,14 @@ class Members:
     """What makes a process one of a run, and those that were found so far.
 
     With the supervisor alive: it descends from ``root``, for every orphan becomes our child.
-    Without: it carries the run's mark, or sits in the session of one that does, or in ``session``,
-    that of the experiment's first process; or it was started by one of these. Our own session is
-    never taken as a whole.
+    Without: it carries the run's mark, or is in its control groups, or sits in the session of one
+    that does, or in ``session``, that of the experiment's first process; or it was started by one
+    of these. Our own session is never taken as a whole.
     """
 
     def __init__(self, *, root: int = 0, run_id: str = "", session: int = 0) -> None:
         self._mark = MARK + b"=" + os.fsencode(run_id) if run_id else b""
+        self._group = b"/" + os.fsencode(PREFIX + run_id) + b"/"
         self._parents = {root} - {0}
         self._excluded = {0, os.getsid(0)}
         self._sessions = {session} - self._excluded
@@ -92,7 +95,11 @@ class Members:
         return [p for p in rest if p.parent in self._parents or p.session in self._sessions]
 
     def _is_marked(self, process: Process) -> bool:
-        return self._mark in _proc_file(process.pid, "environ").split(b"\0")
+        if self._mark in _proc_file(process.pid, "environ").split(b"\0"):
+            return True
+        # Its variables it may have shed, and its session left: not its control groups.
+        groups = _proc_file(process.pid, "cgroup").replace(b"\n", b"/").replace(b".scope/", b"/")
+        return self._group in groups
 
     def _learn(self, joined: list[Process]) -> None:
         self._parents.update(p.pid for p in joined)

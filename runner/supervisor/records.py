@@ -12,6 +12,8 @@ STOP = b"stop.json"
 EXIT = b"exit.json"
 #: Held with ``flock`` by the daemon that looks after the run.
 ADOPTED = b"adopted.lock"
+#: How far a run is above the memory that it booked, and when that was (``shortage.py``).
+EXCESS = b"excess"
 #: What the supervisor itself had to say; empty unless it has a defect.
 LOG = b"supervisor.log"
 #: Begins the names of the pieces of output that may still be cut (``output.py``).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 
 from runner.supervisor import syscalls
 from runner.supervisor.processes import MARK
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Never
 
+    from runner.supervisor.enclosure import Enclosure
     from runner.supervisor.launch import Launch
     from runner.supervisor.walls import Walls
 
@@ -31,6 +33,7 @@ _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 #: Steps that can fail: the reason for the record, and how its sentence begins.
 _STEPS = {
+    "bounds": (SANDBOX_UNAVAILABLE, "the run cannot enter its control groups"),
     "files": (START_FAILED, "the input and output of the process cannot be set up"),
     "namespace": (
         SANDBOX_UNAVAILABLE,
@@ -46,7 +49,15 @@ _STEPS = {
         "directories cannot be made read-only for the run (it takes root and CAP_SYS_ADMIN)",
     ),
     "binds": (SANDBOX_UNAVAILABLE, "what --bind names cannot be shown to the run"),
-    "walls": (SANDBOX_UNAVAILABLE, "bubblewrap cannot put up its walls"),
+    "processes": (
+        SANDBOX_UNAVAILABLE,
+        "the run cannot have processes of its own (start the daemon anew: it tries first)",
+    ),
+    "network": (
+        SANDBOX_UNAVAILABLE,
+        "the run cannot have a network of its own (it takes CAP_SYS_ADMIN or user namespaces)",
+    ),
+    "walls": (SANDBOX_UNAVAILABLE, "{builder} cannot put up its walls"),
     "user": (SANDBOX_UNAVAILABLE, "the process cannot become the user it is to run as"),
     "privileges": (SANDBOX_UNAVAILABLE, "privileges cannot be given up"),
     "cwd": (START_FAILED, "the working directory {cwd} cannot be entered"),
@@ -63,21 +74,30 @@ class StartFailed(Exception):
         self.text = text
 
 
-def start(launch: Launch, output: int) -> tuple[int, int]:
-    """Fork; the child writes to ``output``. Returns its pid, and what ``check`` reads."""
+def start(launch: Launch, output: int, join: Callable[[], None]) -> tuple[int, int]:
+    """Fork; the child writes to ``output``. Returns its pid, and what ``check`` reads.
+
+    Every process of the run begins with ``join``: it enters what bounds them all.
+    """
     told, tell = os.pipe()
     parent = os.getpid()
-    walls = _new_walls(launch)
-    if walls is not None and os.fork() == 0:
-        _child(_acts_of_walls(launch, walls, parent), tell)
+    walls, enclosure = _new_walls(launch), _new_enclosure(launch)
+    if walls is not None:
+        walls.builder = os.fork()
+        if walls.builder == 0:
+            _child([("bounds", join), *_acts_of_walls(launch, walls, parent)], tell)
     pid = os.fork()
     if pid == 0:
         around = _mounts(launch)
+        image_env = launch.env if launch.in_image else None
         if walls is not None:
-            around = [("walls", lambda: walls.walk_in(tell, parent))]
-        _child(_acts(launch, output, parent, around), tell)
-    if walls is not None:
-        walls.close()
+            around = [("walls", lambda: walls.walk_in(tell, parent, image_env))]
+        elif enclosure is not None:
+            around += [("processes", lambda: enclosure.walk_in(tell, parent))]
+        _child([("bounds", join), *_acts(launch, output, parent, around)], tell)
+    for one in (walls, enclosure):
+        if one is not None:
+            one.close()
     os.close(tell)
     return pid, told
 
@@ -90,6 +110,14 @@ def _new_walls(launch: Launch) -> Walls | None:
     return Walls()
 
 
+def _new_enclosure(launch: Launch) -> Enclosure | None:
+    if launch.walls or not launch.own_processes:
+        return None
+    from runner.supervisor.enclosure import Enclosure  # noqa: PLC0415 - likewise
+
+    return Enclosure()
+
+
 def check(launch: Launch, told: int) -> None:
     """Wait until the child runs the experiment. Raises StartFailed when it could not."""
     with open(told, "rb", 0) as pipe:
@@ -99,8 +127,16 @@ def check(launch: Launch, told: int) -> None:
     # Who walks in complains, too, when the walls do not stand: the first one knows why.
     step, code, words = answer.splitlines()[0].split(" ", 2)
     reason, text = _STEPS[step]
-    text = text.format(cwd=_shown(launch.cwd), program=_shown(launch.argv[0]))
+    text = text.format(
+        cwd=_shown(launch.cwd), program=_shown(launch.argv[0]), builder=_builder(launch)
+    )
     raise StartFailed(reason, f"{text}: {words or os.strerror(int(code))}")
+
+
+def _builder(launch: Launch) -> str:
+    """Return the name of what puts up the walls."""
+    name = os.path.basename(launch.walls[0]).decode() if launch.walls else ""
+    return "bubblewrap" if name == "bwrap" else name
 
 
 def _shown(path: bytes) -> str:
@@ -124,6 +160,7 @@ def _acts(launch: Launch, output: int, parent: int, around: list[_Act]) -> list[
         ("files", lambda: _streams(output)),
         ("files", _fresh_process),
         *around,
+        ("user", lambda: _bound_user(launch)),
         ("user", lambda: _become(launch.identity)),
         ("privileges", lambda: _privileges(launch, parent)),
         ("cwd", lambda: os.chdir(launch.cwd)),
@@ -133,11 +170,11 @@ def _acts(launch: Launch, output: int, parent: int, around: list[_Act]) -> list[
 
 def _acts_of_walls(launch: Launch, walls: Walls, parent: int) -> list[_Act]:
     # Found by its mark, like every process of the run.
-    env = {name: launch.env[name] for name in (MARK,) if name in launch.env}
+    env = {name: launch.env[name] for name in (MARK,) if name in launch.env} | launch.walls_env
     return [
         ("files", _fresh_process),
         *_mounts(launch),
-        ("walls", lambda: walls.become(launch.walls, env, parent)),
+        ("walls", lambda: walls.become(launch.walls, env, parent, in_image=launch.in_image)),
     ]
 
 
@@ -177,11 +214,14 @@ def _offer_to_oom_killer() -> None:
 
 
 def _mounts(launch: Launch) -> list[_Act]:
-    if not (launch.overlays or launch.hidden or launch.readonly_binds or launch.binds):
+    wanted = (launch.overlays, launch.hidden, launch.readonly_binds, launch.binds)
+    if not (any(wanted) or launch.own_processes or launch.own_network):
         return []
     sources = list[int]()
     return [
         ("namespace", lambda: _own_mounts(in_user_namespace=launch.user_namespace)),
+        *([("network", syscalls.leave_network)] if launch.own_network else []),
+        *([("namespace", syscalls.name_ourselves)] if launch.nameless else []),
         ("overlays", lambda: _overlays(launch)),
         # Before anything is hidden: it may lie there.
         ("binds", lambda: sources.extend(syscalls.open_place(one[0]) for one in launch.binds)),
@@ -200,7 +240,17 @@ def _own_mounts(*, in_user_namespace: bool) -> None:
 
 def _overlays(launch: Launch) -> None:
     for target, lower, upper, work in launch.overlays:
+        if launch.identity is not None and not launch.user_namespace:
+            _as_its_own(lower, launch.identity)
         syscalls.mount_overlay(target, lower, upper, work, privileged=not launch.user_namespace)
+
+
+def _as_its_own(lower: bytes, identity: tuple[int, int]) -> None:
+    if os.stat(lower).st_uid == identity[0]:
+        return
+    from runner.supervisor import mapped  # noqa: PLC0415 - where runs are many users alone
+
+    mapped.show_as(lower, identity)
 
 
 def _hide(launch: Launch) -> None:
@@ -219,6 +269,12 @@ def _each(act: Callable[[bytes], None], paths: list[bytes]) -> None:
         act(path)
 
 
+def _bound_user(launch: Launch) -> None:
+    pids = launch.bounds[2]
+    if launch.enforce and launch.own_user and pids:
+        resource.setrlimit(resource.RLIMIT_NPROC, (pids, pids))
+
+
 def _become(identity: tuple[int, int] | None) -> None:
     if identity is None:
         return
@@ -232,7 +288,8 @@ def _become(identity: tuple[int, int] | None) -> None:
 def _privileges(launch: Launch, parent: int) -> None:
     if launch.walls:
         syscalls.keep_few_powers()
-        parent = 0  # the warden, as it is called from in there
+    if launch.walls or launch.own_processes:
+        parent = 0  # who waits outside, as it is called from in there
     if launch.no_new_privileges:
         syscalls.forbid_new_privileges()
     # Without its supervisor nobody would read its output, know its end or enforce its limits.

@@ -1,9 +1,10 @@
 """The script that a build of packages starts through: it hides what is not for other people's code.
 
-``veil.py IDENTITY COUNT HIDDEN… COUNT VISIBLE… COUNT WALLS… PROGRAM…`` becomes PROGRAM, in mounts
-of its own. As root IDENTITY is ``UID:GID``, else ``-``. WALLS is bubblewrap with its options, or
-none; behind walls PROGRAM is a child, and this ends as it does. What cannot be had ends it with a
-sentence and 126.
+``veil.py IDENTITY COUNT GROUPS… COUNT HIDDEN… COUNT VISIBLE… COUNT WALLS… PROGRAM…`` becomes
+PROGRAM, in mounts of its own and in these control groups. As root IDENTITY is ``UID:GID``, else
+``-``. WALLS is bubblewrap with its options, or none. Behind walls, or where it has a namespace of
+processes, PROGRAM is a child, and this ends as it does, with all that it left. What cannot be had
+ends it with a sentence and 126.
 """
 
 import os
@@ -11,7 +12,8 @@ import sys
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from runner.supervisor import syscalls
+from runner.supervisor import groups, syscalls
+from runner.supervisor.enclosure import Enclosure
 from runner.supervisor.walls import Walls
 
 _FAILED = 126
@@ -51,6 +53,23 @@ def _walled(hidden: list[bytes], visible: list[bytes], command: list[bytes]) -> 
     syscalls.keep_few_powers()
 
 
+def _enclosed(hidden: list[bytes], visible: list[bytes]) -> None:
+    """Go on with processes of its own, in another process; this one waits until none is left."""
+    enclosure, parent = Enclosure(), os.getpid()
+    syscalls.become_subreaper()
+    pid = os.fork()
+    if pid == 0:
+        _veil(hidden, visible)
+        try:
+            enclosure.walk_in(os.open(os.devnull, os.O_RDONLY), parent)
+        except OSError:
+            if os.getppid() != parent:
+                raise
+            # Not in this container: it has mounts of its own, and that has to do.
+        return
+    enclosure.outlast(pid)
+
+
 def _complain(error: OSError) -> None:
     sys.stderr.write(f"the build cannot be kept from this machine's credentials: {error}\n")
     sys.stderr.flush()
@@ -67,12 +86,15 @@ def _become(identity: bytes) -> None:
 
 if __name__ == "__main__":
     identity, *words = map(os.fsencode, sys.argv[1:])
+    syscalls.leave_keyring()
     try:
+        for group in _counted(words):
+            groups.write(os.fsdecode(group) + "/cgroup.procs", 0)
         hidden, visible, command = _counted(words), _counted(words), _counted(words)
         if command:
             _walled(hidden, visible, command)
         else:
-            _veil(hidden, visible)
+            _enclosed(hidden, visible)
         _become(identity)
         syscalls.forbid_new_privileges()
         # The directory may lie below what is hidden now: enter it anew, by its name.

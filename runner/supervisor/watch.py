@@ -9,10 +9,17 @@ import sys
 import time
 
 from runner.supervisor import evidence, leases, processes, records, syscalls
+from runner.supervisor.bounds import Bounds, BoundsFailed
 from runner.supervisor.countdown import KILL, TERM, TERMINATED, Countdown
 from runner.supervisor.launch import Launch
 from runner.supervisor.output import Output, is_disk_full
-from runner.supervisor.start import START_FAILED, StartFailed, check, start
+from runner.supervisor.start import (
+    SANDBOX_UNAVAILABLE,
+    START_FAILED,
+    StartFailed,
+    check,
+    start,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +44,7 @@ def supervise(directory: bytes) -> None:
     launch = Launch.take(directory)
     launch.env[processes.MARK] = os.fsencode(launch.run_id)
     before = evidence.begin(_own_scope(launch))
+    bounds = Bounds(launch, directory)
     doing = "what the run shares with others cannot be kept for it"
     try:
         leases.hold(launch.leases)
@@ -45,11 +53,16 @@ def supervise(directory: bytes) -> None:
         for name in (records.STOP, records.EXIT):
             records.reserve(directory, name)
         output = Output(launch.output, directory, launch.output_limit)
+        bounds.begin()
+    except BoundsFailed as failed:
+        ending: dict[str, records.Value] = {"reason": SANDBOX_UNAVAILABLE, "detail": str(failed)}
     except OSError as error:
         ending = _not_begun(doing, error)
     else:
-        ending = Watch(directory, launch, output, wake).run()
-    report = records.flat_json({**ending, **evidence.end(before)})
+        ending = Watch(directory, launch, output, wake, bounds).run()
+    counted = evidence.end(before)
+    held = bounds.end(evidence.largest())
+    report = records.flat_json({**ending, **counted, **held})
     records.write(directory, records.EXIT, report, durable=True)
 
 
@@ -80,6 +93,7 @@ def _be_alone(directory: bytes) -> None:
     """Leave the daemon's session, directory and descriptors; become parent of all our orphans."""
     os.chdir(directory)
     os.umask(0o077)
+    syscalls.leave_keyring()
     if os.getsid(0) != os.getpid():
         os.setsid()
     for name in os.listdir("/proc/self/fd"):
@@ -110,11 +124,15 @@ def _listen() -> int:
 class Watch:
     """The loop around one experiment. It ends when no process of the run is left."""
 
-    def __init__(self, directory: bytes, launch: Launch, output: Output, wake: int) -> None:
+    def __init__(
+        self, directory: bytes, launch: Launch, output: Output, wake: int, bounds: Bounds
+    ) -> None:
         self._directory = directory
         self._launch = launch
         self._output = output
         self._wake = wake
+        self._bounds = bounds
+        self._detail = ""
         self._child = 0
         self._status: int | None = None
         self._pipe = -1
@@ -134,8 +152,9 @@ class Watch:
             self._watch()  # what held its walls
             ending: dict[str, records.Value] = {"reason": failed.reason, "detail": failed.text}
         else:
-            survivors = self._watch()
-            ending = {**self._ending(), "survivors": survivors}
+            left = self._watch()
+            who = " ".join(f"{process.pid}@{process.started}" for process in left)
+            ending = {**self._ending(), "survivors": len(left), "left": who}
         self._read_rest()
         self._output.finish()
         return {
@@ -154,10 +173,10 @@ class Watch:
             pass  # above what this user may have; the usual 64 KiB do as well
         self._poll.register(self._pipe, select.POLLIN)
         self._poll.register(self._wake, select.POLLIN)
-        self._child, told = start(self._launch, write)
+        self._child, told = start(self._launch, write, self._bounds.join)
         os.close(write)
         try:
-            evidence.record_supervisor(self._directory, self._child)
+            evidence.record_supervisor(self._directory, self._child, self._bounds.directories)
         except OSError as error:
             os.close(told)
             os.kill(self._child, signal.SIGKILL)
@@ -165,24 +184,27 @@ class Watch:
             raise StartFailed(START_FAILED, text) from error
         check(self._launch, told)
 
-    def _watch(self) -> int:
-        """Wait for the end of every process; return how many could not be ended."""
+    def _watch(self) -> list[processes.Process]:
+        """Wait for the end of every process; return those that could not be ended."""
         while self._reap():
             now = time.monotonic()
             if self._status is not None:
                 self._countdown.leftovers(now)
+            elif now >= self._bounds.due:
+                self._look_at_bounds(now)
             action = self._countdown.look(now)
             if action == KILL and self._kill(now):
-                return len(processes.descendants(os.getpid()))
+                return processes.descendants(os.getpid())
             if action == TERM:
                 self._terminate()
             self._wait(now, _KILL_ROUND if action == KILL else None)
-        return 0
+        return []
 
     def _wait(self, now: float, seconds: float | None) -> None:
         """Sleep until something happens, and take it in."""
         if seconds is None:
-            seconds = max(0.0, min(self._countdown.next(), self._probe_at) - now)
+            next_ = min(self._countdown.next(), self._probe_at, self._bounds.due)
+            seconds = max(0.0, next_ - now)
         ready = {fd for fd, _ in self._poll.poll(seconds * 1000 + 1)}
         if self._pipe in ready and not self._read():
             self._poll.unregister(self._pipe)
@@ -229,6 +251,7 @@ class Watch:
     def _kill(self, now: float) -> bool:
         """Kill what is there; ``True`` when that has been hopeless for too long."""
         _hurry()
+        self._bounds.strike()
         processes.kill(processes.Members(root=os.getpid()))
         return now > (self._countdown.kill_at or now) + _HOPELESS
 
@@ -253,6 +276,13 @@ class Watch:
             again = self._countdown.kill_at is not None
             self._countdown.stop(TERMINATED, now, 0.0 if again else None)
 
+    def _look_at_bounds(self, now: float) -> None:
+        """End the run where it is above what it may have: at once, it takes more by the moment."""
+        cause, detail = self._bounds.look()
+        if cause:
+            self._detail = self._detail if self._countdown.reason else detail
+            self._countdown.stop(cause, now, 0.0)
+
     def _hears_term(self) -> bool:
         """Who ends our scope tells all in it at once: the experiment may die of it before we hear.
 
@@ -268,8 +298,14 @@ class Watch:
         code = None if self._status is None else os.waitstatus_to_exitcode(self._status)
         if code == -signal.SIGTERM and self._hears_term():
             self._asked(by_signal=True)
+        reason, detail = self._countdown.reason, self._detail
+        if not reason:
+            # Also where it seems to have ended well: a part of it was killed, and with another
+            # kernel all would have been.
+            reason, detail = self._bounds.judge()
         return {
-            "reason": self._countdown.reason or "exited",
+            "reason": reason or "exited",
+            "detail": detail or (self._bounds.crowd() if code else ""),
             "code": code if code is not None and code >= 0 else None,
             "signal": -code if code is not None and code < 0 else None,
         }

@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from runner.supervisor import groups, hierarchies
+
 NOTHING: Mapping[str, str] = {}
 #: Far more than anything here takes; a test that needs it has failed.
 PATIENCE = 90.0
@@ -82,6 +84,7 @@ class Box:
             "--max-cores": "2",
             "--retry-delay": "0s",
             "--listen": "127.0.0.1:0",
+            "--spot-notices": "off",  # the machine of the tests may be somebody's cloud
             "--default-python": sys.executable,
             # Experiments here see files beside their box, to be told when to go on; the variable
             # is for who wants to see them elsewhere all the same.
@@ -278,6 +281,7 @@ class Box:
         for pid in self.processes():
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+        groups.sweep(hierarchies.homes())  # as the next daemon would
 
 
 def packed(files: Mapping[str, str]) -> bytes:

@@ -61,7 +61,9 @@ def test_a_full_disk_costs_who_filled_it_and_no_neighbour(box: Box) -> None:
     _start_on_a_small_disk(box, "--min-free-disk", "1%,1mib")
     signs = {"full": box.root / "full", "felt": box.root / "felt"}
     neighbour = box.submit(SUFFER.format(**signs))
-    message = box.message(FILL.format(**signs))
+    # It asks for memory, which this disk is, and for no disk: else it is ended before that is full.
+    needs = {"cpus": 1, "gpus": 0, "ram": "1gb"}
+    message = box.message(FILL.format(**signs), resources_needed=needs)
     message["config"]["runner"] = {"max_attempts": 1}
     filler = box.publish(message)
     outcome = box.outcome(filler)

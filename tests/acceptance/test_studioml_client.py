@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from runner.privacy import making
 from tests.acceptance.box import Box, until
+from tests.privacy.sealing import laid_out
 
 pytestmark = [pytest.mark.service("studioml"), pytest.mark.service("pypi")]
 
@@ -63,6 +65,32 @@ def test_what_the_client_submits_runs_as_it_was_written(box: Box) -> None:
     assert "['--alpha=1', 'two words'] numpy hello\n" in box.output(key)
     status = box.root / "store" / "meta" / "experiments" / key
     until(lambda: json.loads(status.read_text())["status"] == "finished" or None, "finished")
+
+
+@pytest.mark.timeout(400)
+def test_what_the_client_seals_and_signs_is_run(box: Box) -> None:
+    """With the keys that ``keys generate`` makes, named in the client's own configuration."""
+    home, keys = box.root / "home", laid_out(box.root / "keys", "local_mine")
+    (home / ".studioml").mkdir(parents=True)
+    client = keys / making.CLIENT
+    config = _CONFIG.format(store=box.root / "store")
+    config += f"public_key_path: {client / making.SEALING_KEY}\n"
+    config += f"signing_key_path: {client / making.SIGNING_KEY}\n"
+    (home / ".studioml" / "config.yaml").write_text(config)
+    project = box.root / "project"
+    project.mkdir()
+    (project / "train.py").write_text("import sys\nprint('sealed', sys.argv[1:])\n")
+    _submit(project, home, "train.py", "--alpha=1")
+    queues = home / ".studioml" / "queue"
+    (body,) = (queues / "local_mine").glob("*-*")
+    assert set(json.loads(body.read_bytes())) == {"message"}
+    (status,) = (box.root / "store" / "meta" / "experiments").iterdir()
+    box.start(
+        *("--queue-root", str(queues), "--encrypt-dir", str(keys / making.MESSAGE)),
+        *("--request-signatures-dir", str(keys / making.SIGNING), "--default-python", ""),
+    )
+    assert box.outcome(status.name, patience=300)["cause"] == "completed"
+    assert "sealed ['--alpha=1']\n" in box.output(status.name)
 
 
 def _submit(project: Path, home: Path, *words: str) -> None:

@@ -282,6 +282,17 @@ def test_a_result_that_is_no_file_is_an_error(tmp_path: Path) -> None:
             pack_single(tmp_path / name, io.BytesIO())
 
 
+def test_a_result_in_a_directory_that_became_a_link_is_an_error(tmp_path: Path) -> None:
+    """Between the look at it and the packing an experiment may have led it to somebody's files."""
+    (tmp_path / "certs").mkdir()
+    (tmp_path / "certs" / "retval").write_text("a credential")
+    (tmp_path / "retval").symlink_to("certs")
+    stream = io.BytesIO()
+    with pytest.raises(OSError, match="retval"):
+        pack_single(tmp_path / "retval" / "retval", stream)
+    assert b"credential" not in stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("key", "compression"),
     [

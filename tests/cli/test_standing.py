@@ -68,7 +68,8 @@ def test_status_of_a_key_asks_the_store(desk: Desk) -> None:
     (place / "_claim.k1.json").write_bytes(claim.encode())
     out = desk.run("status", "k1")[1]
     assert "k1: ended (exit, exit code 3), attempt 2 on gpu-1: password=***" in out
-    assert out.count("\n") == 1
+    assert out.count("\n") == 2
+    assert "Read the end of the output" in out
     facts = json.loads(desk.run("status", "--json", "k1")[1])
     assert (facts["state"], facts["cause"], facts["exit_code"]) == ("ended", "exit", 3)
     status, _, err = desk.run("status", "k2")

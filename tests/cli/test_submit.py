@@ -154,6 +154,9 @@ def test_json_tells_a_script_what_was_queued(desk: Desk) -> None:
         (["--max-duration", "10", "train.py"], "--max-duration is '10': give a duration"),
         (["--gpu-memory", "1gb", "train.py"], "--gpus 1"),
         (["--env", "A", "train.py"], "give NAME=VALUE"),
+        (["--container", "shub://a/b", "train.py"], "Singularity Hub"),
+        (["--container", "docker://a b", "train.py"], "--container is 'docker://a b'"),
+        (["--container", "ubuntu", "train.py"], "_singularity"),
         (["--python", "three", "train.py"], "--python is 'three'"),
         (["--key", "a/../b", "train.py"], "experiment.key"),
         (["--retry-on", "boredom", "train.py"], "boredom"),
@@ -169,6 +172,22 @@ def test_what_cannot_be_submitted_is_refused_here(desk: Desk, argv: list[str], w
     assert words in err
     assert "Traceback" not in err
     assert not desk.queue.exists() or desk.messages() == []
+
+
+@pytest.mark.parametrize("image", ["docker://python:3.11", "/srv/images/a.sif", "s3://h/b/a.sif"])
+def test_a_container_is_the_artifact_of_the_original_client(desk: Desk, image: str) -> None:
+    """Of this machine's Python and packages nothing is asked for: the image has its own."""
+    Path("requirements.txt").unlink()
+    assert desk.run("submit", "--container", image, "train.py")[0] == 0
+    [message] = desk.messages()
+    assert message["experiment"]["artifacts"]["_singularity"] == {
+        "qualified": image,
+        "mutable": False,
+    }
+    request = _request(desk)
+    assert not request.artifacts["_singularity"].unpack
+    assert request.experiment.python_version is None
+    assert request.experiment.requirements == ()
 
 
 def test_a_script_that_is_left_out_is_refused(desk: Desk) -> None:

@@ -212,7 +212,7 @@ def experiments_are_somebody_else(manifests: Manifests) -> Iterator[str]:
     """They run as the image's second user, who is neither root nor the daemon."""
     run_as = manifests.settings.run_as
     named = re.findall(r"--uid (\d+) --gid (\d+)", DOCKERFILE.read_text(encoding="utf-8"))
-    if run_as is None or (str(run_as.uid), str(run_as.gid)) != named[-1]:
+    if [(str(user.uid), str(user.gid)) for user in run_as] != [named[-1]]:
         yield f"experiments run as {run_as}, the image's user for them is {named[-1]}"
 
 

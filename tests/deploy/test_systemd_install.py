@@ -27,7 +27,7 @@ BARE = Machine(
     has_apparmor=True,
     enforces_apparmor=True,
     foreign_profile="",
-    made_user="",
+    made_users=(),
 )
 
 
@@ -222,7 +222,7 @@ def test_on_a_running_machine_systemd_is_told() -> None:
         "apparmor_parser --replace --write-cache /etc/apparmor.d/studio-runner-bwrap",
         "systemctl daemon-reload",
     ]
-    there = replace(BARE, has_user=True, made_user=templates.USER)
+    there = replace(BARE, has_user=True, made_users=(templates.USER,))
     assert commands(plan.uninstall(there, plan.Wish(purge=True))) == [
         "systemctl disable --now --no-block studio-runner.service",
         "systemctl stop studio-runner-runs.slice",
@@ -246,6 +246,50 @@ def test_without_sysusers_the_older_tool_is_used() -> None:
     made = commands(plan.install(replace(BARE, has_sysusers=False), plan.Wish()))
     assert made[0].startswith("useradd --system --user-group --no-create-home")
     assert made[0].endswith(f"--shell /usr/sbin/nologin {templates.USER}")
+
+
+def test_a_pool_of_users_is_made_and_named(root: Path) -> None:
+    """One each for so many experiments at a time; done again, and without it, nobody is lost."""
+    assert install(root, "--run-as-pool", "3") == 0
+    names = [f"{templates.USER}-{number}" for number in (1, 2, 3)]
+    conf = (root / "etc/sysusers.d/studio-runner.conf").read_text()
+    assert [line.split()[1] for line in conf.splitlines() if line.startswith("u ")] == names
+    unit = (root / "etc/systemd/system/studio-runner.service").read_text()
+    assert f"\nEnvironment=STUDIO_RUNNER_RUN_AS={templates.USER}-[1-3]\n" in unit
+    before = tree(root)
+    assert install(root, "--run-as-pool", "3") == 0
+    assert tree(root) == before
+    assert install(root) == 0
+    conf = (root / "etc/sysusers.d/studio-runner.conf").read_text()
+    assert [line.split()[1] for line in conf.splitlines() if line.startswith("u ")][:3] == names
+
+
+def test_a_pool_goes_with_a_purge() -> None:
+    """And is made by the older tool where there is no other."""
+    wish = plan.Wish(user="x", pool=2)
+    made = commands(plan.install(replace(BARE, has_sysusers=False), wish))
+    assert [line.split()[-1] for line in made if line.startswith("useradd")] == ["x-1", "x-2"]
+    there = replace(BARE, has_user=True, made_users=("x-1", "x-2"))
+    gone = commands(plan.uninstall(there, plan.Wish(purge=True)))
+    assert [line for line in gone if "user" in line] == ["userdel x-1", "userdel x-2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--run-as-pool", "1"], "2 to 999"),
+        (["--run-as-pool=-3"], "2 to 999"),
+        (["--run-as-pool", "20", "--user", "x" * 31], "too long"),
+    ],
+)
+def test_a_pool_that_is_none_is_refused(
+    root: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is done, with what would do."""
+    before = tree(root)
+    assert install(root, *words) == 2
+    assert said in capsys.readouterr().err
+    assert tree(root) == before
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_the_document_names_version_status_and_checks(
     told = json.loads(capsys.readouterr().out)
     assert told["version"] == VERSION
     assert status == told["status"] == 10
-    assert {one["name"] for one in told["checks"]} == {"credentials", "machine"}
+    assert {one["name"] for one in told["checks"]} == {"credentials", "keys", "machine"}
     assert set(told["checks"][0]) == {
         *("name", "area", "verdict", "sentence", "remedy", "about", "seconds")
     }

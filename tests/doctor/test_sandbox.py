@@ -78,6 +78,34 @@ async def test_a_number_that_is_no_user_is_a_warning(clinic: Clinic) -> None:
     assert found.saying("no user of this machine has the number 54321").verdict is Verdict.WARNING
 
 
+def _somebody(uid: int) -> subprocess.Popen[bytes]:
+    sleep = ["/bin/sleep", "600"]
+    return subprocess.Popen(sleep, user=uid, group=uid, extra_groups=(), start_new_session=True)
+
+
+@needs_root
+async def test_every_user_of_a_pool_is_looked_at(clinic: Clinic) -> None:
+    """How many there are, who has no account, who has processes, and what any of them can read."""
+    clinic.aws("http://127.0.0.1:1")
+    clinic.root.chmod(0o711)
+    _open_the_way_to(clinic.root)
+    certs = clinic.root / "certs"
+    first = 54_000 + os.getpid() % 5_000 * 2
+    certs.chmod(0o750)
+    os.chown(certs, 0, first + 1)
+    somebody = _somebody(first)
+    try:
+        pool = f"{first}:{first},{first + 1}:{first + 1}"
+        found = await clinic.look(identity.look, await clinic.patient("--run-as", pool))
+    finally:
+        somebody.kill()
+        somebody.wait()
+    assert found.saying("a user of its own: 2 at a time").verdict is Verdict.OK
+    assert found.saying(f"has the number {first + 1}").verdict is Verdict.WARNING
+    assert found.saying(f"{first} has processes now").verdict is Verdict.SKIPPED
+    assert found.about(str(certs)).verdict is Verdict.WARNING
+
+
 def test_a_user_that_is_not_there_is_refused() -> None:
     """By its name, before anything is looked at."""
     with pytest.raises(Misconfigured, match="nobody-of-this-name"):

@@ -115,7 +115,7 @@ def test_the_veil_gives_up_root(tmp_path: Path) -> None:
     script = Path(sys.modules["runner.supervisor"].__file__ or "").with_name("veil.py")
     (tmp_path / "hidden").mkdir()
     show = "id -u; id -G; grep NoNewPrivs /proc/self/status; ls " + str(tmp_path / "hidden")
-    words = ["65534:65534", "1", str(tmp_path / "hidden"), "0", "0", "/bin/sh", "-c", show]
+    words = ["65534:65534", "0", "1", str(tmp_path / "hidden"), "0", "0", "/bin/sh", "-c", show]
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(script), *words],
         check=False,

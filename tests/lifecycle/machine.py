@@ -466,6 +466,19 @@ class Machine:
         letter = await self.queue.receive()
         return Handling(self.parts, letter, Entry(fresh_record(self.queue, letter))), letter
 
+    @asynccontextmanager
+    async def handled(
+        self, body: Json, reached: Callable[[], Awaitable[object]]
+    ) -> AsyncIterator[Letter]:
+        """Handle a message; the block runs when it has come so far, and ends with the settling."""
+        handling, letter = await self.handling(body)
+        slot = await self.parts.intake.slot()
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as group:
+                group.start_soon(handling.perform, slot)
+                await reached()
+                yield letter
+
     async def handle(self, body: bytes | Json | None = None) -> Letter:
         """Handle one message to its end, as the loop does; return its delivery."""
         handling, letter = await self.handling(body)

@@ -165,3 +165,17 @@ def test_delays_double_up_to_the_longest() -> None:
     """Also after more attempts than anybody makes."""
     seconds = [POLICY.delay(n).total_seconds() for n in (0, 1, 2, 3, 4, 5, 10_000)]
     assert seconds == [10, 10, 20, 40, 60, 60, 60]
+
+
+def test_who_outgrew_its_own_share_is_not_tried_again_unless_somebody_wants_it() -> None:
+    """A full disk of the machine is another matter: elsewhere there may be room."""
+
+    def told(outcome: Failed, policy: RetryPolicy) -> Disposition:
+        return dispose(outcome, attempt=1, policy=policy, receive_count=1)
+
+    full = Failed(Cause.OUT_OF_DISK, None, "the disk is full")
+    own = Failed(Cause.OUT_OF_DISK, None, "it holds 12 GB", outgrew=True)
+    wanted = RetryPolicy(retry_on=frozenset({Cause.OUT_OF_DISK}))
+    assert isinstance(told(full, RetryPolicy()), Release)
+    assert told(own, RetryPolicy()) == Ack()
+    assert isinstance(told(own, wanted), Release)

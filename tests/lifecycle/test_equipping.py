@@ -17,7 +17,7 @@ from runner.lifecycle.pulling import fresh_record
 from runner.lifecycle.rules import Rules
 from runner.model import Allocation, Bytes, Capacity, Cause, Gpu, Needs
 from tests.acceptance.box import Box
-from tests.lifecycle.machine import PATIENCE, Json, Letter, Machine, seen
+from tests.lifecycle.machine import PATIENCE, Json, Machine, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -55,20 +55,6 @@ def busy(machine: Machine) -> Allocation:
     return share
 
 
-@asynccontextmanager
-async def handled(
-    machine: Machine, body: Json, reached: Callable[[], Awaitable[object]]
-) -> AsyncIterator[Letter]:
-    """Handle a message; the block runs when it has come so far, and ends with the settling."""
-    handling, letter = await machine.handling(body)
-    slot = await machine.parts.intake.slot()
-    with anyio.fail_after(PATIENCE):
-        async with anyio.create_task_group() as group:
-            group.start_soon(handling.perform, slot)
-            await reached()
-            yield letter
-
-
 def waiting(machine: Machine) -> Callable[[], Awaitable[None]]:
     """Return what waits until one is ready but for its card."""
 
@@ -83,7 +69,7 @@ async def test_it_is_built_while_its_card_is_busy_and_runs_there_when_it_is_free
 ) -> None:
     """It sees that card alone; what was shown of it before named none."""
     other, body = busy(machine), message(machine)
-    async with handled(machine, body, waiting(machine)) as letter:
+    async with machine.handled(body, waiting(machine)) as letter:
         assert "build" in machine.points.passed
         assert [entry.record.allocation.gpus for entry in machine.parts.board] == [()]
         machine.parts.intake.release(other)
@@ -125,7 +111,7 @@ async def test_the_card_is_free_before_the_results_are_stored(machine: Machine) 
 async def test_a_stop_is_heard_while_it_waits(machine: Machine, cause: Cause, settled: str) -> None:
     """It never takes the card."""
     other = busy(machine)
-    async with handled(machine, message(machine), waiting(machine)) as letter:
+    async with machine.handled(message(machine), waiting(machine)) as letter:
         for entry in machine.parts.board:
             entry.stopper.stop(cause, "the test says so")
     machine.parts.intake.release(other)
@@ -138,7 +124,7 @@ async def test_its_lifetime_passes_while_it_waits(machine: Machine) -> None:
     """It has ended then, and is not run any more."""
     other, body = busy(machine), message(machine, time_added=time.time())
     body["config"]["experimentLifetime"] = "3s"
-    async with handled(machine, body, waiting(machine)) as letter:
+    async with machine.handled(body, waiting(machine)) as letter:
         pass
     machine.parts.intake.release(other)
     assert letter.settled == ["ack"]
@@ -170,7 +156,7 @@ async def test_a_drain_gives_it_back_wherever_it_stands(machine: Machine, point:
     """At once: what is being fetched for it is not waited for."""
     other = busy(machine)
     reached = machine.points.holds(point)
-    async with handled(machine, message(machine), lambda: seen(reached.is_set)) as letter:
+    async with machine.handled(message(machine), lambda: seen(reached.is_set)) as letter:
         machine.parts.intake.close()
     machine.parts.intake.release(other)
     assert letter.settled == ["release"]

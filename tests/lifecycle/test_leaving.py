@@ -230,8 +230,14 @@ async def test_a_message_that_came_back_without_a_claim_is_not_ours(tmp_path: Pa
         assert second.ends == ["lease-lost"]
 
 
-async def test_a_message_that_kills_daemons_is_buried_in_the_end(tmp_path: Path) -> None:
-    """What is given back uncounted for ever would keep every daemon from its work."""
+@pytest.mark.parametrize("point", ["put claim running", "read workspace"])
+async def test_a_message_that_kills_daemons_is_buried_in_the_end(
+    tmp_path: Path, point: str
+) -> None:
+    """What is given back uncounted for ever would keep every daemon from its work.
+
+    Whoever waits for its end reads of it, also where nobody came to claim it.
+    """
     box, points = Box(tmp_path), Points()
     message = box.message("print('never reached')")
     queue = Line("local_test", points)
@@ -240,13 +246,14 @@ async def test_a_message_that_kills_daemons_is_buried_in_the_end(tmp_path: Path)
         queue.send(message)
         for _ in range(fuse - 1):
             await (await queue.receive()).release(first.parts.options.kill_grace)
-        reached = points.holds("read workspace")
+        reached = points.holds(point)
         handling, letter = await first.handling()
         assert letter.message.receive_count == fuse
         async with anyio.create_task_group() as group:
             group.start_soon(handling.perform, await first.parts.intake.slot())
             await seen(reached.is_set)
             group.cancel_scope.cancel()
+    del points.acts[point]
     async with Machine.open(box, points=points, queue=queue) as second:
         await second.take_over()
         await second.check_clean()

@@ -11,7 +11,7 @@ import pytest
 from runner.errors import HostFault
 from runner.lifecycle.board import Entry
 from runner.lifecycle.record import Phase, Record, Records
-from runner.model import Allocation, Bytes, Cause, Message
+from runner.model import Allocation, Bytes, Cause, Identity, Message
 
 pytestmark = pytest.mark.anyio
 
@@ -46,23 +46,42 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_share_of_a_card_is_kept(tmp_path: Path) -> None:
     """The next daemon has to know what of a card is taken, and by which group."""
-    share = Allocation(1, Bytes(2), Bytes(3), ("GPU-1",), 4, Bytes(5), "local//q")
+    share = Allocation(1, Bytes(2), Bytes(3), ("GPU-1",), 4, Bytes(5), "local//q", (3,), (7, 8))
     records = Records(tmp_path / "runs")
     records.write(RECORD.but(allocation=share))
     (read,) = records.read_all()
     assert read.allocation == share
 
 
+def test_the_user_of_a_run_is_kept(tmp_path: Path) -> None:
+    """Nobody else is to become that user before the adopted run has ended."""
+    records = Records(tmp_path / "runs")
+    records.write(RECORD.but(identity=Identity(61001, 61000)))
+    (read,) = records.read_all()
+    assert read.identity == Identity(61001, 61000)
+
+
 def test_a_record_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    """It knew whole cards alone."""
+    """It knew whole cards alone, not where their nodes are, and one user for all experiments."""
     records = Records(tmp_path / "runs")
     records.write(RECORD)
     file = records.place("r1") / "record.json"
     known = json.loads(file.read_text())
-    for name in ("gpu_slots", "gpu_memory", "gpu_group"):
+    for name in ("gpu_slots", "gpu_memory", "gpu_group", "gpu_minors", "gpu_capabilities"):
         del known["allocation"][name]
+    del known["identity"]
     file.write_text(json.dumps(known))
     assert list(records.read_all()) == [RECORD]
+
+
+def test_a_record_of_a_later_version_is_left_to_it(tmp_path: Path) -> None:
+    """Who goes back to an earlier version by mistake may come forward again."""
+    records = Records(tmp_path / "runs")
+    records.write(RECORD)
+    later = records.place("r2") / "record.json"
+    later.write_text('{"version": 2, "run": "r2"}')
+    assert list(records.read_all()) == [RECORD]
+    assert later.exists()
 
 
 @pytest.mark.parametrize("left", [b"", b"{", b"[]", b'{"run": "r2"}'])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from runner.errors import LeaseLost, StoreUnavailable
 from runner.lifecycle.stopper import Stopper
 from runner.model import Cause, Needs
 from tests.acceptance.box import Box
-from tests.lifecycle.machine import PATIENCE, Json, Letter, Machine, seen
+from tests.lifecycle.machine import Machine, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -37,20 +36,6 @@ async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
     """A daemon's parts."""
     async with Machine.open(Box(tmp_path)) as machine:
         yield machine
-
-
-@asynccontextmanager
-async def handled(
-    machine: Machine, message: Json, reached: Callable[[], Awaitable[object]]
-) -> AsyncIterator[Letter]:
-    """Handle a message; the block runs when a point is reached, and ends with the settling."""
-    handling, letter = await machine.handling(message)
-    slot = await machine.parts.intake.slot()
-    with anyio.fail_after(PATIENCE):
-        async with anyio.create_task_group() as group:
-            group.start_soon(handling.perform, slot)
-            await reached()
-            yield letter
 
 
 def stop(machine: Machine, cause: Cause = Cause.DRAINED) -> None:
@@ -79,7 +64,7 @@ async def test_a_stop_before_the_run_is_heard(machine: Machine, cause: Cause, po
     """Wherever the attempt stands, the message is settled, and so is a claim that was begun."""
     message = machine.box.message(LONG)
     reached = machine.points.holds(point)
-    async with handled(machine, message, lambda: seen(reached.is_set)) as letter:
+    async with machine.handled(message, lambda: seen(reached.is_set)) as letter:
         del machine.points.acts[point]
         stop(machine, cause)
     settled, state = STOPS[cause]
@@ -100,7 +85,7 @@ async def test_a_stop_while_it_waits_for_room_is_heard(machine: Machine, cause: 
     async def waits() -> None:
         await seen(lambda: [entry.stage for entry in machine.parts.board] == ["waiting for room"])
 
-    async with handled(machine, message, waits) as letter:
+    async with machine.handled(message, waits) as letter:
         stop(machine, cause)
     running.give_back()
     assert letter.settled == [STOPS[cause][0]]
@@ -115,14 +100,14 @@ async def test_what_is_cancelled_while_another_runner_has_it_is_left_to_that_one
     """A duplicate of the message that waits here says nothing about the run over there."""
     message = machine.box.message(LONG)
     async with Machine.open(machine.box) as other:
-        async with handled(other, message, runs(other)):
+        async with other.handled(message, runs(other)):
             message["experiment"]["resources_needed"]["cpus"] = 2
             running = await machine.parts.intake.slot()
 
             async def waits() -> None:
                 await seen(lambda: [e.stage for e in machine.parts.board] == ["waiting for room"])
 
-            async with handled(machine, message, waits) as letter:
+            async with machine.handled(message, waits) as letter:
                 stop(machine, Cause.CANCELLED)
             running.give_back()
             assert letter.settled == ["release"]
@@ -139,7 +124,7 @@ async def test_a_closed_intake_lets_nobody_wait_for_room(machine: Machine) -> No
     async def waits() -> None:
         await seen(lambda: [entry.stage for entry in machine.parts.board] == ["waiting for room"])
 
-    async with handled(machine, message, waits) as letter:
+    async with machine.handled(message, waits) as letter:
         machine.parts.intake.close()
     assert await machine.parts.intake.reserved(Needs(cores=2)) is None
     running.give_back()
@@ -156,7 +141,7 @@ async def test_a_stopped_run_is_stored_and_settled(machine: Machine, cause: Caus
         "pathlib.Path('../modeldir/weights').write_text('w')\n" + LONG
     )
     message = machine.box.message(script)
-    async with handled(machine, message, runs(machine)) as letter:
+    async with machine.handled(message, runs(machine)) as letter:
         stop(machine, cause)
     assert letter.settled == [STOPS[cause][0]]
     assert "stored modeldir" in machine.points.passed
@@ -171,7 +156,7 @@ async def test_a_stopping_daemon_waits_for_no_store(machine: Machine, script: st
     machine.points.raises("store output", *[AWAY] * 1000)
     reached = anyio.Event()
     machine.points.acts["report started"] = _sets(reached)
-    async with handled(machine, machine.box.message(script), reached.wait) as letter:
+    async with machine.handled(machine.box.message(script), reached.wait) as letter:
         stop(machine)
     assert letter.settled == ["release"]
     await machine.check_clean()
@@ -188,7 +173,7 @@ async def test_cancelled_stays_cancelled_when_the_store_is_away(tmp_path: Path) 
     """Without its results, but over: it does not come back."""
     async with Machine.open(Box(tmp_path), upload_patience=timedelta(0)) as machine:
         machine.points.raises("store output", *[AWAY] * 1000)
-        async with handled(machine, machine.box.message(LONG), runs(machine)) as letter:
+        async with machine.handled(machine.box.message(LONG), runs(machine)) as letter:
             stop(machine, Cause.CANCELLED)
         assert letter.settled == ["ack"]
         assert machine.ends == ["cancelled"]
@@ -205,7 +190,7 @@ async def test_a_lost_message_without_a_claim_stores_nothing(machine: Machine) -
     del message["experiment"]["artifacts"]["output"]
     for label in ("modeldir", "retval", "tb", "_metrics", "_metadata"):
         del message["experiment"]["artifacts"][label]
-    async with handled(machine, message, runs(machine)) as letter:
+    async with machine.handled(message, runs(machine)) as letter:
         letter.is_lost = True
     assert letter.settled == []
     assert [word for word in machine.points.passed if word.startswith("store")] == []
@@ -217,7 +202,7 @@ async def test_a_lost_message_with_its_claim_goes_on(machine: Machine) -> None:
     """The record says that the experiment is ours, so it is run to its end and stored."""
     machine.queue.lease = SHORT
     message = machine.box.message(OBEDIENT)
-    async with handled(machine, message, runs(machine)) as letter:
+    async with machine.handled(message, runs(machine)) as letter:
         letter.is_lost = True
         renewals = machine.points.passed.count("extend")
         await seen(lambda: machine.points.passed.count("extend") > renewals)
@@ -250,7 +235,7 @@ def stored_after(machine: Machine, begin: int) -> list[str]:
 
 async def test_a_lost_claim_ends_the_run_and_stores_nothing(hasty: Machine) -> None:
     """Another runner has it: what we made since then must not replace what that one makes."""
-    async with handled(hasty, hasty.box.message(LONG), runs(hasty)) as letter:
+    async with hasty.handled(hasty.box.message(LONG), runs(hasty)) as letter:
         taken_over(hasty)
         begin = len(hasty.points.passed)
     assert letter.settled == ["release"]
@@ -261,7 +246,7 @@ async def test_a_lost_claim_ends_the_run_and_stores_nothing(hasty: Machine) -> N
 
 async def test_a_claim_lost_while_it_ends_stores_nothing(hasty: Machine) -> None:
     """A run that ended by itself in the same moment is another runner's all the same."""
-    async with handled(hasty, hasty.box.message(OBEDIENT), runs(hasty)) as letter:
+    async with hasty.handled(hasty.box.message(OBEDIENT), runs(hasty)) as letter:
         begin = len(hasty.points.passed)
         go(hasty)
         stop(hasty, Cause.LEASE_LOST)
@@ -273,7 +258,7 @@ async def test_a_claim_lost_while_it_ends_stores_nothing(hasty: Machine) -> None
 async def test_a_claim_lost_after_another_stop_stores_nothing(hasty: Machine) -> None:
     """The loss overrules what was asked for before."""
     script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + OBEDIENT
-    async with handled(hasty, hasty.box.message(script), runs(hasty)) as letter:
+    async with hasty.handled(hasty.box.message(script), runs(hasty)) as letter:
         stop(hasty, Cause.CANCELLED)
         taken_over(hasty)
         begin = len(hasty.points.passed)
@@ -288,7 +273,7 @@ async def test_a_claim_lost_while_it_is_stored_ends_the_storing(hasty: Machine) 
     """What is on its way is given up, and nothing more is begun."""
     reached = hasty.points.holds("store modeldir")
     script = OBEDIENT.replace("while", "while False and")
-    async with handled(hasty, hasty.box.message(script), lambda: seen(reached.is_set)) as letter:
+    async with hasty.handled(hasty.box.message(script), lambda: seen(reached.is_set)) as letter:
         taken_over(hasty)
     assert letter.settled == ["release"]
     assert "stored modeldir" not in hasty.points.passed
@@ -305,7 +290,7 @@ async def test_a_lost_claim_ends_the_checkpoints_at_once(tmp_path: Path) -> None
     )
     script = script.replace("time.sleep(0.01)", "(time.sleep(0.01), print('.', flush=True))")
     async with Machine.open(Box(tmp_path), claim_lease=SHORT, checkpoint_interval=often) as machine:
-        async with handled(machine, machine.box.message(script), runs(machine)):
+        async with machine.handled(machine.box.message(script), runs(machine)):
             await seen(lambda: machine.points.passed.count("stored output") > 1)
             taken_over(machine)
             await seen(lambda: next(iter(machine.parts.board)).stopper.is_lost)
@@ -320,7 +305,7 @@ async def test_a_lost_claim_ends_the_checkpoints_at_once(tmp_path: Path) -> None
 async def test_a_store_that_is_away_for_longer_than_the_lease_costs_no_run(hasty: Machine) -> None:
     """Nobody could take it over there: asked again before the upload, it is still ours."""
     message = hasty.box.message(OBEDIENT)
-    async with handled(hasty, message, runs(hasty)) as letter:
+    async with hasty.handled(message, runs(hasty)) as letter:
         tries: list[int] = []
 
         async def away() -> None:

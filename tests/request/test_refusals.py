@@ -184,7 +184,7 @@ def test_an_encrypted_request_is_recognised_and_refused() -> None:
     assert not is_envelope(b'{"message": {"text": 1}}')
     assert not is_envelope(b"no")
     for document in (envelope, sample() | envelope):
-        with pytest.raises(Unsupported, match="encrypted"):
+        with pytest.raises(Unsupported, match="sealed"):
             decoded(document)
 
 

@@ -1,95 +1,197 @@
-"""An experiment that tries what it must not be able to do, and tells what it could."""
+"""Hostile experiments beside a harmless one, below a daemon with something to hide."""
 
 from __future__ import annotations
 
-#: Arguments: the mark in two pieces, and a file of JSON with what it is to try. It writes what it
-#: succeeded in into its model directory; a process that it left behind has ``lingers-KEY`` as name.
-HOSTILE = r"""
-import json, os, subprocess, sys, time
-mark, plan = (sys.argv[1] + sys.argv[2]).encode(), json.loads(sys.argv[3])
-done = {}
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
 
-def holds(path):
-    try:
-        with open(path, "rb", 0) as file:
-            return mark in file.read(1 << 20)
-    except OSError:
-        return False
+import psutil
 
-def writes(path):
-    try:
-        os.chmod(os.path.dirname(path), 0o755)
-    except OSError:
-        pass
-    try:
-        with open(path, "wb") as file:
-            file.write(b"spoilt")
-        with open(path, "rb") as file:
-            return file.read() == b"spoilt"
-    except OSError:
-        return False
+from tests.acceptance.box import Json, until
+from tests.environments import packages
+from tests.trust.boxes import MARK, TrustBox
 
-def may_signal(pids):
-    found = False
-    for pid in pids:
-        try:
-            os.kill(pid, 0)
-            found = True
-        except OSError:
-            pass
-    return found
-
-def command(pid):
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
-
-def others():
-    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
-    return [pid for pid in pids if pid != os.getpid()]
-
-done["read a credential"] = any(map(holds, plan["credentials"]))
-done["read what lies in the daemon's home"] = holds(plan["home"])
-done["read another experiment's files"] = holds(plan["neighbour"]) or any(
-    holds(f"/proc/{pid}/cwd/../modeldir/mine") for pid in others()
-)
-done["read another experiment's variables"] = any(
-    b"train.py" in command(pid) and holds(f"/proc/{pid}/environ") for pid in others()
-)
-done["read the daemon's variables"] = any(
-    b"-m\0runner" in command(pid) and holds(f"/proc/{pid}/environ") for pid in others()
-)
-done["see the processes of the machine"] = any(b"-m\0runner" in command(pid) for pid in others())
-done["end the daemon"] = may_signal(p for p in others() if b"-m\0runner" in command(p))
-done["end its supervisor"] = may_signal(p for p in others() if b"supervisor/main.py" in command(p))
-done["end another experiment"] = may_signal(p for p in others() if b"train.py" in command(p))
-shared = next(path for path in sys.path if "/environments/" in path)
-done["write into the shared environment"] = writes(os.path.join(shared, "spoilt.py"))
-done["write into the artifact cache"] = writes(os.path.join(plan["cache"], "spoilt"))
-done["write into another experiment's files"] = writes(
-    plan["neighbour"] + ".spoilt"
-) or any(writes(f"/proc/{pid}/cwd/../modeldir/mine.spoilt") for pid in others())
-writes(plan["left"])
-with open("/proc/self/status") as file:
-    done["gain powers by setuid programs"] = "NoNewPrivs:\t1" not in file.read()
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        os.closerange(0, 100)
-        os.execv(sys.executable, [plan["lingers"], "-c", "import time; time.sleep(1000)"])
-    os._exit(0)
-os.wait()
-with open("../modeldir/seen", "w") as file:
-    json.dump(done, file)
+SCRIPT = Path(__file__).with_name("attempts.py").read_text()
+#: Of a package: does in its build what the script does in a run, and fails with what it could.
+BUILD = """
+import json, sys
+space = {{"__name__": "attempts"}}
+exec(compile({script!r}, "attempts", "exec"), space)
+done = space["try_all"]({plan!r}, space["OF_BUILDS"])
+raise SystemExit("SUCCEEDED IN " + json.dumps(done) + " AS " + str(os.getuid()))
 """
-#: Has a secret in its variables and in its directory, and stays until it is told to go.
-NEIGHBOUR = """
-import os, time
-with open("../modeldir/mine", "w") as file:
-    file.write(os.environ["TOKEN"])
-print("begun", flush=True)
-while True:
-    time.sleep(1)
-"""
+#: Rows for what only who stands outside can tell.
+LEFT = "leave files in /tmp"
+CACHES = "write into the caches"
+LINGERS = "survive by double fork and setsid"
+ORPHAN = "survive so with its variables shed, when its supervisor was killed"
+SMUGGLES = "have others' files stored, by links in its output"
+HANGS = "hang the storing, by pipes and devices in its output"
+EVERYBODY = "end others by killing all that it may (kill -9 -1)"
+#: What it takes too much of: what is submitted, and the cause of which it dies where it is kept.
+HUNGER = {
+    "use more memory than it asked for": ("take memory", "out-of-memory"),
+    "fill the table of processes": ("take processes", "too-many-processes"),
+    "write more to the disk than it asked for": ("take disk", "out-of-disk"),
+}
+#: Of processes and threads.
+PIDS_LIMIT = 100
+OF_BUILD = ", from a setup.py"
+
+
+class Ordeal:
+    """One daemon, one harmless experiment, and hostile ones."""
+
+    def __init__(self, box: TrustBox, sandbox: str, image: Path | None = None) -> None:
+        self.box = box
+        self.sandbox = sandbox
+        self.container = ["--container", str(image)] if image else []
+        self.left = Path(f"/tmp/{box.root.name}-left")  # noqa: S108 - it is tried
+        self.credential = planted(box.root / "certs" / ".spare" / "credentials")
+        self.home = planted(box.root / "notes")
+        self.cache = box.root / "cache"
+        self.shelf = box.root / "shelf"
+        self.door = socket.create_server(("127.0.0.1", 0))
+        self.plan: Json = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.door.close()
+        self.left.unlink(missing_ok=True)
+        for process in lingering(self.box.root.name):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def begin(self) -> None:
+        """Start the daemon and the harmless experiment."""
+        box = self.box
+        packages.source(self.shelf, "handmade")
+        self.daemon = box.begin(
+            *("--certs-dir", str(box.root / "certs"), "--cache-dir", str(self.cache)),
+            *("--sandbox", self.sandbox, *self.container, "--max-cores", "8"),
+            *("--no-index", "--find-links", str(self.shelf), "--max-attempts", "1"),
+            *("--pids-limit", str(PIDS_LIMIT)),
+            PLANTED=f"{MARK}environment",
+        )
+        self.neighbour = box.submit_neighbour(box.root / "go")
+        (mine,) = (box.state / "work" / "experiments").glob("*/modeldir/mine")
+        environments = box.state / "environments"
+        self.plan = {
+            "mark": [MARK[:4], MARK[4:]],
+            "credentials": [str(self.credential)],
+            "home": str(self.home),
+            "neighbour": str(mine),
+            "caches": [
+                *(str(self.cache), str(environments)),
+                *(str(environments / "uv"), str(environments / "uv" / "wheels")),
+            ],
+            "control": str(box.state / "control.sock"),
+            "port": self.door.getsockname()[1],
+            "left": str(self.left),
+            "processes": 2 * PIDS_LIMIT,
+            "lingers": f"lingers-{box.root.name}",
+            "orphan": f"orphan-{box.root.name}",
+        }
+
+    def submit(self, act: str) -> str:
+        """Queue a hostile experiment."""
+        plan = json.dumps({**self.plan, "act": act})
+        message = self.box.message(SCRIPT, args=[plan])
+        message["config"]["saveWorkspaceFrequency"] = "1s"
+        return self.box.publish(message)
+
+    def of_run(self) -> dict[str, bool]:
+        """Return what an experiment succeeded in."""
+        seen = self.box.seen(self.submit("try"))
+        seen[LEFT] = self.left.exists()
+        self.left.unlink(missing_ok=True)
+        seen[LINGERS] = bool(lingering(self.plan["lingers"]))
+        return self.true(seen)
+
+    def true(self, seen: dict[str, bool]) -> dict[str, bool]:
+        """Return what did not only look like it: private places may go by the same names."""
+        spoilt = any(Path(place, "spoilt").exists() for place in self.plan["caches"])
+        return {**seen, CACHES: seen[CACHES] and spoilt}
+
+    def of_build(self) -> dict[str, bool]:
+        """Return what the build of a package succeeded in."""
+        code = BUILD.format(script=SCRIPT, plan=self.plan)
+        packages.source(self.shelf, "hostile", code=code)
+        key = self.box.submit("print('never')", pythonenv=["hostile==1.0"])
+        assert self.box.outcome(key)["cause"] == "requirements"
+        lines = self.box.output(key).splitlines()
+        said = next((line for line in lines if "SUCCEEDED IN" in line), "")
+        assert said, self.box.output(key)
+        seen = json.loads(said.partition("SUCCEEDED IN ")[2].partition(" AS ")[0])
+        seen[LINGERS] = bool(lingering(self.plan["lingers"]))
+        return {row + OF_BUILD: could for row, could in self.true(seen).items()}
+
+    def of_output(self) -> dict[str, bool]:
+        """Return what was stored that is others'."""
+        key = self.submit("smuggle")
+        cause = self.box.outcome(key)["cause"]
+        stored = (self.box.storage / "experiments" / key).rglob("*")
+        files = [path.read_bytes() for path in stored if path.is_file()]
+        secrets = [MARK.encode(), Path("/etc/shadow").read_bytes().splitlines()[0]]
+        found = any(secret in content for content in files for secret in secrets)
+        return {SMUGGLES: found, HANGS: cause not in {"completed", "results-denied"}}
+
+    def of_orphan(self) -> dict[str, bool]:
+        """Return whether something outlives the supervisor."""
+        key = self.submit("be orphaned")
+        until(lambda: "orphan" in self.box.live_output() or None, "the orphan", self.box.log)
+        assert lingering(self.plan["orphan"])
+        for run in (self.box.state / "runs").iterdir():
+            if json.loads((run / "record.json").read_bytes())["key"] == key:
+                os.kill(json.loads((run / "supervisor.json").read_bytes())["pid"], signal.SIGKILL)
+        assert self.box.outcome(key)["cause"] == "host-fault"
+        return {ORPHAN: bool(lingering(self.plan["orphan"]))}
+
+    def of_hunger(self) -> dict[str, bool]:
+        """Return what was had of the machine beyond what was asked for."""
+        keys = {row: self.submit(act) for row, (act, _) in HUNGER.items()}
+        causes = {row: self.box.outcome(key)["cause"] for row, key in keys.items()}
+        return {row: causes[row] != cause for row, (_, cause) in HUNGER.items()}
+
+    def of_everybody(self) -> dict[str, bool]:
+        """Return whether somebody else died of it."""
+        key = self.submit("end everybody")
+        with suppress(AssertionError):
+            self.box.outcome(key, patience=20)
+        claim = self.box.claim(self.neighbour)
+        lives = self.daemon.poll() is None and claim is not None and claim["state"] == "running"
+        return {EVERYBODY: not lives}
+
+
+def planted(path: Path) -> Path:
+    """Make a file that everybody may read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{MARK}{path.name}\n")
+    path.chmod(0o644)
+    return path
+
+
+def lingering(name: str) -> list[psutil.Process]:
+    """Return the processes that were left under a name."""
+    return [process for process in processes() if any(name in word for word in named(process)[:1])]
+
+
+def processes() -> Iterable[psutil.Process]:
+    """Return all."""
+    return psutil.process_iter()
+
+
+def named(process: psutil.Process) -> list[str]:
+    """Return a process's command; nothing when it has just gone."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []

@@ -10,7 +10,7 @@ import pytest
 
 from runner.app.binds import binds
 from runner.app.places import Places
-from runner.app.sandbox import AUTO, choose, trial
+from runner.app.sandbox import AUTO, choose, chosen, container_sandbox, trial
 from runner.errors import Misconfigured
 from runner.sandboxes.bwrap import BwrapSandbox
 from runner.sandboxes.plain import PlainSandbox
@@ -140,3 +140,57 @@ def test_binds_that_would_do_harm_are_refused(places: Places, tmp_path: Path) ->
         bound(places, f"/etc:{tmp_path.parent}")
     with pytest.raises(Misconfigured, match="can mount nothing"):
         bound(places, "/etc", can=False)
+
+
+@pytest.mark.service("apptainer")
+async def test_containers_are_tried_by_a_real_start(places: Places) -> None:
+    """Also where no image is at hand: this machine's own programs do, and nothing is left."""
+    choice = await container_sandbox(_settings(), places)
+    assert choice.sandbox.name == "apptainer"
+    assert choice.sandbox.images
+    assert list(places.state.iterdir()) == []
+
+
+@pytest.mark.service("apptainer")
+async def test_containers_are_tried_in_the_image_that_there_is(places: Places, image: Path) -> None:
+    """One that is none is told with Apptainer's reason."""
+    assert (await container_sandbox(_settings(), places, image)).sandbox.images
+    broken = places.state.parent / f"{places.state.name}.sif"
+    broken.write_text("no image\n")
+    with pytest.raises(Misconfigured, match=r"no container can be started.*apptainer cannot"):
+        await container_sandbox(_settings(), places, broken)
+
+
+async def test_without_apptainer_one_sentence_says_so(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Experiments that bring no image are not concerned."""
+    monkeypatch.setenv("PATH", "/gone")
+    monkeypatch.setattr("runner.sandboxes.apptainer._PLACES", "/gone")
+    with pytest.raises(Misconfigured, match=r"no container can be started.*not installed"):
+        await container_sandbox(_settings(), places)
+
+
+async def test_a_sandbox_of_images_needs_one(places: Places) -> None:
+    """``--sandbox apptainer`` alone would leave experiments without an image nowhere to run."""
+    with pytest.raises(Misconfigured, match=r"--sandbox apptainer needs an image.*--container"):
+        await chosen(_settings("--sandbox", "apptainer"), places)
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", pytest.param("bwrap", marks=pytest.mark.service("bwrap"))]
+)
+async def test_a_network_that_is_off_is_tried_as_well(
+    places: Places, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Where it cannot be had the daemon does not start, and says with which option."""
+    assert (await choose(name, places, network=False)).sandbox.name == name
+    monkeypatch.setattr("runner.sandboxes.bwrap._PLACES", "/gone")
+    monkeypatch.setenv("PATH", "/gone")
+    if name == "bwrap":
+        with pytest.raises(Misconfigured, match=r"cannot be had.*with --network off"):
+            await choose(name, places, network=False)
+
+
+def _settings(*words: str) -> Settings:
+    return Settings.load(words, {})

@@ -47,6 +47,7 @@ def test_the_command_is_passed_through() -> None:
         env={"A": "1"},
         identity=Identity(1, 2),
         readonly_binds=(Path("/shared"),),
+        own_processes=sandbox.encloses,
     )
 
 

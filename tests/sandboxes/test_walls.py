@@ -15,7 +15,7 @@ from runner.errors import Misconfigured
 from runner.lifecycle import exits
 from runner.lifecycle.exits import Exit
 from runner.lifecycle.run import Run, RunSpec
-from runner.model import Cause
+from runner.model import Bytes, Cause
 from runner.sandboxes.base import Command, Identity
 from runner.sandboxes.bwrap import BwrapSandbox, homes
 from runner.supervisor.processes import look, of_run
@@ -241,3 +241,18 @@ def test_a_home_directly_below_the_root_is_none(monkeypatch: pytest.MonkeyPatch)
         assert not {Path("/"), Path("/data")} & set(homes())
     monkeypatch.setenv("HOME", "/srv/people/ann")
     assert Path("/srv/people/ann") in homes()
+
+
+async def test_its_directories_in_memory_hold_what_it_may_have_of_that(runs: Runs) -> None:
+    """Whether or not anything else bounds its memory; that of others is not for its files."""
+    script = (
+        "for place in /tmp /var/tmp /dev/shm; do\n"
+        "  head -c 9000000 /dev/zero > $place/fits || echo too little in $place\n"
+        "  head -c 9000000 /dev/zero > $place/more 2>/dev/null && echo too much in $place\n"
+        "done; echo tried"
+    )
+    spec = shell(runs, script, memory=Bytes(16_000_000))
+    run = await Run.start(spec)
+    assert (await ended(run)).code == 0
+    await run.forget()
+    assert spec.output.read_text() == "tried\n"

@@ -115,6 +115,8 @@ class Card(Condition):
     uuid: str = ""
     memory: int = 0
     parts: Sequence[Part] | None = None
+    #: Of its device node; by place where none is named.
+    minor: int | None = None
     #: Number in the row of all, and code, as told so far.
     xids: tuple[tuple[int, int], ...] = field(default=(), kw_only=True)
 
@@ -126,7 +128,8 @@ class Card(Condition):
         ]
         memory = self.memory or MEMORY[self.name]
         uuid = self.uuid or f"GPU-{place:08d}"
-        return replace(self, uuid=uuid, memory=memory, parts=parts)
+        minor = place if self.minor is None else self.minor
+        return replace(self, uuid=uuid, memory=memory, parts=parts, minor=minor)
 
 
 class Nvml:
@@ -284,6 +287,7 @@ def _about(one: Card | Part) -> Iterator[str]:
         yield f"{kind} {process.pid} {process.memory}"
     if isinstance(one, Card):
         yield f"mig {int(one.parts is not None)}"
+        yield f"minor {one.minor}"
         yield from (f"xid {place} {code}" for place, code in one.xids)
 
 

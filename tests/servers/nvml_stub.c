@@ -159,6 +159,10 @@ int nvmlDeviceGetUUID(Handle handle, char *uuid, unsigned size) {
     CALLED(handle);
     return text(handle, "uuid", uuid, size);
 }
+int nvmlDeviceGetMinorNumber(Handle handle, unsigned *minor) {
+    CALLED(handle);
+    return part_of(handle) ? NOT_SUPPORTED : small(handle, "minor", minor);
+}
 /* The nth process that lives still. */
 static int living(Handle handle, int nth, Process *process) {
     char node[32], value[96];

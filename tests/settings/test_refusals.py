@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pwd
 from pathlib import Path
 
 import pytest
 
 from runner.errors import Misconfigured
 from runner.settings import OPTIONS, Settings
+from runner.settings.users import RunAs, read
 
 
 @pytest.mark.parametrize(
@@ -70,12 +72,42 @@ def test_a_secret_that_does_not_parse_is_not_shown() -> None:
 
 def test_a_user_is_resolved() -> None:
     """``--run-as`` takes names and numbers, and numbers that no user has."""
-    root = Settings.load(["--run-as", "root"], {}).run_as
-    assert root is not None
+    (root,) = Settings.load(["--run-as", "root"], {}).run_as
     assert (root.name, root.uid, root.gid) == ("root", 0, 0)
-    nobody = Settings.load(["--run-as", "54321:54322"], {}).run_as
-    assert nobody is not None
+    (nobody,) = Settings.load(["--run-as", "54321:54322"], {}).run_as
     assert (nobody.uid, nobody.gid) == (54321, 54322)
+    assert Settings.load([], {}).run_as == ()
+    assert Settings.load([], {"RUN_AS": ""}).run_as == ()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["61001-61003:61000"],
+        ["61001:61000,61002:61000,61003:61000"],
+        ["61001:61000", "61002-61003:61000"],
+    ],
+)
+def test_users_are_listed_repeated_or_a_range(words: list[str]) -> None:
+    """As operators of batch systems write them."""
+    argv = [part for word in words for part in ("--run-as", word)]
+    pool = Settings.load(argv, {}).run_as
+    assert [(user.uid, user.gid) for user in pool] == [(61000 + n, 61000) for n in (1, 2, 3)]
+
+
+def test_a_range_of_names_is_looked_up_one_by_one() -> None:
+    """Of accounts that an image has: the shell's way to write many names."""
+    there = [entry.pw_name for entry in pwd.getpwall() if entry.pw_name.endswith("s")]
+    pool = Settings.load(["--run-as", ",".join(there)], {}).run_as
+    assert [user.name for user in pool] == there
+    assert read("[1-3]:7") == tuple(RunAs(user.name, user.uid, 7) for user in read("1-3:7"))
+
+
+@pytest.mark.parametrize("word", ["x-[1-3]", "3-1:0", "0-99999:0", "x-[1-2", "61001", "[1-2][1-2]"])
+def test_what_is_no_user_and_no_range_is_refused(word: str) -> None:
+    """By the option's name and what it takes; a slip of the hand makes no thousands of users."""
+    with pytest.raises(Misconfigured, match=r"--run-as is .*NAME-\[1-8\]"):
+        Settings.load(["--run-as", word], {})
 
 
 def test_the_disk_floor_is_the_smaller_part() -> None:

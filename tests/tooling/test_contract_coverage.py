@@ -11,7 +11,16 @@ import pytest
 from runner.registry import Registry
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ["queues", "stores", "cache", "environments", "sandboxes", "resources", "reporters"]
+ROOMS = [
+    "queues",
+    "stores",
+    "cache",
+    "environments",
+    "sandboxes",
+    "resources",
+    "reporters",
+    "notices",
+]
 
 
 def registered() -> list[tuple[str, str, str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.box import Box, Json
+from tests.acceptance.box import Box, Json, until
 
 #: Begins everything that is planted; no file of ours and no argument has it in one piece.
 MARK = "planted" + "-"
@@ -32,6 +32,18 @@ ORDINARY = (
 #: As most containers are: root, or a user, without the right to mount or to make namespaces.
 NO_MOUNTS = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
 _SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+#: Has a secret in its variables and in its directory, and stays until the file that it is told
+#: is there.
+NEIGHBOUR = """
+import os, sys, time
+with open("../modeldir/mine", "w") as file:
+    file.write(os.environ["TOKEN"])
+print("begun", flush=True)
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.02)
+"""
 
 
 class TrustBox(Box):
@@ -62,6 +74,14 @@ class TrustBox(Box):
         for path in (self.root, *self.root.rglob("*")):
             os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
         return self.start(*words, variables=more, wrapper=(*ORDINARY, *wrapper))
+
+    def submit_neighbour(self, go: Path) -> str:
+        """Have somebody else's experiment run until ``go`` is there; return its key."""
+        message = self.message(NEIGHBOUR, args=[str(go)])
+        message["config"]["env"] = {"TOKEN": f"{MARK}token"}
+        key = self.publish(message)
+        until(lambda: "begun" in self.live_output() or None, "the neighbour", self.log)
+        return key
 
     def options(self, state: str = "state") -> list[str]:
         """Only root for root says that it is wanted."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runner.app.masking import mask
+from runner.app.masking import mask, redactor_of
 from runner.queues.credential import AmqpCredential, AwsCredential, Credential, GoogleCredential
 from runner.redaction import Redactor, Secret
+from runner.settings import Settings
 
 _PEM = "-----BEGIN PRIVATE KEY-----\nbGluZS1vbmU\nbGluZS10d28\n-----END PRIVATE KEY-----\n"
 _COMMON: dict[str, Any] = {"scope": "scope", "origin": "lab", "fingerprint": "f"}
@@ -73,3 +75,20 @@ def test_a_key_that_is_none_is_no_trouble(key: str) -> None:
     mask(redactor, credential)
     if len(key) > len("secret"):
         assert key not in redactor.redact(f"'{key}'")
+
+
+def test_secrets_of_options_and_of_our_own_variables_are_masked(tmp_path: Path) -> None:
+    """Also parts of addresses that libraries show apart, and passwords of package indexes."""
+    key = tmp_path / "key.json"
+    key.write_text(json.dumps(KEY))
+    words = ["--index-url", "https://me:of-the-index@host/simple", "--find-links", "/wheels"]
+    words += ["--slack-hook", "https://host/services/T0/B0/hook-nobody-knows"]
+    words += ["--google-store-credentials", str(key)]
+    environ = {"HOME": str(tmp_path), "LAB_TOKEN": "of-our-variables"}
+    environ["ALL_PROXY"] = "http://u:of-proxy@h"
+    redactor = redactor_of(Settings.load(words, environ), environ)
+    secrets = ("of-the-index", "hook-nobody-knows", "of-our-variables", "of-proxy", "bGluZS1vbmU")
+    for secret in secrets:
+        assert redactor.redact(f"it is {secret}.") == "it is ***."
+    for public in ("host/simple", "/wheels", "my-project"):
+        assert redactor.redact(public) == public

@@ -156,3 +156,31 @@ def test_an_uncaught_error_is_logged_without_its_secrets(tmp_path: Path) -> None
     ]
     assert all("RuntimeError" in line["exception"] for line in lines)
     assert "hop3fully-hidden" not in done.stderr
+
+
+def test_the_next_daemon_masks_what_a_killed_one_knew(box: Box) -> None:
+    """The secrets of a run that it adopts are in the message, and the message is in the record."""
+    killed, go = box.start(), box.root / "go"
+    waits = "while not os.path.exists(sys.argv[1]): time.sleep(0.02)\n"
+    script = f"import os, sys, time\nprint('begun', flush=True)\n{waits}"
+    message = box.message(
+        script + "print('it is', os.environ['MY_TOKEN'], flush=True)\nsys.exit(3)", args=[str(go)]
+    )
+    message["config"]["env"] = {"MY_TOKEN": TOKEN}
+    key = box.publish(message)
+    until(lambda: "begun" in box.live_output() or None, "the run", box.log)
+    box.kill(killed)
+    web = WebServer(lambda _: Reply(204))
+
+    def heard() -> str:
+        return "".join(asked.body.decode() for asked in web.asked)
+
+    with web.serving():
+        box.start("--webhook", f"{web.url}/hook")
+        until(lambda: '"adopted"' in box.log() or None, "the next daemon", box.log)
+        go.touch()
+        assert box.outcome(key)["cause"] == "exit"
+        until(lambda: "it is ***" in heard() or None, "the news", box.log)
+    box.wait_until_clean()
+    assert f"it is {TOKEN}" in box.output(key)
+    check_silent(box, (TOKEN,), further=heard())

@@ -59,15 +59,6 @@ except OSError as error:
 with open("../modeldir/seen", "w") as file:
     json.dump(seen, file)
 """
-#: Has a secret in its variables and in its directory, and stays until it is told to go.
-NEIGHBOUR = """
-import os, sys, time
-with open("mine", "w") as file:
-    file.write(os.environ["TOKEN"])
-print("begun", flush=True)
-while not os.path.exists(sys.argv[1]):
-    time.sleep(0.02)
-"""
 
 
 class Scene:
@@ -94,15 +85,12 @@ class Scene:
             *("--google-store-credentials", str(self.key), "--webhook-secret-file", str(self.hook)),
             PLANTED=f"{MARK}environment",
         )
-        message = box.message(NEIGHBOUR, args=[str(go)])
-        message["config"]["env"] = {"TOKEN": f"{MARK}token"}
-        self.neighbour = box.publish(message)
-        until(lambda: "begun" in box.live_output() or None, "the neighbour", box.log)
+        self.neighbour = box.submit_neighbour(go)
         targets = [
             *self.planted,
             *(path.parent for path in (self.certificate, self.message, self.letter)),
             *(box.state / "runs").glob("*/record.json"),
-            *(box.state / "work" / "experiments").glob("*/workspace/mine"),
+            *(box.state / "work" / "experiments").glob("*/modeldir/mine"),
             *(box.state / "environments").glob("*"),
             box.state / "recent.jsonl",
         ]
