@@ -29,6 +29,9 @@ from runner.stores.base import Store
 
 _log = log.get_logger(__name__)
 
+#: Of a run's id, in the names of its metadata files.
+_DIGITS = 6
+
 
 async def claims_for(parts: Parts, request: Request, entry: Entry) -> Claims:
     """Return what asks for the experiment on behalf of this attempt. Raises RequestError."""
@@ -115,7 +118,8 @@ def _attempt(
         artifacts,
         workspace,
         scraper,
-        accession=accession_id(parts.host, record.claimed_at),
+        # Two that were claimed in one second would have one name, and one object in their bucket.
+        accession=f"{accession_id(parts.host, record.claimed_at)}-{record.run[:_DIGITS]}",
         interval=_interval(parts, request),
         on_saved=saved,
         on_failed=failed,
