@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import anyio
 import uv
 
-from runner import blocking
+from runner import blocking, log
 from runner.environments import attach, bytecode, manifest
 from runner.environments.base import Attachment, Environment, Environments, EnvironmentSpec
 from runner.environments.bounded import Held, Watched, unheld, unwatched
@@ -27,7 +27,7 @@ from runner.environments.places import Places, link_mode, usable_program
 from runner.environments.protection import Protection
 from runner.environments.sources import Sources
 from runner.environments.whose import working_for
-from runner.errors import HostFault
+from runner.errors import HostFault, OutOfDisk
 from runner.model import NOTHING, Bytes, Identity
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from runner.environments.workshop import Workshop
 
 T = TypeVar("T")
+_log = log.get_logger(__name__)
 
 #: Downloads so small are not worth forgetting.
 _A_FEW = Bytes(10 << 20)
@@ -198,14 +199,21 @@ class UvEnvironments(Environments):
     async def compile_later(self, environment: Environment) -> None:
         """Compile its modules, at the lowest priority; for a task beside the first run.
 
-        Then keeps uv's own cache within its bound. Does nothing where all was done before.
+        Then keeps uv's own cache within its bound. Does nothing where all was done before, and
+        stops where the disk is full: it only makes later starts faster.
         """
-        with disk_errors():
-            async with self._cache.leased(environment.key), self._cache.building(environment.key):
-                if not (isinstance(environment, Leased) and environment.plan.within):
-                    await bytecode.compile_packages(environment.root, self._threads)
-            if self._uv_cache_limit is not None:
-                await self._open_places.trim(self._uv_cache_limit)
+        try:
+            with disk_errors():
+                await self._compile(environment)
+        except OutOfDisk as error:
+            _log.info("not compiled", environment=environment.key, why=str(error))
+
+    async def _compile(self, environment: Environment) -> None:
+        async with self._cache.leased(environment.key), self._cache.building(environment.key):
+            if not (isinstance(environment, Leased) and environment.plan.within):
+                await bytecode.compile_packages(environment.root, self._threads)
+        if self._uv_cache_limit is not None:
+            await self._open_places.trim(self._uv_cache_limit)
 
     async def give_way(self, wanted: Bytes) -> None:
         """Forget the installer's downloads; if there were none, environments, oldest first."""

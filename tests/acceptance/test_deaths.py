@@ -120,6 +120,7 @@ class Graveyard:
         until(lambda: "long" in box.live_output() or None, "a run", box.log)
         self._studio("cancel", self.keys["cancelled"])
         box.ended(self.keys["cancelled"])
+        box.wait_until_clean()  # of its output, which is the next one's as well
         self._submit("drained")
         until(lambda: "long" in box.live_output() or None, "a run", box.log)
         daemon.send_signal(signal.SIGTERM)
@@ -133,7 +134,7 @@ class Graveyard:
         script = f"import ctypes, os, sys, time\n{death.script}"
         message = self.box.message(script, **death.fields)
         death.change(message)
-        # Files of metadata are named by host and second: here each has a place of its own.
+        # Files of metadata are named by host, second and run: here each has a place of its own.
         message["config"]["storage"]["bucket"] = message["experiment"]["key"]
         self.keys[name] = self.box.publish(message)
 
