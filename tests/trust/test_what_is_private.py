@@ -14,8 +14,9 @@ from tests.trust.boxes import TrustBox, trust_box
 
 #: The most careless start there is.
 CARELESS = ("/bin/sh", "-c", 'umask 0; exec "$@"', "sh")
-#: Built environments are for experiments to read; so are their own directories.
-SHARED = ("environments", "work")
+#: Built environments and images are for experiments to read; so are the directories of their own,
+#: and of those who pull and build for them.
+SHARED = ("environments", "images", "errands", "work")
 
 
 @pytest.fixture
