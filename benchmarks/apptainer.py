@@ -19,7 +19,7 @@ from pathlib import Path
 
 import anyio
 
-from runner.lifecycle.run import Run
+from benchmarks.timing.runs import show, taken
 from runner.sandboxes import SANDBOXES
 from runner.sandboxes.base import Command, Sandbox
 from tests.lifecycle.runs import ENV, Runs
@@ -36,7 +36,7 @@ def main() -> int:
         root = Path(os.path.realpath(directory))
         times = anyio.run(_measure, root, make_image(root / "image"))
     for name, found in times.items():
-        _show(name, found)
+        show(name, found)
     more = statistics.median(times[OURS]) - statistics.median(times[BARE])
     print(f"a run over apptainer exec    p50 {more:7.1f} ms   goal {GOAL:.0f} ms")
     return int(more > GOAL)
@@ -65,19 +65,7 @@ def _bare(words: Sequence[str]) -> float:
 
 async def _ours(runs: Runs, sandbox: Sandbox, command: Command) -> float:
     spec = replace(runs.spec(command.argv), launch=sandbox.launch(command))
-    begun = time.perf_counter()
-    run = await Run.start(spec)
-    ended = await run.wait()
-    taken = (time.perf_counter() - begun) * 1000
-    await run.forget()
-    if ended.code != 0:
-        raise RuntimeError(f"the run did not end well: {ended}")
-    return taken
-
-
-def _show(name: str, times: Sequence[float]) -> None:
-    slow = sorted(times)[int(len(times) * 0.9)]
-    print(f"{name:<28} p50 {statistics.median(times):7.1f} ms   p90 {slow:7.1f} ms")
+    return await taken(spec)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 
+from benchmarks.timing.runs import show, taken
 from runner.app import bounds
 from runner.lifecycle.run import Run, RunSpec
 from runner.model import Bytes
@@ -50,7 +50,7 @@ async def _measure(root: Path) -> int:
         for how in hows:
             times[how].append(await _start(Runs(root), how))
     for how, one in times.items():
-        _show(how or "no bounds", one)
+        show(how or "no bounds", one)
     before = statistics.median(times.pop(""))
     more = max(statistics.median(one) - before for one in times.values())
     print(f"bounds over none             p50 {more:7.1f} ms   goal {GOAL:.0f} ms")
@@ -68,14 +68,7 @@ def _bounded(spec: RunSpec, how: str) -> RunSpec:
 
 async def _start(runs: Runs, how: str) -> float:
     spec = _bounded(runs.spec(("/bin/true",), env=ENV), how)
-    begun = time.perf_counter()
-    run = await Run.start(spec)
-    ended = await run.wait()
-    taken = (time.perf_counter() - begun) * 1000
-    await run.forget()
-    if ended.code != 0:
-        raise RuntimeError(f"{how}: {ended}")
-    return taken
+    return await taken(spec)
 
 
 async def _share(runs: Runs, count: int) -> float:
@@ -102,11 +95,6 @@ def _cpu_time(pid: int) -> float:
     """Return the seconds that a process has had; the kernel's own account is in nanoseconds."""
     path = Path(f"/proc/{pid}/schedstat")
     return int(path.read_text().split()[0]) / 1e9
-
-
-def _show(name: str, times: Sequence[float]) -> None:
-    slow = sorted(times)[int(len(times) * 0.9)]
-    print(f"{name:<28} p50 {statistics.median(times):7.1f} ms   p90 {slow:7.1f} ms")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,12 @@ import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 
-from runner.lifecycle.run import Run
+from benchmarks.timing.runs import show, taken
 from runner.sandboxes import SANDBOXES
 from runner.sandboxes.base import Command, Sandbox
 from tests.lifecycle.runs import ENV, Runs
@@ -31,7 +29,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         times = anyio.run(_measure, Path(os.path.realpath(directory)))
     for name, found in times.items():
-        _show(name, found)
+        show(name, found)
     more = statistics.median(times["bwrap"]) - statistics.median(times["plain"])
     print(f"bwrap over plain             p50 {more:7.1f} ms   goal {GOAL:.0f} ms")
     return int(more > GOAL)
@@ -53,19 +51,7 @@ async def _one(runs: Runs, sandbox: Sandbox) -> float:
     work.mkdir(exist_ok=True)
     command = Command(("/bin/true",), work, ENV, writable=(work,), hidden=(secret,))
     spec = replace(runs.spec(command.argv), launch=sandbox.launch(command))
-    begun = time.perf_counter()
-    run = await Run.start(spec)
-    ended = await run.wait()
-    taken = (time.perf_counter() - begun) * 1000
-    await run.forget()
-    if ended.code != 0:
-        raise RuntimeError(f"{sandbox.name}: {ended}")
-    return taken
-
-
-def _show(name: str, times: Sequence[float]) -> None:
-    slow = sorted(times)[int(len(times) * 0.9)]
-    print(f"{name:<28} p50 {statistics.median(times):7.1f} ms   p90 {slow:7.1f} ms")
+    return await taken(spec)
 
 
 if __name__ == "__main__":
