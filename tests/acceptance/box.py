@@ -139,7 +139,7 @@ class Box:
             "pythonenv": [],
             "pythonver": None,
             "project": "acceptance",
-            "resources_needed": {"cpus": 1, "gpus": 0, "ram": "64m", "hdd": "64m"},
+            "resources_needed": {"cpus": 1, "gpus": 0, "ram": "256m", "hdd": "64m"},
             "status": "waiting",
             "time_added": time.time(),
             "max_duration": "10m",

@@ -86,7 +86,7 @@ async def test_status_tells_what_runs_waits_and_ended(
     first = box.submit("raise SystemExit(4)")
     box.outcome(first)
     box.wait_until_clean()
-    needs = {"cpus": 2, "gpus": 0, "ram": "64m", "hdd": "64m"}
+    needs = {"cpus": 2, "gpus": 0, "ram": "256m", "hdd": "64m"}
     key = box.submit(script(box), resources_needed=needs)
     await until_it_runs(box)
     box.submit("print('waits')")

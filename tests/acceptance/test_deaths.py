@@ -72,13 +72,13 @@ def _with_lifetime(message: Json) -> None:
     message["config"]["experimentLifetime"] = "4s"
 
 
-GPU: Json = {"resources_needed": {"cpus": 1, "gpus": 1, "gpuCount": 1, "ram": "64m", "hdd": "64m"}}
+GPU: Json = {"resources_needed": {"cpus": 1, "gpus": 1, "gpuCount": 1, "ram": "256m", "hdd": "64m"}}
 DEATHS = {
     "exit 3": Death(Cause.EXIT, "it exited with 3", "sys.exit(3)"),
     "segfault": Death(Cause.SIGNAL, "it died of SIGSEGV: it", "ctypes.string_at(0)"),
     "abort": Death(Cause.SIGNAL, "it died of SIGABRT: it", "os.abort()"),
-    "memory of a child": Death(Cause.OUT_OF_MEMORY, "64 MB", CHILD),
-    "memory of a grandchild": Death(Cause.OUT_OF_MEMORY, "64 MB", GRANDCHILD),
+    "memory of a child": Death(Cause.OUT_OF_MEMORY, "256 MB", CHILD),
+    "memory of a grandchild": Death(Cause.OUT_OF_MEMORY, "256 MB", GRANDCHILD),
     "disk": Death(Cause.OUT_OF_DISK, "asked for 64 MB", WRITES),
     "time limit": Death(Cause.TIME_LIMIT, "may run for 1s", LONG, {"max_duration": "1s"}),
     "lifetime": Death(Cause.LIFETIME, "lifetime", LONG, change=_with_lifetime),

@@ -176,7 +176,7 @@ def leftover_builds() -> list[str]:
 
 
 def _needs(disk: str) -> dict[str, object]:
-    return {"cpus": 1, "gpus": 0, "ram": "64m", "hdd": disk}
+    return {"cpus": 1, "gpus": 0, "ram": "512m", "hdd": disk}
 
 
 def _check_overshoot(note: Path) -> None:

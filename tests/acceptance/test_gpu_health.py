@@ -20,7 +20,7 @@ from tests.servers.nvml import Card, Nvml
 pytestmark = [pytest.mark.anyio, pytest.mark.service("nvml")]
 
 GIB = 1 << 30
-GPU: Mapping[str, object] = {"cpus": 1, "gpus": 1, "gpuCount": 1, "ram": "64m", "hdd": "64m"}
+GPU: Mapping[str, object] = {"cpus": 1, "gpus": 1, "gpuCount": 1, "ram": "256m", "hdd": "64m"}
 #: Says which card it has, and waits for a file.
 WAITS = """
 import os, sys, time

@@ -35,7 +35,7 @@ def box(tmp_path: Path, nvml: Nvml) -> Iterator[Box]:
 def submit(box: Box, name: str) -> str:
     """Queue an experiment that needs a card and ends when it is let."""
     script = RUNS.format(begun=str(box.root / f"{name}-begun"), go=str(box.root / f"{name}-go"))
-    needs = {"cpus": 1, "ram": "64m", "hdd": "64m", "gpus": 1, "gpuMem": "1g"}
+    needs = {"cpus": 1, "ram": "256m", "hdd": "64m", "gpus": 1, "gpuMem": "1g"}
     return box.submit(script, key=name, resources_needed=needs)
 
 

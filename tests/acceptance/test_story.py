@@ -208,7 +208,7 @@ def test_a_second_daemon_of_a_state_directory_is_refused(box: Box) -> None:
 
 def test_experiments_beyond_the_machine_are_left_to_others(box: Box) -> None:
     """What can never fit comes back to the queue with a reason, and others run."""
-    needs = {"cpus": 500, "gpus": 0, "ram": "64m", "hdd": "64m"}
+    needs = {"cpus": 500, "gpus": 0, "ram": "256m", "hdd": "64m"}
     box.submit("print('never')", resources_needed=needs)
     fits = box.submit("print('here')")
     box.start()
@@ -223,7 +223,7 @@ def test_experiments_beyond_the_machine_are_left_to_others(box: Box) -> None:
 def test_a_big_experiment_waits_for_its_room(box: Box) -> None:
     """Both cores are free only when the small ones have ended; it is not starved or refused."""
     small = [box.submit("import time; time.sleep(1)") for _ in range(2)]
-    needs = {"cpus": 2, "gpus": 0, "ram": "64m", "hdd": "64m"}
+    needs = {"cpus": 2, "gpus": 0, "ram": "256m", "hdd": "64m"}
     big = box.submit("print('big')", resources_needed=needs)
     box.start()
     for key in [*small, big]:

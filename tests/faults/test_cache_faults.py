@@ -53,7 +53,7 @@ def start(box: Box, *options: str) -> subprocess.Popen[bytes]:
 
 def submit(box: Box, name: str = "one") -> str:
     """Queue an experiment; those of one name share their workspace."""
-    message = box.message(SCRIPT, resources_needed={"cpus": 1, "ram": "64m", "hdd": "100m"})
+    message = box.message(SCRIPT, resources_needed={"cpus": 1, "ram": "256m", "hdd": "100m"})
     blob = f"blobstore/{name}.tar"
     if not (box.storage / blob).exists():  # written anew it would be another version
         (box.storage / blob).write_bytes(WORKSPACE)
@@ -195,5 +195,5 @@ def test_a_daemon_killed_while_it_fetches_leaves_no_half_tree(
 
 
 def _submitted(box: S3Box) -> str:
-    needs = {"cpus": 1, "ram": "64m", "hdd": "100m"}
+    needs = {"cpus": 1, "ram": "256m", "hdd": "100m"}
     return box.submit(SCRIPT, workspace=WORKSPACE, resources_needed=needs)

@@ -7,12 +7,16 @@
  *   count 2                   near 0 1 10   nvlink 0 1 1    (a topology level; both ways)
  *   fault NODE FUNCTION CODE  where * stands for any, and a negative code never answers
  *   card 0 lives 4711 1048576 computes, and uses memory beyond "used", as long as that process lives
+ *   card 0 lives 4711 1048576 /f   likewise, as long as somebody holds /f with flock: in a pid
+ *                                  namespace a process does not know the number that we see
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum {
@@ -163,14 +167,20 @@ int nvmlDeviceGetMinorNumber(Handle handle, unsigned *minor) {
     CALLED(handle);
     return part_of(handle) ? NOT_SUPPORTED : small(handle, "minor", minor);
 }
+static int is_held(const char *path) {
+    int file = open(path, O_RDONLY), held = file >= 0 && flock(file, LOCK_EX | LOCK_NB);
+    if (file >= 0) close(file);
+    return held;
+}
 /* The nth process that lives still. */
 static int living(Handle handle, int nth, Process *process) {
-    char node[32], value[96];
+    char node[32], value[512], path[400];
     node_of(handle, node, sizeof node);
     for (int line = 0; value_of(value, sizeof value, line, "card %s lives", node); line++) {
         *process = (Process){0, 0, ~0u, ~0u};
-        sscanf(value, "%u %llu", &process->pid, &process->memory);
-        if (!kill((pid_t)process->pid, 0) && nth-- == 0) return 1;
+        int words = sscanf(value, "%u %llu %399s", &process->pid, &process->memory, path);
+        int lives = words == 3 ? is_held(path) : !kill((pid_t)process->pid, 0);
+        if (lives && nth-- == 0) return 1;
     }
     return 0;
 }
