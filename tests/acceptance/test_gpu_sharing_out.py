@@ -38,7 +38,7 @@ def ask(
 ) -> str:
     """Queue an experiment that says what it sees, and waits where it is to be looked at."""
     gate = box.root / ("gate" if wait else "store")
-    needs = {"cpus": 1, "gpus": gpus, "gpuCount": count, "ram": "256m", "hdd": "64m"}
+    needs = {"cpus": 1, "gpus": gpus, "gpuCount": count, "ram": "64m", "hdd": "64m"}
     message = box.message(_SEES.format(gate=str(gate)), resources_needed=needs)
     names = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
     message["config"]["env"] = dict.fromkeys(names, "0,1,2")
