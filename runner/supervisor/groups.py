@@ -7,6 +7,7 @@ import fcntl
 import os
 import time
 
+from runner.supervisor import leases
 from runner.supervisor.hierarchies import Homes, lines, words
 from runner.supervisor.processes import PREFIX
 
@@ -124,7 +125,7 @@ def sweep(homes: Homes) -> None:
         except OSError:
             continue
         for directory in (f"{home}/{name}" for name in names):
-            if not _is_held(directory):
+            if not leases.is_held(os.fsencode(directory), by_anybody=True):
                 remove([directory])
 
 
@@ -173,21 +174,6 @@ def _made(directory: str) -> int:
             return fd
         os.close(fd)
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory)
-
-
-def _is_held(directory: str) -> bool:
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)
 
 
 def first(path: str) -> int:

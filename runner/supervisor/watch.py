@@ -258,7 +258,7 @@ class Watch:
     def _look_around(self) -> None:
         now = time.monotonic()
         self._probe_at = now + self._probe
-        if _is_held(os.path.join(self._directory, records.ADOPTED)):
+        if leases.is_held(os.path.join(self._directory, records.ADOPTED)):
             self._countdown.adopted(now)
         self._asked(by_signal=False)
 
@@ -317,19 +317,3 @@ def _hurry() -> None:
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     except OSError:
         pass  # it takes root
-
-
-def _is_held(path: bytes) -> bool:
-    """Tell whether a daemon holds the lock; for the blink in which it is ours, it tries again."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)
