@@ -40,6 +40,8 @@ HUNGER = {
     "fill the table of processes": ("take processes", "too-many-processes"),
     "write more to the disk than it asked for": ("take disk", "out-of-disk"),
 }
+#: Of memory: a third of what is taken.
+ASKED = "64m"
 #: Of processes and threads.
 PIDS_LIMIT = 100
 OF_BUILD = ", from a setup.py"
@@ -106,6 +108,7 @@ class Ordeal:
         plan = json.dumps({**self.plan, "act": act})
         message = self.box.message(SCRIPT, args=[plan])
         message["config"]["saveWorkspaceFrequency"] = "1s"
+        message["experiment"]["resources_needed"]["ram"] = ASKED
         return self.box.publish(message)
 
     def of_run(self) -> dict[str, bool]:
