@@ -25,10 +25,10 @@ import anyio
 from runner import log
 from runner.cache.base import Cache
 from runner.cache.trees import TreeCache
-from runner.lifecycle.artifacts import Artifacts
-from runner.lifecycle.lending import Lending
-from runner.lifecycle.run import Run, RunSpec
-from runner.lifecycle.workspace import Workspace
+from runner.lifecycle.artifacts.artifacts import Artifacts
+from runner.lifecycle.artifacts.lending import Lending
+from runner.lifecycle.runs.run import Run, RunSpec
+from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Bytes, Experiment, Location, Needs, Request
 from runner.redaction import Redactor
 from runner.sandboxes.base import Command

@@ -20,7 +20,7 @@ import anyio
 
 from benchmarks.timing.runs import show, taken
 from runner.app import bounds
-from runner.lifecycle.run import Run, RunSpec
+from runner.lifecycle.runs.run import Run, RunSpec
 from runner.model import Bytes
 from runner.sandboxes.base import Bounds
 from tests.lifecycle.runs import ENV, Runs, python, recorded

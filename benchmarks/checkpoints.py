@@ -25,8 +25,8 @@ from rich.table import Table
 
 from runner import log
 from runner.archives.unpack import unpack
-from runner.lifecycle.artifacts import Artifacts
-from runner.lifecycle.workspace import Workspace
+from runner.lifecycle.artifacts.artifacts import Artifacts
+from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Bytes, Experiment, Location, Needs, Request
 from runner.redaction import Redactor
 from runner.request.units import format_size

@@ -17,11 +17,11 @@ from pathlib import Path
 import anyio
 
 from runner.lifecycle.board import Board, Entry
-from runner.lifecycle.disk_usage import measure
-from runner.lifecycle.disk_watch import DiskWatch
-from runner.lifecycle.record import Record
+from runner.lifecycle.disk.usage import measure
+from runner.lifecycle.disk.watch import DiskWatch
+from runner.lifecycle.runs.record import Record
+from runner.lifecycle.runs.workspace import Workspace
 from runner.lifecycle.tally import Stage
-from runner.lifecycle.workspace import Workspace
 from runner.model import Allocation, Bytes, Message
 
 FILES, FOLDERS = 100_000, 1_000

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import anyio
 
-from runner.lifecycle.seats import LEAST, Room, Seat
-from runner.lifecycle.turns import Turns
+from runner.lifecycle.claiming.seats import LEAST, Room, Seat
+from runner.lifecycle.claiming.turns import Turns
 from runner.model import Needs
 from tests.lifecycle.simulation import HOUR, MINUTE, Paper, Runner, Work, simulated
 

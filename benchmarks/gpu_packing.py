@@ -17,7 +17,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from runner.lifecycle.gpu_choice import choose_gpus, suitable
+from runner.lifecycle.gpus.choice import choose_gpus, suitable
 from runner.model import Allocation, Bytes, Capacity, Gpu, Needs
 from runner.resources.ledger import ChooseGpus, Ledger
 

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 
-from runner.lifecycle.run import Run, RunSpec
+from runner.lifecycle.runs.run import Run, RunSpec
 
 
 async def taken(spec: RunSpec) -> float:

@@ -11,7 +11,7 @@ import anyio
 import runner.supervisor
 from runner import log
 from runner.errors import Misconfigured
-from runner.lifecycle.bounding import Bounding
+from runner.lifecycle.runs.bounding import Bounding
 from runner.settings import Settings
 from runner.supervisor.bounds import CGROUP, MEASURE
 

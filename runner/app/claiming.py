@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runner.app.users import at_most
-from runner.lifecycle.rules import Rules
+from runner.lifecycle.claiming.rules import Rules
 from runner.settings import Settings
 from runner.settings.hours import Hours
 

@@ -17,7 +17,7 @@ from runner.images.interior import Interiors
 from runner.images.pulled import PulledImages
 from runner.images.reference import Kind, NotAnImage, Reference, of_text
 from runner.images.trust import Trust
-from runner.lifecycle.containers import Containers, Shop
+from runner.lifecycle.runs.containers import Containers, Shop
 from runner.sandboxes.base import UNBOUNDED, Bounds, Sandbox
 from runner.sandboxes.plain import PlainSandbox
 from runner.settings import Settings

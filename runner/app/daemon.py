@@ -51,25 +51,25 @@ from runner.app.users import users
 from runner.control.server import ControlServer
 from runner.errors import Misconfigured
 from runner.handover import Locks
-from runner.lifecycle.aside import Aside
 from runner.lifecycle.board import Board
-from runner.lifecycle.claim import Observations
+from runner.lifecycle.claiming.intake import Intake
+from runner.lifecycle.claiming.suspension import Suspension
 from runner.lifecycle.desk import Desk
-from runner.lifecycle.fuse import Fuse
+from runner.lifecycle.disk.yielding import Keeps, keep_room, on_the_disk_of
+from runner.lifecycle.fuses.fuse import Fuse
 from runner.lifecycle.handling import Handling
 from runner.lifecycle.history import History
-from runner.lifecycle.intake import Intake
-from runner.lifecycle.keeper import Keeper
 from runner.lifecycle.loop import Loop
+from runner.lifecycle.ownership.claim import Observations
+from runner.lifecycle.ownership.keeper import Keeper
 from runner.lifecycle.parts import Parts, StoreFor
-from runner.lifecycle.record import Records
 from runner.lifecycle.recovery import recover
-from runner.lifecycle.remains import Remains
-from runner.lifecycle.source import Complain, Source
-from runner.lifecycle.standing import topic
-from runner.lifecycle.supply import Supply
-from runner.lifecycle.suspension import Suspension
-from runner.lifecycle.yielding import Keeps, keep_room, on_the_disk_of
+from runner.lifecycle.runs.record import Records
+from runner.lifecycle.runs.remains import Remains
+from runner.lifecycle.sources.aside import Aside
+from runner.lifecycle.sources.source import Complain, Source
+from runner.lifecycle.sources.standing import topic
+from runner.lifecycle.sources.supply import Supply
 from runner.model import Allocation, Artifact, Bytes, Location, News, Report, Request
 from runner.queues.drawer import Drawer
 from runner.redaction import Redactor

@@ -10,7 +10,7 @@ from runner.app.options import default_disk
 from runner.environments import leftovers
 from runner.environments.bounded import Watched
 from runner.lifecycle.board import Board
-from runner.lifecycle.disk_watch import DiskWatch
+from runner.lifecycle.disk.watch import DiskWatch
 from runner.redaction import Redactor
 from runner.resources.base import HostProbe
 from runner.settings import Settings

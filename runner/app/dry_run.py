@@ -16,7 +16,7 @@ from runner.app.choosing import choice
 from runner.app.credentials import credential_sources
 from runner.app.sources import local, maker
 from runner.errors import Misconfigured, RequestError, RunnerError
-from runner.lifecycle import admission
+from runner.lifecycle.claiming import admission
 from runner.model import Capacity, Message
 from runner.queues.base import Broker, Inspectable, Queue
 from runner.queues.choice import Choice

@@ -17,8 +17,8 @@ from runner.environments import ENVIRONMENTS
 from runner.environments.base import Environments
 from runner.environments.bounded import unheld, unwatched
 from runner.environments.sources import network_variables
-from runner.lifecycle.disk_watch import DiskWatch
-from runner.lifecycle.spellings import spellings
+from runner.lifecycle.disk.watch import DiskWatch
+from runner.lifecycle.runs.spellings import spellings
 from runner.model import Bytes
 from runner.sandboxes.base import UNBOUNDED, Bounds, Command, Sandbox
 from runner.settings import Settings

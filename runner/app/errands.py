@@ -14,9 +14,9 @@ from runner import blocking
 from runner.environments.whose import builder
 from runner.errors import Misconfigured
 from runner.images.base import Ended, Errand
-from runner.lifecycle import exits
-from runner.lifecycle.exits import Exit
-from runner.lifecycle.run import Run, RunSpec
+from runner.lifecycle.runs import exits
+from runner.lifecycle.runs.exits import Exit
+from runner.lifecycle.runs.run import Run, RunSpec
 from runner.model import Bytes, Cause, Identity
 from runner.sandboxes.base import Bounds, Command, Sandbox
 

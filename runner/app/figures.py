@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from runner import __version__
-from runner.lifecycle.depths import Depth
-from runner.lifecycle.gpu_health import Kind
+from runner.lifecycle.gpus.health import Kind
 from runner.lifecycle.loop import Loop
+from runner.lifecycle.ownership.pulse import Organ
 from runner.lifecycle.parts import Parts
-from runner.lifecycle.pulse import Organ
+from runner.lifecycle.sources.depths import Depth
 from runner.lifecycle.tally import Stage
 from runner.model import Capacity
 from runner.reporters.metrics import Reading, Readings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anyio.abc import TaskGroup
 
-from runner.lifecycle.fuse_watch import FuseWatch
+from runner.lifecycle.fuses.watch import FuseWatch
 from runner.lifecycle.parts import Parts
 
 
@@ -12,6 +12,6 @@ def begin(background: TaskGroup, parts: Parts) -> None:
     """Watch until ``background`` is cancelled."""
     if not parts.fuse.limit:
         return
-    from runner.lifecycle.trial import Trial  # noqa: PLC0415 - most daemons never make one
+    from runner.lifecycle.fuses.trial import Trial  # noqa: PLC0415 - most daemons never make one
 
     background.start_soon(FuseWatch(parts, Trial(parts).probe).watch)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runner.app import gpus
-from runner.lifecycle import gpu_board
-from runner.lifecycle.gpu_health import Past, judge
+from runner.lifecycle.gpus import board as gpu_board
+from runner.lifecycle.gpus.health import Past, judge
 from runner.model import Gpu
 from runner.resources.base import GpuInventory, GpuReading
 from runner.settings import Settings

@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 import anyio
 
 from runner.app.machine import Machine
-from runner.lifecycle.gpu_cards import Cards
-from runner.lifecycle.gpu_idle import IdleWatch
-from runner.lifecycle.gpu_watch import GpuWatch
+from runner.lifecycle.gpus.cards import Cards
+from runner.lifecycle.gpus.idle import IdleWatch
+from runner.lifecycle.gpus.watch import GpuWatch
 from runner.lifecycle.parts import Parts
 from runner.model import Report
 from runner.settings import Settings

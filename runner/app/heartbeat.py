@@ -12,8 +12,8 @@ import anyio
 from runner.app import notify
 from runner.app.notify import Notify
 from runner.lifecycle.loop import Loop
-from runner.lifecycle.pulse import Pulse
-from runner.lifecycle.record import Phase
+from runner.lifecycle.ownership.pulse import Pulse
+from runner.lifecycle.runs.record import Phase
 
 #: Between two looks: one a second would be half of what an idle daemon costs.
 _TICK = 5.0

@@ -11,8 +11,8 @@ from pathlib import Path
 from runner import log
 from runner.app.places import Places
 from runner.errors import Misconfigured
-from runner.lifecycle.spellings import spellings
-from runner.lifecycle.workspace import EXPERIMENTS, unreachable
+from runner.lifecycle.runs.spellings import spellings
+from runner.lifecycle.runs.workspace import EXPERIMENTS, unreachable
 from runner.model import Identity
 from runner.queues.local.names import STATE
 from runner.settings import Settings

@@ -14,8 +14,8 @@ from runner.app import notify
 from runner.app.notify import Notify
 from runner.app.reexec import Reexec
 from runner.app.rehearsal import rehearse
-from runner.lifecycle.keeper import Keeper
 from runner.lifecycle.loop import Loop
+from runner.lifecycle.ownership.keeper import Keeper
 
 _log = log.get_logger(__name__)
 

@@ -13,10 +13,10 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from runner import blocking, log
-from runner.lifecycle.depths import Depth
 from runner.lifecycle.desk import Desk
 from runner.lifecycle.loop import Loop
-from runner.lifecycle.pulse import Organ, Pulse, beat_on
+from runner.lifecycle.ownership.pulse import Organ, Pulse, beat_on
+from runner.lifecycle.sources.depths import Depth
 from runner.lifecycle.tally import Tally
 from runner.settings import Settings
 from runner.web.guard import names_of

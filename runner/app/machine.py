@@ -12,8 +12,8 @@ from runner.app import gpus
 from runner.app.gpus import Cards
 from runner.errors import Misconfigured
 from runner.handover import Locks
-from runner.lifecycle.gpu_choice import choose_gpus
-from runner.lifecycle.record import Records
+from runner.lifecycle.gpus.choice import choose_gpus
+from runner.lifecycle.runs.record import Records
 from runner.resources import PROBES
 from runner.resources.base import GpuInventory, GpuProbe, HostProbe
 from runner.resources.caps import caps

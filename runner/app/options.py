@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 from runner.app.places import Places
-from runner.lifecycle.bounding import Bounding
 from runner.lifecycle.disposition import RetryPolicy
-from runner.lifecycle.gpu_choice import Sharing
+from runner.lifecycle.gpus.choice import Sharing
 from runner.lifecycle.loop import Ends
 from runner.lifecycle.parts import Options
-from runner.lifecycle.variables import base_variables
+from runner.lifecycle.runs.bounding import Bounding
+from runner.lifecycle.runs.variables import base_variables
 from runner.model import Bytes
 from runner.settings import Settings
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from runner.app.users import named
 from runner.errors import Misconfigured
 from runner.handover import Locks
-from runner.lifecycle.workspace import hold
+from runner.lifecycle.runs.workspace import hold
 from runner.model import Identity
 from runner.queues.drawer import DEAD_LETTERS
 from runner.settings import Settings

@@ -13,10 +13,10 @@ from runner import blocking
 from runner.app.choosing import choice, named_local, timeout
 from runner.app.credentials import credential_sources
 from runner.app.masking import mask
-from runner.lifecycle.keeper import Keeper
-from runner.lifecycle.receiving import names_queue
-from runner.lifecycle.source import Complain, Make
-from runner.lifecycle.supply import Fixed, Supply
+from runner.lifecycle.ownership.keeper import Keeper
+from runner.lifecycle.sources.receiving import names_queue
+from runner.lifecycle.sources.source import Complain, Make
+from runner.lifecycle.sources.supply import Fixed, Supply
 from runner.queues import BROKERS
 from runner.queues.base import Broker, BrokerOptions
 from runner.queues.credential import Credential

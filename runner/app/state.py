@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from runner import blocking, log
 from runner.errors import Unavailable
-from runner.lifecycle.suspension import Intent, Suspension, intent
+from runner.lifecycle.claiming.suspension import Intent, Suspension, intent
 from runner.settings import Settings
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runner.errors import Misconfigured
-from runner.lifecycle.supply import Supply
+from runner.lifecycle.sources.supply import Supply
 from runner.queues.credential import GoogleCredential
 from runner.settings import Settings
 from runner.stores.base import StoreOptions

@@ -14,7 +14,7 @@ import anyio
 from runner import blocking
 from runner.app.places import Places
 from runner.errors import RunnerError
-from runner.lifecycle.run import Run, RunSpec
+from runner.lifecycle.runs.run import Run, RunSpec
 from runner.model import Bytes, Cause
 from runner.sandboxes.base import Command, Sandbox
 

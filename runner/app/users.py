@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from runner import log
 from runner.errors import Misconfigured
-from runner.lifecycle.users import Users
+from runner.lifecycle.runs.users import Users
 from runner.model import Identity
 from runner.settings import Settings
 from runner.settings.users import RunAs

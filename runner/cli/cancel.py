@@ -11,7 +11,7 @@ from runner.cli.arguments import ClientCommand, add_json
 from runner.cli.daemon import ask_once
 from runner.cli.shop import Shop
 from runner.control.client import NoDaemon
-from runner.lifecycle.claim_record import State
+from runner.lifecycle.ownership.record import State
 from runner.settings import Settings
 from runner.settings.parser import Parser
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from runner.cli import show
 from runner.cli.shop import LocalShop
 from runner.lifecycle import history
-from runner.lifecycle.claim_record import ClaimRecord, State
+from runner.lifecycle.ownership.record import ClaimRecord, State
 from runner.model import Cause
 
 _COLUMNS = ("experiment", "parameters", "state", "accuracy", "took", "attempts")

@@ -21,7 +21,7 @@ from runner.control.client import NoDaemon, Refusal, ask
 from runner.control.protocol import Item
 from runner.errors import Unavailable
 from runner.lifecycle import history
-from runner.lifecycle.claim_record import ClaimRecord, State
+from runner.lifecycle.ownership.record import ClaimRecord, State
 from runner.model import Cause
 from runner.queues.base import Inspectable
 from runner.queues.drawer import DeadLetter

@@ -23,7 +23,7 @@ from runner.cli.message import Submission, workspace_key
 from runner.cli.meter import Meter
 from runner.cli.shop import output_in, pack_workspace, records
 from runner.errors import Misconfigured
-from runner.lifecycle.claim_record import ClaimRecord, decode
+from runner.lifecycle.ownership.record import ClaimRecord, decode
 from runner.model import Experiment, Location, Needs, Request
 from runner.stores.base import NotFound, ObjectInfo, Store, StoreOptions
 from runner.stores.pool import StorePool

@@ -17,7 +17,7 @@ from runner.cli.bucket import Bucket
 from runner.cli.message import BUCKET, DATABASE, Submission, experiment, workspace_key
 from runner.cli.meter import Meter
 from runner.errors import Misconfigured
-from runner.lifecycle.claim_record import ClaimRecord, decode
+from runner.lifecycle.ownership.record import ClaimRecord, decode
 
 
 class Shop(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 from runner.cli import show
 from runner.cli.shop import Shop
 from runner.lifecycle.causes import advice
-from runner.lifecycle.claim_record import ClaimRecord, State
+from runner.lifecycle.ownership.record import ClaimRecord, State
 from runner.model import Cause
 
 

@@ -14,7 +14,7 @@ from runner.app.hidden import credentials
 from runner.doctor.check import Finding, Verdict, failed, ok, skipped, warning
 from runner.doctor.examination import Tell, tell_all
 from runner.doctor.patient import Patient, nearest
-from runner.lifecycle.workspace import unreachable
+from runner.lifecycle.runs.workspace import unreachable
 from runner.model import Identity
 from runner.settings.users import RunAs
 from runner.supervisor.users import of_user

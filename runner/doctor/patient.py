@@ -18,7 +18,7 @@ from runner.app.masking import mask, redactor_of
 from runner.app.places import Places
 from runner.doctor.examination import aside
 from runner.errors import Misconfigured
-from runner.lifecycle.workspace import unreachable
+from runner.lifecycle.runs.workspace import unreachable
 from runner.model import Identity, StoreConfig
 from runner.queues.credential import Credential
 from runner.queues.credentials import found_now

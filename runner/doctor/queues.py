@@ -19,7 +19,7 @@ from runner.doctor.check import Finding, failed, ok, skipped, warning
 from runner.doctor.examination import Tell, aside
 from runner.doctor.patient import Patient, nearest
 from runner.errors import QueueDenied, RunnerError
-from runner.lifecycle.source import Make
+from runner.lifecycle.sources.source import Make
 from runner.queues.base import Broker, Rights
 from runner.queues.choice import Choice
 from runner.queues.credential import Credential

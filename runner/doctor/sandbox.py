@@ -21,10 +21,10 @@ from runner.doctor.examination import Tell, aside
 from runner.doctor.patient import LIMIT, Patient
 from runner.errors import Misconfigured
 from runner.images.reference import Kind
-from runner.lifecycle import exits
-from runner.lifecycle.exits import Exit
-from runner.lifecycle.run import Run, RunSpec
-from runner.lifecycle.workspace import Workspace
+from runner.lifecycle.runs import exits
+from runner.lifecycle.runs.exits import Exit
+from runner.lifecycle.runs.run import Run, RunSpec
+from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Bytes, Cause
 from runner.sandboxes.base import Command, Sandbox
 

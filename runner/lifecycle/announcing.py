@@ -10,8 +10,8 @@ import anyio
 from runner.lifecycle import causes
 from runner.lifecycle.board import Entry
 from runner.lifecycle.history import Ending
-from runner.lifecycle.last_lines import last_lines
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.runs.last_lines import last_lines
 from runner.lifecycle.tally import SETTLED
 from runner.model import (
     Completed,

@@ -14,22 +14,23 @@ from datetime import timedelta
 
 from runner import log
 from runner.errors import LeaseLost, RunnerError, Unavailable
-from runner.lifecycle import causes, processes
+from runner.lifecycle import causes
 from runner.lifecycle.beside import Beside
 from runner.lifecycle.board import Entry
 from runner.lifecycle.causes import Evidence
+from runner.lifecycle.claiming.line import NoCards
 from runner.lifecycle.equipping import Equipping
-from runner.lifecycle.exits import Exit
-from runner.lifecycle.gpu_cards import Use
-from runner.lifecycle.gpu_failure import Findings, findings
+from runner.lifecycle.gpus.cards import Use
+from runner.lifecycle.gpus.failure import Findings, findings
 from runner.lifecycle.homecoming import Homecoming
-from runner.lifecycle.last_words import last_words
-from runner.lifecycle.line import NoCards
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Expired, Preparation
-from runner.lifecycle.processes import Left
-from runner.lifecycle.record import Phase
-from runner.lifecycle.run import Run
+from runner.lifecycle.runs import processes
+from runner.lifecycle.runs.exits import Exit
+from runner.lifecycle.runs.last_words import last_words
+from runner.lifecycle.runs.processes import Left
+from runner.lifecycle.runs.record import Phase
+from runner.lifecycle.runs.run import Run
 from runner.lifecycle.tally import Stage
 from runner.model import Cause, Completed, Deferred, Failed, Outcome, Stopped
 

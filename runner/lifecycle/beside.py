@@ -10,14 +10,14 @@ import anyio
 from runner import log
 from runner.errors import HostFault, RunnerError
 from runner.lifecycle.announcing import about
+from runner.lifecycle.artifacts.checkpoints import Checkpoints, append_note
 from runner.lifecycle.board import Entry
-from runner.lifecycle.checkpoints import Checkpoints, append_note
-from runner.lifecycle.client_status import ClientStatus
-from runner.lifecycle.exits import Exit
+from runner.lifecycle.ownership.client_status import ClientStatus
 from runner.lifecycle.parts import Parts
-from runner.lifecycle.run import Run
+from runner.lifecycle.runs.exits import Exit
+from runner.lifecycle.runs.run import Run
+from runner.lifecycle.runs.workspace import Workspace
 from runner.lifecycle.tally import Stage
-from runner.lifecycle.workspace import Workspace
 from runner.model import Cause, News
 
 _log = log.get_logger(__name__)

@@ -11,8 +11,8 @@ from typing import Any
 
 from runner import log
 from runner.errors import HostFault
-from runner.lifecycle.progress import Progress
-from runner.lifecycle.record import Record, Records
+from runner.lifecycle.artifacts.progress import Progress
+from runner.lifecycle.runs.record import Record, Records
 from runner.lifecycle.stopper import Stopper
 from runner.lifecycle.tally import Stage
 from runner.request.units import format_size

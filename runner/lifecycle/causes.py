@@ -22,8 +22,8 @@ from runner.errors import (
     Unavailable,
     Undecodable,
 )
-from runner.lifecycle import exits
-from runner.lifecycle.exits import Exit
+from runner.lifecycle.runs import exits
+from runner.lifecycle.runs.exits import Exit
 from runner.model import Cause
 
 

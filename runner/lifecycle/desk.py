@@ -14,14 +14,14 @@ import anyio
 
 from runner import __version__
 from runner.errors import host_fault
-from runner.lifecycle import gpu_board
 from runner.lifecycle.board import Entry
-from runner.lifecycle.depths import Depths
-from runner.lifecycle.live_output import LiveOutput
+from runner.lifecycle.claiming.suspension import OPERATOR, Intent
+from runner.lifecycle.gpus import board as gpu_board
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.runs.live_output import LiveOutput
 from runner.lifecycle.rush import Haste
-from runner.lifecycle.suspension import OPERATOR, Intent
+from runner.lifecycle.sources.depths import Depths
 from runner.model import Capacity, Cause
 
 Item = dict[str, Any]

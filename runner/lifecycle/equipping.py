@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import anyio
 
 from runner.lifecycle.board import Entry
-from runner.lifecycle.line import Place
+from runner.lifecycle.claiming.line import Place
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Preparation
-from runner.lifecycle.processes import Left
-from runner.lifecycle.remains import keep_back
-from runner.lifecycle.run import RunSpec
+from runner.lifecycle.runs.processes import Left
+from runner.lifecycle.runs.remains import keep_back
+from runner.lifecycle.runs.run import RunSpec
 from runner.lifecycle.tally import Stage
 
 

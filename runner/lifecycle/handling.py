@@ -18,22 +18,24 @@ from runner.errors import (
     Unavailable,
     Undecodable,
 )
-from runner.lifecycle import admission, causes, limits, making, processes
-from runner.lifecycle.allotting import Ledger
+from runner.lifecycle import causes, making
 from runner.lifecycle.announcing import about
 from runner.lifecycle.board import Entry
 from runner.lifecycle.causes import Evidence
-from runner.lifecycle.claim import Beating, Claim, Claims, Ended, Unclaimed
-from runner.lifecycle.claim_record import outcome_of
-from runner.lifecycle.gpu_choice import grouped
-from runner.lifecycle.holding import Holding, hold_warning
-from runner.lifecycle.intake import Slot
+from runner.lifecycle.claiming import admission
+from runner.lifecycle.claiming.allotting import Ledger
+from runner.lifecycle.claiming.intake import Slot
+from runner.lifecycle.gpus.choice import grouped
+from runner.lifecycle.ownership.claim import Beating, Claim, Claims, Ended, Unclaimed
+from runner.lifecycle.ownership.holding import Holding, hold_warning
+from runner.lifecycle.ownership.record import outcome_of
 from runner.lifecycle.parts import Parts
-from runner.lifecycle.record import Phase
-from runner.lifecycle.remains import keep_back
+from runner.lifecycle.runs import limits, processes
+from runner.lifecycle.runs.record import Phase
+from runner.lifecycle.runs.remains import keep_back
+from runner.lifecycle.runs.users import NoUser
 from runner.lifecycle.settling import Settlement
 from runner.lifecycle.tally import Stage
-from runner.lifecycle.users import NoUser
 from runner.model import (
     Ack,
     Bury,

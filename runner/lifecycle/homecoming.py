@@ -9,14 +9,14 @@ import anyio
 from runner import log
 from runner.errors import HostFault, RunnerError, StoreUnavailable
 from runner.lifecycle import causes
-from runner.lifecycle.artifacts import Artifacts
+from runner.lifecycle.artifacts.artifacts import Artifacts
+from runner.lifecycle.artifacts.checkpoints import Checkpoints, append_note
 from runner.lifecycle.board import Entry
 from runner.lifecycle.causes import Evidence
-from runner.lifecycle.checkpoints import Checkpoints, append_note
 from runner.lifecycle.disposition import RETRIED
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.runs.workspace import Workspace
 from runner.lifecycle.tally import Stage
-from runner.lifecycle.workspace import Workspace
 from runner.model import Cause, Failed, Outcome, Stopped
 
 _log = log.get_logger(__name__)

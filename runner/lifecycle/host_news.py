@@ -10,12 +10,12 @@ from datetime import timedelta
 import anyio
 
 from runner.errors import RunnerError
+from runner.lifecycle.claiming.seats import Seat
+from runner.lifecycle.claiming.want import LONG
 from runner.lifecycle.parts import Parts
-from runner.lifecycle.seats import Seat
-from runner.lifecycle.standing import Key, Standing, changes, complaints
-from runner.lifecycle.supply import Supply
+from runner.lifecycle.sources.standing import Key, Standing, changes, complaints
+from runner.lifecycle.sources.supply import Supply
 from runner.lifecycle.tally import Stage
-from runner.lifecycle.want import LONG
 from runner.model import News, Report
 from runner.queues.base import Queue
 from runner.request.units import format_duration

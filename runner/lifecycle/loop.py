@@ -9,18 +9,18 @@ from datetime import timedelta
 import anyio
 from anyio.abc import TaskGroup
 
-from runner.lifecycle.accounts import Account
-from runner.lifecycle.aside import Aside
 from runner.lifecycle.handling import Handling
 from runner.lifecycle.host_news import HostNews
 from runner.lifecycle.parts import Parts
-from runner.lifecycle.pulling import Limit, Puller
-from runner.lifecycle.receiving import Receiving, names_queue
 from runner.lifecycle.rush import Haste, Rush
-from runner.lifecycle.source import Source
-from runner.lifecycle.supply import Supply
-from runner.lifecycle.trust import Trust
-from runner.lifecycle.vanishing import APART
+from runner.lifecycle.sources.accounts import Account
+from runner.lifecycle.sources.aside import Aside
+from runner.lifecycle.sources.pulling import Limit, Puller
+from runner.lifecycle.sources.receiving import Receiving, names_queue
+from runner.lifecycle.sources.source import Source
+from runner.lifecycle.sources.supply import Supply
+from runner.lifecycle.sources.trust import Trust
+from runner.lifecycle.sources.vanishing import APART
 from runner.model import Cause, Deferred, News, Outcome, Refused, Report
 from runner.queues.base import Queue
 

@@ -7,23 +7,23 @@ from datetime import timedelta
 
 from runner import log
 from runner.errors import LeaseLost, RunnerError
-from runner.lifecycle.accession import accession_id
 from runner.lifecycle.announcing import about
-from runner.lifecycle.artifacts import Artifacts
+from runner.lifecycle.artifacts.artifacts import Artifacts
+from runner.lifecycle.artifacts.checkpoints import Checkpoints
+from runner.lifecycle.artifacts.lending import Lending
+from runner.lifecycle.artifacts.storing import Stored
 from runner.lifecycle.attempt import Attempt
 from runner.lifecycle.beside import Beside
 from runner.lifecycle.board import Entry
-from runner.lifecycle.checkpoints import Checkpoints
-from runner.lifecycle.claim import Claim, Claims, Owner, claim_artifact
-from runner.lifecycle.client_status import ClientStatus
 from runner.lifecycle.homecoming import Homecoming
-from runner.lifecycle.lending import Lending
-from runner.lifecycle.limits import checkpoint_interval
-from runner.lifecycle.metadata import RedactedScraper, Scraper
+from runner.lifecycle.metadata.accession import accession_id
+from runner.lifecycle.metadata.scraper import RedactedScraper, Scraper
+from runner.lifecycle.ownership.claim import Claim, Claims, Owner, claim_artifact
+from runner.lifecycle.ownership.client_status import ClientStatus
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Preparation
-from runner.lifecycle.storing import Stored
-from runner.lifecycle.workspace import Workspace
+from runner.lifecycle.runs.limits import checkpoint_interval
+from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Cause, Location, News, Request
 from runner.stores.base import Store
 

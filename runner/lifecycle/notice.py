@@ -10,9 +10,9 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from runner import log
 from runner.errors import Unavailable
+from runner.lifecycle.claiming.suspension import UNKNOWN, Intent
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.rush import Haste, waits
-from runner.lifecycle.suspension import UNKNOWN, Intent
 from runner.model import News, Report
 from runner.notices.base import Notice, Service
 

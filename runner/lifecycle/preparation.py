@@ -11,18 +11,18 @@ from pathlib import Path
 from runner.environments.base import Attachment, Environment, EnvironmentSpec
 from runner.environments.whose import working_for
 from runner.errors import BadField, RunnerError
-from runner.lifecycle import limits, variables
-from runner.lifecycle.artifact_forms import WORKSPACE
-from runner.lifecycle.artifacts import Artifacts
+from runner.lifecycle.artifacts.artifacts import Artifacts
+from runner.lifecycle.artifacts.checkpoints import append_note, banner
+from runner.lifecycle.artifacts.forms import WORKSPACE
 from runner.lifecycle.board import Entry
-from runner.lifecycle.boxing import Box, Boxing
-from runner.lifecycle.checkpoints import append_note, banner
-from runner.lifecycle.claim import Claim
+from runner.lifecycle.ownership.claim import Claim
 from runner.lifecycle.parts import Parts
-from runner.lifecycle.run import RunSpec
-from runner.lifecycle.spellings import spellings
+from runner.lifecycle.runs import limits, variables
+from runner.lifecycle.runs.boxing import Box, Boxing
+from runner.lifecycle.runs.run import RunSpec
+from runner.lifecycle.runs.spellings import spellings
+from runner.lifecycle.runs.workspace import Workspace, client_distributions
 from runner.lifecycle.tally import Stage
-from runner.lifecycle.workspace import Workspace, client_distributions
 from runner.model import Allocation, Cause, Request
 from runner.sandboxes import devices
 from runner.sandboxes.base import Bounds, Command, Sandbox

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from runner import log
 from runner.errors import HostFault
-from runner.lifecycle import remains
 from runner.lifecycle.board import Entry
 from runner.lifecycle.handling import Handling
-from runner.lifecycle.late import Late
 from runner.lifecycle.parts import Parts
-from runner.lifecycle.record import Record
-from runner.lifecycle.supply import Supply
+from runner.lifecycle.runs import remains
+from runner.lifecycle.runs.record import Record
+from runner.lifecycle.runs.workspace import leftovers, sweep
+from runner.lifecycle.sources.late import Late
+from runner.lifecycle.sources.supply import Supply
 from runner.lifecycle.tally import Stage
-from runner.lifecycle.workspace import leftovers, sweep
 
 _log = log.get_logger(__name__)
 

@@ -19,13 +19,13 @@ from runner.errors import (
 )
 from runner.lifecycle.announcing import announce
 from runner.lifecycle.board import Entry
-from runner.lifecycle.claim import Claim
 from runner.lifecycle.disposition import NO_DELAY, RetryPolicy, counts, dispose
-from runner.lifecycle.fuse import Sign
-from runner.lifecycle.keeper import Held
+from runner.lifecycle.fuses.fuse import Sign
 from runner.lifecycle.making import status_for
+from runner.lifecycle.ownership.claim import Claim
+from runner.lifecycle.ownership.keeper import Held
 from runner.lifecycle.parts import Parts
-from runner.lifecycle.workspace import Workspace
+from runner.lifecycle.runs.workspace import Workspace
 from runner.model import (
     Ack,
     Bury,

@@ -11,7 +11,7 @@ import pytest
 
 from runner.app.bounds import bounding, choose
 from runner.errors import Misconfigured
-from runner.lifecycle.bounding import Bounding
+from runner.lifecycle.runs.bounding import Bounding
 from runner.model import Allocation, Bytes
 from runner.sandboxes.base import Bounds
 from runner.settings import Settings

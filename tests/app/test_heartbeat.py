@@ -11,7 +11,7 @@ import pytest
 
 from runner.app.heartbeat import Heartbeat
 from runner.app.notify import Notify, more_time, reloading, status
-from runner.lifecycle.pulse import Organ, Pulse
+from runner.lifecycle.ownership.pulse import Organ, Pulse
 
 
 class Life:

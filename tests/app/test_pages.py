@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from runner.app.listening import Pages
+from runner.lifecycle.claiming.suspension import OPERATOR, Intent
 from runner.lifecycle.desk import Desk
 from runner.lifecycle.loop import Loop
-from runner.lifecycle.pulse import Organ, Pulse
-from runner.lifecycle.suspension import OPERATOR, Intent
+from runner.lifecycle.ownership.pulse import Organ, Pulse
 from runner.redaction import Secret
 from runner.web.message import Request
 from tests.acceptance.box import Box

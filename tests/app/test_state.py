@@ -11,7 +11,7 @@ import pytest
 from runner.app.kubernetes import Cluster, ConfigMaps
 from runner.app.state import Follower, StateFile, places
 from runner.errors import Unavailable
-from runner.lifecycle.suspension import Intent, Suspension
+from runner.lifecycle.claiming.suspension import Intent, Suspension
 from runner.settings import Settings
 from tests.servers.certificates import self_signed
 from tests.servers.web import Asked, Reply, WebServer

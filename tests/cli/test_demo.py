@@ -8,8 +8,8 @@ from pathlib import Path
 from runner.archives.pack import pack_single
 from runner.cli.demo_board import Board, Trial
 from runner.cli.shop import LocalShop
-from runner.lifecycle.claim_record import ClaimRecord, Owner, RecordedOutcome, State
 from runner.lifecycle.history import Ending, History
+from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State
 
 _RECORD = ClaimRecord("a", Owner("host", "daemon", "run"), submitted=1.0)
 _LINES = '{"epoch": 1, "accuracy": 0.5}\n{"epoch": 2, "accuracy": 0.9}\nbye\n'

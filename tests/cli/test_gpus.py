@@ -14,9 +14,9 @@ import anyio
 import pytest
 
 from runner.control.server import ControlServer
-from runner.lifecycle import gpu_board
 from runner.lifecycle.board import Board, Entry
-from runner.lifecycle.record import Record
+from runner.lifecycle.gpus import board as gpu_board
+from runner.lifecycle.runs.record import Record
 from runner.model import Allocation, Bytes, Gpu, Message
 from runner.resources.base import GpuInventory, GpuReading
 from tests.cli.conftest import Desk

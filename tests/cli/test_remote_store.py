@@ -12,7 +12,7 @@ import pytest
 from runner.archives.pack import pack_single
 from runner.cli.bucket import Bucket, bucket_of
 from runner.errors import Misconfigured
-from runner.lifecycle.claim_record import ClaimRecord, Owner, RecordedOutcome, State
+from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State
 from runner.model import Credentials, Location, Message, Request
 from runner.redaction import Secret
 from runner.request.schema import decode

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from runner.cli.standing import of
-from runner.lifecycle.claim_record import ClaimRecord, Owner, RecordedOutcome, State
+from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State
 from tests.cli.conftest import Desk
 
 CLAIM = ClaimRecord("k1", Owner("gpu-1", "daemon", "run"), attempt=2, submitted=5.0, updated_at=9.0)

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from runner.archives.pack import pack_single
 from runner.cli.following import Ending, Output, Watch
 from runner.cli.shop import LocalShop
-from runner.lifecycle.claim_record import ClaimRecord, Owner, RecordedOutcome, State
 from runner.lifecycle.history import Ending as Lately
 from runner.lifecycle.history import History
+from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State
 from tests.cli.conftest import Desk
 
 

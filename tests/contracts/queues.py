@@ -16,7 +16,7 @@ import anyio.to_thread
 import pytest
 
 from runner.errors import LeaseLost, RunnerError
-from runner.lifecycle.keeper import Keeper
+from runner.lifecycle.ownership.keeper import Keeper
 from runner.model import Message
 from runner.queues.base import Broker, Delivery, Inspectable, Queue
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.lifecycle.run import Exit, Run
+from runner.lifecycle.runs.run import Exit, Run
 from runner.sandboxes.base import Bind, Command, Overlay, Sandbox
 from tests.lifecycle.runs import ENV, Runs, ended, runs_below
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 
 from runner import __version__
-from runner.lifecycle.suspension import intent
+from runner.lifecycle.claiming.suspension import intent
 from runner.settings import OPTIONS
 from tests.deploy.manifests import ROOT, Manifests, option_variables, quantity
 

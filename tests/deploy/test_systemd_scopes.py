@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.app.scopes import runs_slice, wanted
-from runner.lifecycle import exits
-from runner.lifecycle.run import Run
+from runner.lifecycle.runs import exits
+from runner.lifecycle.runs.run import Run
 from runner.supervisor import dbus, processes, scope
 from tests.lifecycle.runs import Runs, ended, python, recorded, runs_below, until
 

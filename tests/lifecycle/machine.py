@@ -17,21 +17,21 @@ import anyio.abc
 
 from runner.environments.base import Attachment, Environment, Environments, EnvironmentSpec
 from runner.errors import LeaseLost
-from runner.lifecycle.admission import choose_gpus
 from runner.lifecycle.board import Board, Entry
-from runner.lifecycle.claim import Observations
+from runner.lifecycle.claiming.admission import choose_gpus
+from runner.lifecycle.claiming.intake import Intake
+from runner.lifecycle.claiming.rules import Rules
 from runner.lifecycle.disposition import RetryPolicy
 from runner.lifecycle.handling import Handling
 from runner.lifecycle.history import History
-from runner.lifecycle.intake import Intake
-from runner.lifecycle.keeper import Held, Keeper
+from runner.lifecycle.ownership.claim import Observations
+from runner.lifecycle.ownership.keeper import Held, Keeper
 from runner.lifecycle.parts import Options, Parts
-from runner.lifecycle.pulling import fresh_record
-from runner.lifecycle.record import Records
 from runner.lifecycle.recovery import recover
-from runner.lifecycle.rules import Rules
-from runner.lifecycle.source import Complain, Source
-from runner.lifecycle.supply import Supply
+from runner.lifecycle.runs.record import Records
+from runner.lifecycle.sources.pulling import fresh_record
+from runner.lifecycle.sources.source import Complain, Source
+from runner.lifecycle.sources.supply import Supply
 from runner.model import (
     Artifact,
     Bytes,

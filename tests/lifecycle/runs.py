@@ -12,8 +12,8 @@ from pathlib import Path
 
 import anyio
 
-from runner.lifecycle import processes
-from runner.lifecycle.run import Exit, Run, RunSpec
+from runner.lifecycle.runs import processes
+from runner.lifecycle.runs.run import Exit, Run, RunSpec
 from runner.model import Bytes, Cause
 from runner.sandboxes.base import Identity, Launch
 from runner.supervisor.processes import of_run

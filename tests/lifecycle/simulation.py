@@ -15,9 +15,9 @@ from typing import Any
 
 import anyio
 
-from runner.lifecycle.intake import LEAST, Intake, Slot
-from runner.lifecycle.rules import Rules
-from runner.lifecycle.seats import NEVER
+from runner.lifecycle.claiming.intake import LEAST, Intake, Slot
+from runner.lifecycle.claiming.rules import Rules
+from runner.lifecycle.claiming.seats import NEVER
 from runner.model import Allocation, Bytes, Capacity, Message, Needs
 from runner.queues.base import Delivery, Queue
 from runner.resources.ledger import Ledger

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle.accounts import Open, Renew, Retire, account_of, place_of, plan
+from runner.lifecycle.sources.accounts import Open, Renew, Retire, account_of, place_of, plan
 from runner.queues.credential import AwsCredential, Credential
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle.admission import Fits, Later, Never, decide
+from runner.lifecycle.claiming.admission import Fits, Later, Never, decide
 from runner.model import Bytes, Capacity, Gpu, Needs
 from runner.resources.base import GpuReserve
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.lifecycle.announcing import announce
-from runner.lifecycle.last_lines import LIMIT
+from runner.lifecycle.runs.last_lines import LIMIT
 from runner.model import Ack, Completed, Report
 from tests.acceptance.box import Box
 from tests.lifecycle.machine import PATIENCE, Machine

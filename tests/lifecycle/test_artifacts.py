@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import ArtifactBad, ArtifactMissing, BadField, RunnerError, StoreUnavailable
-from runner.lifecycle.artifact_forms import metadata_location
-from runner.lifecycle.artifact_notes import Note, Notes
-from runner.lifecycle.artifacts import Artifacts
-from runner.lifecycle.fetching import _share
-from runner.lifecycle.storing import Stored
-from runner.lifecycle.workspace import Workspace
+from runner.lifecycle.artifacts.artifacts import Artifacts
+from runner.lifecycle.artifacts.fetching import _share
+from runner.lifecycle.artifacts.forms import metadata_location
+from runner.lifecycle.artifacts.notes import Note, Notes
+from runner.lifecycle.artifacts.storing import Stored
+from runner.lifecycle.runs.workspace import Workspace
 from runner.model import (
     Artifact,
     Bytes,

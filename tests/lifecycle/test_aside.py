@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.lifecycle.aside import Aside
+from runner.lifecycle.sources.aside import Aside
 
 
 def test_it_is_remembered_over_restarts(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner import errors
-from runner.lifecycle import exits
 from runner.lifecycle.causes import Evidence, advice, cause_of, evidence_of
-from runner.lifecycle.exits import Exit
+from runner.lifecycle.runs import exits
+from runner.lifecycle.runs.exits import Exit
 from runner.model import Cause
 
 

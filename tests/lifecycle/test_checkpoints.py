@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import HostFault, RunnerError, StoreUnavailable
-from runner.lifecycle.accession import accession_id
-from runner.lifecycle.artifacts import Artifacts
-from runner.lifecycle.checkpoints import Checkpoints, append_note, banner
-from runner.lifecycle.storing import Stored
-from runner.lifecycle.workspace import Workspace
+from runner.lifecycle.artifacts.artifacts import Artifacts
+from runner.lifecycle.artifacts.checkpoints import Checkpoints, append_note, banner
+from runner.lifecycle.artifacts.storing import Stored
+from runner.lifecycle.metadata.accession import accession_id
+from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Experiment, Location, Needs, Request
 from runner.stores.base import Store
 from runner.stores.local import LocalStore

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import LeaseLost, StoreUnavailable
-from runner.lifecycle.claim import (
+from runner.lifecycle.ownership.claim import (
     Beating,
     Claim,
     Claims,
@@ -25,7 +25,7 @@ from runner.lifecycle.claim import (
     claim_location,
     read_claim,
 )
-from runner.lifecycle.claim_record import ClaimRecord, RecordedOutcome, State, decode
+from runner.lifecycle.ownership.record import ClaimRecord, RecordedOutcome, State, decode
 from runner.model import (
     Artifact,
     Cause,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runner.lifecycle.client_status import ClientStatus, database_location
+from runner.lifecycle.ownership.client_status import ClientStatus, database_location
 from runner.model import Experiment, Location, Needs, Request, StoreConfig
 from runner.stores.base import Store
 from runner.stores.local import LocalStore

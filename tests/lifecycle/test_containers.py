@@ -13,10 +13,10 @@ from runner.errors import ArtifactBad, ArtifactMissing, BadField
 from runner.images.base import Image
 from runner.images.reference import Kind, Reference, of_text
 from runner.images.trust import Trust
-from runner.lifecycle.artifact_forms import IMAGE
-from runner.lifecycle.containers import Containers
-from runner.lifecycle.image_artifact import ImageArtifact
-from runner.lifecycle.workspace import Workspace
+from runner.lifecycle.artifacts.forms import IMAGE
+from runner.lifecycle.artifacts.image import ImageArtifact
+from runner.lifecycle.runs.containers import Containers
+from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Bytes, Experiment, Location, Needs, Request
 from runner.stores.local import LocalStore
 from tests.lifecycle.test_lending import Shelf

@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from runner.errors import QueueUnavailable
-from runner.lifecycle.depths import Depth, Depths
+from runner.lifecycle.sources.depths import Depth, Depths
 from runner.model import Message
 from runner.queues.base import Delivery, Queue
 

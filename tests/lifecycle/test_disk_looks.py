@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.archives.footprint import INODE
-from runner.lifecycle.disk_looks import (
+from runner.lifecycle.disk.looks import (
     SAVED,
     SHARE,
     Account,
@@ -19,7 +19,7 @@ from runner.lifecycle.disk_looks import (
     sentence,
     to_end,
 )
-from runner.lifecycle.disk_usage import Usage
+from runner.lifecycle.disk.usage import Usage
 from runner.model import Bytes
 
 GB = 10**9

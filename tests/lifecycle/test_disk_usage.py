@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.lifecycle.disk_usage import Usage, measure
-from runner.lifecycle.removal import remove_tree
+from runner.lifecycle.disk.usage import Usage, measure
+from runner.lifecycle.runs.removal import remove_tree
 
 MIB = 1 << 20
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to be another user")
@@ -77,7 +77,7 @@ def test_no_link_is_followed(tree: Path, tmp_path: Path) -> None:
 def test_no_other_file_system_is_entered(tree: Path) -> None:
     """What is mounted there is not on this disk."""
     script = (
-        "import sys; from pathlib import Path; from runner.lifecycle.disk_usage import measure\n"
+        "import sys; from pathlib import Path; from runner.lifecycle.disk.usage import measure\n"
         "tree = Path(sys.argv[1]); (tree / 'memory' / 'large').write_bytes(bytes(9 << 20))\n"
         "print(measure({tree: ''}).bytes)"
     )

@@ -10,12 +10,12 @@ import anyio
 import pytest
 
 from runner.lifecycle.board import Board, Entry
-from runner.lifecycle.disk_looks import Free
-from runner.lifecycle.disk_usage import measure
-from runner.lifecycle.disk_watch import DiskWatch
-from runner.lifecycle.record import Record
+from runner.lifecycle.disk.looks import Free
+from runner.lifecycle.disk.usage import measure
+from runner.lifecycle.disk.watch import DiskWatch
+from runner.lifecycle.runs.record import Record
+from runner.lifecycle.runs.workspace import Workspace
 from runner.lifecycle.tally import Stage
-from runner.lifecycle.workspace import Workspace
 from runner.model import Allocation, Bytes, Cause, Message
 from runner.redaction import Redactor
 from tests.lifecycle.machine import PATIENCE, seen

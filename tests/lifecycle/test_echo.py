@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.lifecycle.echo import Echo
+from runner.lifecycle.sources.echo import Echo
 
 
 def test_the_same_words_are_an_echo_for_a_while() -> None:

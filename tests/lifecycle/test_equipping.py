@@ -12,9 +12,9 @@ import anyio
 import pytest
 
 from runner.lifecycle.board import Entry
+from runner.lifecycle.claiming.rules import Rules
 from runner.lifecycle.handling import Handling
-from runner.lifecycle.pulling import fresh_record
-from runner.lifecycle.rules import Rules
+from runner.lifecycle.sources.pulling import fresh_record
 from runner.model import Allocation, Bytes, Capacity, Cause, Gpu, Needs
 from tests.acceptance.box import Box
 from tests.lifecycle.machine import PATIENCE, Json, Machine, seen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.lifecycle.forecast import Forecast
+from runner.lifecycle.claiming.forecast import Forecast
 
 HOUR = 3600.0
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.lifecycle.disposition import FINAL, RETRIED
-from runner.lifecycle.fuse import RAN, SUSPICIOUS, Fuse, Sign, judged
+from runner.lifecycle.fuses.fuse import RAN, SUSPICIOUS, Fuse, Sign, judged
 from runner.model import Cause
 
 HOST, WALLS, CARD = Cause.HOST_FAULT, Cause.SANDBOX_UNAVAILABLE, Cause.GPU_FAULT

@@ -11,10 +11,10 @@ import anyio
 import pytest
 
 from runner.errors import HostFault, Misconfigured
-from runner.lifecycle.fuse import Fuse
-from runner.lifecycle.fuse_watch import WHO, FuseWatch
+from runner.lifecycle.fuses.fuse import Fuse
+from runner.lifecycle.fuses.trial import Trial
+from runner.lifecycle.fuses.watch import WHO, FuseWatch
 from runner.lifecycle.loop import Loop
-from runner.lifecycle.trial import Trial
 from runner.model import News
 from runner.sandboxes.base import Command, Launch
 from runner.sandboxes.plain import PlainSandbox

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from runner.environments.base import Attachment
-from runner.lifecycle import admission
-from runner.lifecycle.gpu_choice import choose_gpus
-from runner.lifecycle.variables import variables
+from runner.lifecycle.claiming import admission
+from runner.lifecycle.gpus.choice import choose_gpus
+from runner.lifecycle.runs.variables import variables
 from runner.model import Allocation, Bytes, Capacity, Gpu, Needs
 from runner.resources.ledger import Ledger
 from tests.request.sample import decoded, sample

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle.gpu_choice import choose_gpus, suitable, take_gpus
+from runner.lifecycle.gpus.choice import choose_gpus, suitable, take_gpus
 from runner.model import Bytes, Gpu, Needs
 
 GB = 10**9

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from runner.lifecycle.causes import Evidence, cause_of
-from runner.lifecycle.gpu_cards import Signs
-from runner.lifecycle.gpu_failure import Findings, out_of_memory
+from runner.lifecycle.gpus.cards import Signs
+from runner.lifecycle.gpus.failure import Findings, out_of_memory
 from runner.model import Cause
 
 ENDS = {

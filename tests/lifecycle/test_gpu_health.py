@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle import gpu_xids
-from runner.lifecycle.gpu_health import (
+from runner.lifecycle.gpus import xids as gpu_xids
+from runner.lifecycle.gpus.health import (
     LONGEST,
     RETURN,
     Kind,
@@ -18,7 +18,7 @@ from runner.lifecycle.gpu_health import (
     judge,
     silence,
 )
-from runner.lifecycle.gpu_xids import XIDS, Blame
+from runner.lifecycle.gpus.xids import XIDS, Blame
 from runner.model import Bytes, Gpu
 from runner.resources.base import GpuInventory, GpuProcess, GpuReading
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.lifecycle.board import Entry
-from runner.lifecycle.gpu_idle import Glance, IdleWatch, Stillness, after
-from runner.lifecycle.record import Record
+from runner.lifecycle.gpus.idle import Glance, IdleWatch, Stillness, after
+from runner.lifecycle.runs.record import Record
 from runner.lifecycle.tally import Stage
 from runner.model import Allocation, Bytes, Cause, Message, News
 from runner.resources.base import GpuInventory, GpuReading

@@ -5,8 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from runner.lifecycle.gpu_choice import choose_gpus
-from runner.lifecycle.intake import Intake
+from runner.lifecycle.claiming.intake import Intake
+from runner.lifecycle.gpus.choice import choose_gpus
 from runner.model import Bytes, Capacity, Gpu, Needs
 from runner.resources.base import GpuReserve
 from runner.resources.ledger import Ledger

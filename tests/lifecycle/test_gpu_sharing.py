@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle.gpu_choice import Sharing, grouped
+from runner.lifecycle.gpus.choice import Sharing, grouped
 from runner.model import Bytes, Capacity, Gpu, Needs
 from tests.acceptance.box import Box
 from tests.lifecycle.machine import PATIENCE, Machine, seen

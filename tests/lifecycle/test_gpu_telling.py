@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runner.lifecycle.gpu_health import RETURNING, Kind, Withheld
-from runner.lifecycle.gpu_telling import CALM, DRIVER, PATIENCE, Telling
+from runner.lifecycle.gpus.health import RETURNING, Kind, Withheld
+from runner.lifecycle.gpus.telling import CALM, DRIVER, PATIENCE, Telling
 from runner.model import Bytes, Gpu, News
 
 ONE, TWO = (Gpu(f"GPU-{n}", "NVIDIA L4", Bytes(1)) for n in (1, 2))

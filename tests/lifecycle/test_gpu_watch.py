@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
-from runner.lifecycle.admission import choose_gpus
-from runner.lifecycle.gpu_cards import Cards
-from runner.lifecycle.gpu_health import Kind
-from runner.lifecycle.gpu_watch import GpuWatch
+from runner.lifecycle.claiming.admission import choose_gpus
+from runner.lifecycle.gpus.cards import Cards
+from runner.lifecycle.gpus.health import Kind
+from runner.lifecycle.gpus.watch import GpuWatch
 from runner.model import Allocation, Bytes, Capacity, Needs, News, Report
 from runner.resources.gpu import NvmlProbe
 from runner.resources.ledger import Ledger

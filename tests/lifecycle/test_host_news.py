@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from runner.errors import QueueDenied
+from runner.lifecycle.claiming.intake import Intake, Slot, Turn
 from runner.lifecycle.host_news import HostNews
-from runner.lifecycle.intake import Intake, Slot, Turn
 from runner.model import Needs, News, Report
 from tests.acceptance.box import Box
 from tests.lifecycle.machine import Line, Machine, seen

@@ -8,8 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from runner.lifecycle.intake import LEAST, Intake, Slot
-from runner.lifecycle.rules import Rules
+from runner.lifecycle.claiming.intake import LEAST, Intake, Slot
+from runner.lifecycle.claiming.rules import Rules
 from runner.model import Allocation, Bytes, Capacity, Gpu, Needs
 from runner.resources.base import GpuReserve
 from tests.lifecycle.simulation import Paper

@@ -11,7 +11,7 @@ import anyio.to_thread
 import pytest
 
 from runner.errors import LeaseLost, QueueUnavailable, RunnerError, StoreUnavailable
-from runner.lifecycle.keeper import Keeper
+from runner.lifecycle.ownership.keeper import Keeper
 from runner.stores.base import AccessDenied
 
 pytestmark = pytest.mark.anyio

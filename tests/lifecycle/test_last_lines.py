@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.lifecycle.last_lines import last_lines
+from runner.lifecycle.runs.last_lines import last_lines
 from runner.redaction import Redactor
 
 pytestmark = pytest.mark.anyio

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle import exits
-from runner.lifecycle.exits import Exit
-from runner.lifecycle.last_words import last_words
+from runner.lifecycle.runs import exits
+from runner.lifecycle.runs.exits import Exit
+from runner.lifecycle.runs.last_words import last_words
 from runner.model import Cause
 
 LIMITS = {Cause.TIME_LIMIT: timedelta(minutes=10), Cause.LIFETIME: timedelta(hours=1)}

@@ -18,9 +18,9 @@ import pytest
 
 from runner.cache.base import Cache, Counts, Fill, Kept, Source
 from runner.errors import ArtifactBad, ArtifactMissing, StoreUnavailable, TooLarge
-from runner.lifecycle.artifacts import Artifacts
-from runner.lifecycle.lending import Lending
-from runner.lifecycle.workspace import Workspace
+from runner.lifecycle.artifacts.artifacts import Artifacts
+from runner.lifecycle.artifacts.lending import Lending
+from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Bytes, Experiment, Location, Needs, Request
 from runner.stores.base import AccessDenied, Store
 from runner.stores.local import LocalStore

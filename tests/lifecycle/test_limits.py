@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from runner.lifecycle.limits import checkpoint_interval, limits
+from runner.lifecycle.runs.limits import checkpoint_interval, limits
 from runner.model import Cause, Request
 from tests.request.sample import decoded, sample
 

@@ -9,16 +9,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from runner.lifecycle import staging
-from runner.lifecycle.allotting import Allotting
-from runner.lifecycle.gpu_choice import choose_gpus
-from runner.lifecycle.intake import Intake
-from runner.lifecycle.line import Line, Place
-from runner.lifecycle.rules import Rules
-from runner.lifecycle.seats import LEAST, Seat
-from runner.lifecycle.staging import Preparing
-from runner.lifecycle.suspension import Intent, Suspension
-from runner.lifecycle.turns import Turns
+from runner.lifecycle.claiming import staging
+from runner.lifecycle.claiming.allotting import Allotting
+from runner.lifecycle.claiming.intake import Intake
+from runner.lifecycle.claiming.line import Line, Place
+from runner.lifecycle.claiming.rules import Rules
+from runner.lifecycle.claiming.seats import LEAST, Seat
+from runner.lifecycle.claiming.staging import Preparing
+from runner.lifecycle.claiming.suspension import Intent, Suspension
+from runner.lifecycle.claiming.turns import Turns
+from runner.lifecycle.gpus.choice import choose_gpus
 from runner.model import Allocation, Bytes, Capacity, Gpu, Needs
 from runner.resources.base import GpuReserve
 from runner.resources.ledger import Ledger

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.lifecycle.live_output import LiveOutput
+from runner.lifecycle.runs.live_output import LiveOutput
 from runner.redaction import Redactor, Secret
 
 pytestmark = pytest.mark.anyio

@@ -12,10 +12,10 @@ import anyio
 import pytest
 
 from runner.errors import QueueUnavailable
-from runner.lifecycle.intake import LEAST
+from runner.lifecycle.claiming.intake import LEAST
+from runner.lifecycle.claiming.rules import Rules
 from runner.lifecycle.loop import Ends, Loop
-from runner.lifecycle.pulling import Hint
-from runner.lifecycle.rules import Rules
+from runner.lifecycle.sources.pulling import Hint
 from runner.model import Bytes, Gpu, Needs, News
 from tests.acceptance.box import Box
 from tests.lifecycle.machine import PATIENCE, TOTAL, Line, Machine, Switchboard, seen

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle import metadata, metadata_document
-from runner.lifecycle.metadata import Scraper
-from runner.lifecycle.metadata_document import Document, Rejected
-from runner.lifecycle.metadata_lines import MAX_PLAIN
+from runner.lifecycle.metadata import document as metadata_document
+from runner.lifecycle.metadata import scraper as metadata
+from runner.lifecycle.metadata.document import Document, Rejected
+from runner.lifecycle.metadata.lines import MAX_PLAIN
+from runner.lifecycle.metadata.scraper import Scraper
 
 STEPS: list[tuple[Any, Any]] = [
     (

@@ -11,9 +11,9 @@ import anyio
 import pytest
 
 from runner.errors import Unavailable
+from runner.lifecycle.claiming.suspension import UNKNOWN
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.notice import WHO, Heeding
-from runner.lifecycle.suspension import UNKNOWN
 from runner.model import News
 from runner.notices.base import Notice, Service, Tell
 from tests.acceptance.box import Box

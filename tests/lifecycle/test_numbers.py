@@ -7,8 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle.metadata import RedactedScraper, Scraper
-from runner.lifecycle.numbers import numbers
+from runner.lifecycle.metadata.numbers import numbers
+from runner.lifecycle.metadata.scraper import RedactedScraper, Scraper
 from runner.redaction import Redactor
 
 NAMES = st.sampled_from(["a", "b", "studioml", "log", ""])

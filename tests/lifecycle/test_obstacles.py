@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from runner.lifecycle.obstacles import Obstacles
-from runner.lifecycle.rules import Rules
+from runner.lifecycle.claiming.obstacles import Obstacles
+from runner.lifecycle.claiming.rules import Rules
 
 
 def test_each_edge_of_the_hours_is_said_once() -> None:

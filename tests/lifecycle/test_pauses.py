@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from runner.errors import QueueDenied, QueueUnavailable
-from runner.lifecycle.pauses import (
+from runner.lifecycle.sources.pauses import (
     LONGEST_DENIED_PAUSE,
     LONGEST_TROUBLE_PAUSE,
     TROUBLE_PAUSE,

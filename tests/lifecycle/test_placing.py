@@ -13,8 +13,8 @@ import anyio
 import pytest
 
 from runner import blocking
-from runner.lifecycle.placing import place
-from runner.lifecycle.removal import remove_tree
+from runner.lifecycle.artifacts.placing import place
+from runner.lifecycle.runs.removal import remove_tree
 from tests.contracts.sandboxes import look
 from tests.lifecycle.runs import PATIENCE, until
 

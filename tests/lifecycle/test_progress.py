@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import pytest
 
-from runner.lifecycle.progress import Progress
+from runner.lifecycle.artifacts.progress import Progress
 from runner.model import Location
 from runner.stores.local import LocalStore
 

@@ -13,11 +13,11 @@ import pytest
 import structlog.testing
 
 from runner.errors import QueueDenied, QueueUnavailable
-from runner.lifecycle.echo import Echo
-from runner.lifecycle.pauses import Pauses
-from runner.lifecycle.pulling import Puller
-from runner.lifecycle.suspension import OPERATOR, Intent
-from runner.lifecycle.trust import Trust
+from runner.lifecycle.claiming.suspension import OPERATOR, Intent
+from runner.lifecycle.sources.echo import Echo
+from runner.lifecycle.sources.pauses import Pauses
+from runner.lifecycle.sources.pulling import Puller
+from runner.lifecycle.sources.trust import Trust
 from runner.model import News, Outcome
 from runner.queues.base import Delivery
 from tests.acceptance.box import Box

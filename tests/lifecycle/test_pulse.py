@@ -10,8 +10,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from runner.lifecycle.keeper import Keeper
-from runner.lifecycle.pulse import PATIENCE, Organ, Pulse, beat_on
+from runner.lifecycle.ownership.keeper import Keeper
+from runner.lifecycle.ownership.pulse import PATIENCE, Organ, Pulse, beat_on
 
 
 class Clock:

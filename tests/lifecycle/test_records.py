@@ -10,7 +10,7 @@ import pytest
 
 from runner.errors import HostFault
 from runner.lifecycle.board import Entry
-from runner.lifecycle.record import Phase, Record, Records
+from runner.lifecycle.runs.record import Phase, Record, Records
 from runner.model import Allocation, Bytes, Cause, Identity, Message
 
 pytestmark = pytest.mark.anyio

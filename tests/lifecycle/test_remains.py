@@ -13,10 +13,10 @@ import anyio
 import pytest
 
 from runner.lifecycle.board import Entry
-from runner.lifecycle.processes import Left
-from runner.lifecycle.pulling import fresh_record
-from runner.lifecycle.record import Records
-from runner.lifecycle.remains import Remains, recover
+from runner.lifecycle.runs.processes import Left
+from runner.lifecycle.runs.record import Records
+from runner.lifecycle.runs.remains import Remains, recover
+from runner.lifecycle.sources.pulling import fresh_record
 from runner.model import Allocation, Bytes, Cause, News
 from runner.supervisor.processes import look
 from tests.acceptance.box import Box

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle.roster import Roster
+from runner.lifecycle.sources.roster import Roster
 
 MOVES = st.tuples(st.booleans(), st.sampled_from("qr"), st.integers(0, 3))
 

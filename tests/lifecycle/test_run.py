@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.lifecycle import exits
+from runner.lifecycle.runs import exits
 from runner.sandboxes.base import Identity
 from tests.lifecycle.runs import Runs, python, runs_below
 from tests.passage import open_to_all

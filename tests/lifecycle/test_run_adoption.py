@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from runner.errors import HostFault
-from runner.lifecycle import exits
-from runner.lifecycle.run import Run, RunGone, RunTaken
+from runner.lifecycle.runs import exits
+from runner.lifecycle.runs.run import Run, RunGone, RunTaken
 from runner.model import Cause
 from runner.supervisor import processes
 from tests.lifecycle.runs import (
@@ -38,7 +38,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 import anyio
-from runner.lifecycle.run import Run, RunSpec
+from runner.lifecycle.runs.run import Run, RunSpec
 from runner.model import Bytes
 from runner.sandboxes.base import Launch
 

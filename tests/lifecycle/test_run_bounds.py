@@ -14,9 +14,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from runner.lifecycle import causes, exits
-from runner.lifecycle.exits import Exit
-from runner.lifecycle.run import Run, RunSpec
+from runner.lifecycle import causes
+from runner.lifecycle.runs import exits
+from runner.lifecycle.runs.exits import Exit
+from runner.lifecycle.runs.run import Run, RunSpec
 from runner.model import Bytes, Cause
 from runner.sandboxes.base import Bounds, Command, Identity
 from runner.sandboxes.bwrap import BwrapSandbox
@@ -181,7 +182,7 @@ os.write(int(sys.argv[1]), b"0")
 import anyio
 from dataclasses import asdict, replace
 from pathlib import Path
-from runner.lifecycle.run import Run
+from runner.lifecycle.runs.run import Run
 from runner.model import Bytes
 from runner.sandboxes.base import Bounds
 from tests.lifecycle.runs import Runs, ended, python

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runner.lifecycle import exits
-from runner.lifecycle.run import Run, RunSpec
+from runner.lifecycle.runs import exits
+from runner.lifecycle.runs.run import Run, RunSpec
 from runner.sandboxes.base import Launch
 from runner.sandboxes.plain import PlainSandbox
 from tests.lifecycle.runs import DAEMON, Runs, ended, python, runs_below, supervisor_of, until

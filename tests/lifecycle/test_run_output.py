@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import OutOfDisk
-from runner.lifecycle.run import Run
+from runner.lifecycle.runs.run import Run
 from runner.model import Cause
 from tests.lifecycle.runs import Runs, ended, pieces, python, recorded, runs_below, until
 

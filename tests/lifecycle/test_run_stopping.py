@@ -11,8 +11,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from runner.lifecycle import exits
-from runner.lifecycle.run import Run
+from runner.lifecycle.runs import exits
+from runner.lifecycle.runs.run import Run
 from runner.model import Cause
 from runner.supervisor import processes
 from tests.lifecycle.runs import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runner.lifecycle.spellings import spellings
+from runner.lifecycle.runs.spellings import spellings
 
 
 def test_every_name_of_a_directory_is_found(tmp_path: Path) -> None:

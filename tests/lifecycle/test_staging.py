@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle.gpu_choice import choose_gpus, take_gpus
-from runner.lifecycle.staging import Admission, Cards, Preparing, Table, admit, deal, grant
+from runner.lifecycle.claiming.staging import Admission, Cards, Preparing, Table, admit, deal, grant
+from runner.lifecycle.gpus.choice import choose_gpus, take_gpus
 from runner.model import Bytes, Gpu, Needs
 
 GB = 10**9

@@ -8,10 +8,10 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from runner.lifecycle.gpu_choice import choose_gpus
-from runner.lifecycle.intake import Intake
-from runner.lifecycle.rules import Rules
-from runner.lifecycle.seats import Seat
+from runner.lifecycle.claiming.intake import Intake
+from runner.lifecycle.claiming.rules import Rules
+from runner.lifecycle.claiming.seats import Seat
+from runner.lifecycle.gpus.choice import choose_gpus
 from runner.model import Allocation, Bytes, Capacity, Gpu, Needs
 from runner.resources.ledger import Ledger
 from tests.lifecycle.simulation import HOUR, MINUTE, Paper, simulated

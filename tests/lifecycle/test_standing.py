@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runner.lifecycle.standing import Standing, changes, complaints, topic
+from runner.lifecycle.sources.standing import Standing, changes, complaints, topic
 from runner.model import News
 
 KEY = ("sqs", "eu-west-1")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from runner.archives.unpack import unpack
-from runner.lifecycle.artifacts import Artifacts
-from runner.lifecycle.storing import Stored
-from runner.lifecycle.workspace import Workspace
+from runner.lifecycle.artifacts.artifacts import Artifacts
+from runner.lifecycle.artifacts.storing import Stored
+from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Bytes, Experiment, Location, Needs, Request
 from runner.stores.base import AccessDenied, Account, Store, StoreOptions
 from runner.stores.local import LocalStore

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle.admission import choose_gpus
-from runner.lifecycle.intake import Intake
-from runner.lifecycle.suspension import OPERATOR, Intent, Suspension, intent
+from runner.lifecycle.claiming.admission import choose_gpus
+from runner.lifecycle.claiming.intake import Intake
+from runner.lifecycle.claiming.suspension import OPERATOR, Intent, Suspension, intent
 from runner.model import Bytes, Capacity
 from runner.resources.ledger import Ledger
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle.suspicion import Suspicion
+from runner.lifecycle.sources.suspicion import Suspicion
 
 APART = 60.0
 

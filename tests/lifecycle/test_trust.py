@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from runner.lifecycle.trust import FOREIGN_LIMIT, Trust
+from runner.lifecycle.sources.trust import FOREIGN_LIMIT, Trust
 
 pytestmark = pytest.mark.anyio
 

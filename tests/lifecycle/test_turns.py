@@ -6,9 +6,9 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from runner.lifecycle.seats import Poll, Room, Seat
-from runner.lifecycle.shares import LONGEST_CREDIT, Account, level, share_of
-from runner.lifecycle.turns import Turns
+from runner.lifecycle.claiming.seats import Poll, Room, Seat
+from runner.lifecycle.claiming.shares import LONGEST_CREDIT, Account, level, share_of
+from runner.lifecycle.claiming.turns import Turns
 from runner.model import Allocation, Bytes, Capacity, Gpu, Needs
 
 TOTAL = Capacity(4, Bytes(100), Bytes(100))

@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from runner.lifecycle.rules import Rules
+from runner.lifecycle.claiming.rules import Rules
 from runner.model import Needs
 from runner.settings.hours import Hours, window
 from tests.lifecycle.simulation import HOUR, MINUTE, Paper, Runner, Work, simulated

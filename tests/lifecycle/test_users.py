@@ -11,8 +11,8 @@ import pytest
 
 from runner.app.users import at_most, named
 from runner.errors import Misconfigured
-from runner.lifecycle import vacate
-from runner.lifecycle.users import NoUser, Users
+from runner.lifecycle.runs import vacate
+from runner.lifecycle.runs.users import NoUser, Users
 from runner.model import Identity
 from runner.settings import Settings
 from runner.supervisor.users import of_user

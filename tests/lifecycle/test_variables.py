@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.environments.base import Attachment
-from runner.lifecycle.variables import DEFAULT_PATH, base_variables, expanded, variables
+from runner.lifecycle.runs.variables import DEFAULT_PATH, base_variables, expanded, variables
 from runner.model import Allocation, Bytes
 from tests.request.sample import changed, decoded
 

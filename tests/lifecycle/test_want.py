@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.lifecycle.want import Want
+from runner.lifecycle.claiming.want import Want
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["begin", "end", "anew", "pass"]), st.sampled_from("abc")),

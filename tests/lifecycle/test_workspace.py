@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import BadField, HostFault, Misconfigured
-from runner.lifecycle.removal import remove_tree
-from runner.lifecycle.workspace import Workspace, hold, leftovers, sweep, unreachable
+from runner.lifecycle.runs.removal import remove_tree
+from runner.lifecycle.runs.workspace import Workspace, hold, leftovers, sweep, unreachable
 from runner.sandboxes.base import Identity
 
 pytestmark = pytest.mark.anyio

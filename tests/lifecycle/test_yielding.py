@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from runner.errors import HostFault
-from runner.lifecycle.yielding import keep_room, on_the_disk_of
+from runner.lifecycle.disk.yielding import keep_room, on_the_disk_of
 from runner.model import Bytes
 
 pytestmark = pytest.mark.anyio

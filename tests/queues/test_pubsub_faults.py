@@ -12,7 +12,7 @@ import anyio.to_thread
 import pytest
 
 from runner.errors import LeaseLost, QueueDenied, QueueUnavailable, RunnerError
-from runner.lifecycle.keeper import Keeper
+from runner.lifecycle.ownership.keeper import Keeper
 from runner.queues.base import Delivery
 from runner.queues.pubsub.queue import PubsubQueue
 from tests.contracts.queues import received

@@ -18,7 +18,7 @@ import anyio.to_thread
 import pytest
 
 from runner.errors import LeaseLost, QueueDenied, QueueUnavailable
-from runner.lifecycle.keeper import Keeper
+from runner.lifecycle.ownership.keeper import Keeper
 from runner.queues.base import Delivery, Queue
 from runner.queues.sqs import SqsBroker
 from tests.queues.sqs_case import sqs_broker

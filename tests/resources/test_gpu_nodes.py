@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.lifecycle.gpu_choice import choose_gpus
+from runner.lifecycle.gpus.choice import choose_gpus
 from runner.model import Allocation, Bytes, Capacity, Gpu, Needs
 from runner.resources.gpu import NvmlProbe
 from runner.resources.ledger import Ledger

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from runner.lifecycle.gpu_choice import choose_gpus, suitable
+from runner.lifecycle.gpus.choice import choose_gpus, suitable
 from runner.model import Allocation, Bytes, Capacity, Gpu, Needs
 from runner.resources.base import GpuReserve
 from runner.resources.ledger import Ledger

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from runner.errors import Misconfigured
-from runner.lifecycle import exits
-from runner.lifecycle.exits import Exit
-from runner.lifecycle.run import Run, RunSpec
+from runner.lifecycle.runs import exits
+from runner.lifecycle.runs.exits import Exit
+from runner.lifecycle.runs.run import Run, RunSpec
 from runner.model import Cause
 from runner.sandboxes.apptainer import ApptainerSandbox
 from runner.sandboxes.base import Bind, Command, Identity

@@ -15,8 +15,9 @@ from typing import Any
 import anyio
 import pytest
 
-from runner.lifecycle import exits, run_spec
-from runner.lifecycle.run import Run, RunSpec
+from runner.lifecycle.runs import exits
+from runner.lifecycle.runs import spec as run_spec
+from runner.lifecycle.runs.run import Run, RunSpec
 from runner.sandboxes.base import Identity, Launch, Overlay
 from runner.supervisor.processes import look as look_at
 from tests.contracts.sandboxes import DAMAGE, look

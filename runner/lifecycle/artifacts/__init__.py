@@ -1,0 +1,1 @@
+"""The artifacts of one attempt: fetched, lent from the cache, stored, saved again and again."""

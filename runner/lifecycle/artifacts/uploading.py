@@ -1,0 +1,211 @@
+"""Stores what changed of an attempt's mutable artifacts, each object whole, ``retval`` last."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from runner import blocking
+from runner.archives.mapped import written_through_maps
+from runner.archives.signature import signature
+from runner.errors import (
+    ArtifactBad,
+    ArtifactMissing,
+    HostFault,
+    OutOfDisk,
+    RunnerError,
+    StoreUnavailable,
+    Unavailable,
+    host_fault,
+)
+from runner.lifecycle.artifacts.forms import (
+    METADATA,
+    OUTPUT,
+    RETVAL,
+    Form,
+    form_of,
+    metadata_location,
+    plain,
+)
+from runner.lifecycle.artifacts.notes import Note, Notes
+from runner.lifecycle.artifacts.storing import Archive, Stored, Storing
+from runner.lifecycle.runs.workspace import Workspace
+from runner.model import Artifact, Location, Request
+from runner.stores.base import AccessDenied, NotFound, Store
+
+_LIMIT = blocking.Limit(4)
+
+Told = Callable[[str, Stored], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """One object that may have to be stored."""
+
+    artifact: Artifact
+    location: Location
+    #: Its name among the notes.
+    note: str
+    path: Path
+
+
+class _Pass:
+    """Every upload is tried; what was stored and what failed is collected."""
+
+    def __init__(
+        self, store: Callable[[_Upload], Awaitable[Stored | None]], on_stored: Told
+    ) -> None:
+        self.stored: dict[str, Stored] = {}
+        self.failures: dict[str, RunnerError] = {}
+        self._store = store
+        self._on_stored = on_stored
+
+    @property
+    def is_worth_another(self) -> bool:
+        """Something failed that the next try may find mended."""
+        return any(isinstance(error, Unavailable | HostFault) for error in self.failures.values())
+
+    async def side_by_side(self, uploads: Iterable[_Upload], at_once: int) -> None:
+        room = anyio.Semaphore(at_once)
+
+        async def run(upload: _Upload) -> None:
+            async with room:
+                await self.run(upload)
+
+        async with anyio.create_task_group() as group:
+            for upload in uploads:
+                group.start_soon(run, upload)
+
+    async def run(self, upload: _Upload) -> None:
+        try:
+            stored = await self._store(upload)
+        except RunnerError as error:
+            self.failures[upload.note] = error
+        except OSError as error:
+            self.failures[upload.note] = host_fault("it cannot be read", error)
+        else:
+            if stored is not None:
+                label = upload.artifact.label
+                before = self.stored.get(label)
+                self.stored[label] = before + stored if before else stored
+                self._on_stored(label, stored)
+
+
+class Uploader:
+    """Uploads for one attempt; remembers in the notes what is stored already."""
+
+    def __init__(
+        self,
+        request: Request,
+        workspace: Workspace,
+        notes: Notes,
+        store_for: Callable[[Artifact], Awaitable[Store]],
+        *,
+        at_once: int,
+    ) -> None:
+        self._request = request
+        self._workspace = workspace
+        self._notes = notes
+        self._store_for = store_for
+        self._at_once = at_once
+        self._storing = Storing(workspace)
+        #: By label: what the object that was stored last does not hold.
+        self.warnings: dict[str, str] = {}
+
+    async def upload(
+        self, artifacts: Iterable[Artifact], *, final: bool, on_stored: Told
+    ) -> dict[str, Stored]:
+        """Store what changed; see ``Artifacts.upload``."""
+        uploads = await blocking.call(lambda _: self._uploads(artifacts), limit=_LIMIT)
+        one_pass = _Pass(self._store, on_stored)
+        await one_pass.side_by_side(
+            (upload for upload in uploads if upload.artifact.label != RETVAL), self._at_once
+        )
+        # Clients take the appearance of retval for the whole result.
+        if final and not one_pass.is_worth_another:
+            for upload in uploads:
+                if upload.artifact.label == RETVAL:
+                    await one_pass.run(upload)
+        if one_pass.failures:
+            raise _grouped(one_pass.failures)
+        return one_pass.stored
+
+    def _uploads(self, artifacts: Iterable[Artifact]) -> list[_Upload]:
+        """Return what to look at, ``output`` first: it is what people wait for."""
+        uploads = []
+        for artifact in sorted(artifacts, key=lambda one: (one.label != OUTPUT, one.label)):
+            directory = self._workspace.directory(artifact.label)
+            if artifact.label == METADATA:
+                uploads += self._metadata(artifact, directory)
+            elif directory.exists() or directory.is_symlink():
+                uploads.append(_Upload(artifact, artifact.location, artifact.label, directory))
+        return uploads
+
+    def _metadata(self, artifact: Artifact, directory: Path) -> list[_Upload]:
+        if directory.is_symlink() or not directory.is_dir():
+            return []
+        return [
+            _Upload(
+                artifact,
+                metadata_location(artifact, self._request.storage, path.name),
+                f"{METADATA}/{path.name}",
+                path,
+            )
+            for path in sorted(directory.iterdir())
+            if path.is_file() and not path.is_symlink()
+        ]
+
+    async def _store(self, upload: _Upload) -> Stored | None:
+        """Store one object; ``None`` when the store has it already, or there is nothing in it."""
+        found = await blocking.call(lambda _: self._look(upload), limit=_LIMIT)
+        if found is None:
+            return None
+        note, form = found
+        store = await self._store_for(upload.artifact)
+        archive = Archive(upload.note, upload.location, form.directory, form.pack)
+        stored, packed = await self._storing.store(store, archive)
+        self._notes.keep(upload.note, note)
+        self._warn(upload.note, packed.left_out)
+        return stored
+
+    def _warn(self, label: str, left_out: list[tuple[str, str]]) -> None:
+        self.warnings.pop(label, None)
+        if left_out:
+            name, why = left_out[0]
+            more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+            self.warnings[label] = f"artifact {label!r} lacks {name!r} ({why}){more}"
+
+    def _look(self, upload: _Upload) -> tuple[Note, Form] | None:
+        """Decide; the note is taken first, so that what changes meanwhile is stored next time."""
+        known = self._notes.of(upload.note)
+        if upload.artifact.label == METADATA:
+            state = upload.path.stat()
+            seen = f"{state.st_size}-{state.st_mtime_ns}-{state.st_ino}"
+            return None if seen == known.signature else (Note(seen), plain(upload.path))
+        if upload.path.is_symlink() or not upload.path.is_dir():
+            raise ArtifactBad("its directory was replaced by something else")
+        seen = signature(upload.path, mapped=written_through_maps)
+        is_empty = not any(upload.path.iterdir())
+        if seen == known.signature or (is_empty and not known.had_content):
+            return None
+        note = Note(seen, single=known.single, had_content=not is_empty)
+        return note, form_of(upload.artifact, upload.path, known)
+
+
+def _grouped(failures: dict[str, RunnerError]) -> RunnerError:
+    """Return one error that names all; its kind is that of the one most worth another try."""
+    kinds = {
+        Unavailable: StoreUnavailable,
+        OutOfDisk: OutOfDisk,
+        HostFault: HostFault,
+        AccessDenied: ArtifactMissing,
+        NotFound: ArtifactMissing,
+        RunnerError: ArtifactBad,
+    }
+    errors = list(failures.values())
+    kind = next(known for known in kinds if any(isinstance(error, known) for error in errors))
+    named = "; ".join(f"artifact {label!r}: {error}" for label, error in sorted(failures.items()))
+    return kinds[kind](f"not stored: {named}")

@@ -1,0 +1,1 @@
+"""The disk: what experiments take of it, who is ended for it, and what gives way."""

@@ -1,0 +1,1 @@
+"""What an experiment says of itself in its output, and the documents made of it."""

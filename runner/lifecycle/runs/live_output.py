@@ -1,0 +1,56 @@
+"""The output of a run as it grows, for people: decoded, and without what is secret."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from pathlib import Path
+
+from runner import blocking
+from runner.lifecycle.artifacts.regular import open_regular
+from runner.redaction import Redactor
+
+_CHUNK = 1 << 16
+_LIMIT = blocking.Limit(4)
+
+
+class LiveOutput:
+    """Reads one output on and on. The file stays open, so its end is not lost with its directory.
+
+    An experiment may have put something else in the place of the file: nothing but a regular file
+    is read, and no link is followed.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redacted = redactor.stream()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._file = -1
+
+    async def read_on(self, path: Path | None) -> str:
+        """Return what is certain of the next piece; empty when there is none for now."""
+        while path is not None and (data := await self._read(path)):
+            text = self._decoder.decode(self._redacted.feed(data))
+            if text:
+                return text
+        return ""
+
+    def rest(self) -> str:
+        """Return what was held back because it might have become a secret or a character."""
+        return self._decoder.decode(self._redacted.close(), final=True)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    async def _read(self, path: Path) -> bytes:
+        def read(_: blocking.Stop) -> bytes:
+            try:
+                if self._file < 0:
+                    self._file = open_regular(path, os.O_RDONLY)
+                return os.read(self._file, _CHUNK)
+            except OSError:  # not there yet, or no file
+                return b""
+
+        return await blocking.call(read, limit=_LIMIT)
