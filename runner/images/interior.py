@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import anyio
+import msgspec
 
 from runner.environments import interpreters
 from runner.environments.interpreters import OLDEST, Interpreter
@@ -51,6 +51,22 @@ print("MARK" + json.dumps(found))
 """.replace("MARK", _MARK)
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """What the probe printed, which whoever made the image may have had a hand in."""
+
+    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}$")]
+    python: Annotated[str, msgspec.Meta(pattern=r"^/[^\x00-\x1f]*$")]
+    path: str
+    implementation: str = ""
+    platform: str = ""
+    abi: str = ""
+    libc: str = ""
+    folders: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    #: Of each package its name, its version, and what it requires.
+    described: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Interior:
     """What was found in an image."""
@@ -87,12 +103,12 @@ class Interiors:
                 known = await self._ask(image, wanted)
                 self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
                 new = self._root / f"{name}.new"
-                new.write_text(json.dumps(known))
+                new.write_bytes(msgspec.json.encode(known))
                 new.replace(self._root / name)
         return _interior(known)
 
-    async def _ask(self, image: Image, wanted: str | None) -> Mapping[str, Any]:
-        there: list[dict[str, Any]] = []
+    async def _ask(self, image: Image, wanted: str | None) -> Answer:
+        there: list[Answer] = []
         for candidate in candidates(wanted):
             errand = Errand(
                 (candidate, "-c", PROBE),
@@ -101,11 +117,11 @@ class Interiors:
                 image=image.path,
             )
             ended = await self._errands.run(errand)
-            found = _told(ended)
+            found = _told(image, ended)
             if found is None:
                 _check(image, ended)
                 continue
-            if interpreters.begins(found["version"], wanted or ""):
+            if interpreters.begins(found.version, wanted or ""):
                 return found
             there.append(found)
         if there:
@@ -124,11 +140,16 @@ def candidates(wanted: str | None) -> Sequence[str]:
     return tuple(dict.fromkeys([*exact, "python3", "python"] if parts else ["python", "python3"]))
 
 
-def _told(ended: Ended) -> dict[str, Any] | None:
+def _told(image: Image, ended: Ended) -> Answer | None:
     for line in ended.text.splitlines():
         if ended.code == 0 and line.startswith(_MARK):
-            found = json.loads(line.removeprefix(_MARK))
-            return found if isinstance(found, dict) else None
+            try:
+                return msgspec.json.decode(line.removeprefix(_MARK), type=Answer)
+            except (msgspec.MsgspecError, UnicodeError) as error:
+                raise ArtifactBad(
+                    f"the Python of the container image {image.name} does not say what it is: "
+                    f"{error}"
+                ) from error
     return None
 
 
@@ -142,29 +163,24 @@ def _check(image: Image, ended: Ended) -> None:
         raise ArtifactBad(f"the container image {image.name} cannot be used: {last}")
 
 
-def _read(path: Path) -> Mapping[str, Any] | None:
+def _read(path: Path) -> Answer | None:
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return msgspec.json.decode(path.read_bytes(), type=Answer)
+    except (OSError, msgspec.MsgspecError, UnicodeError):
         return None
-    return found if isinstance(found, dict) else None
 
 
-def _interior(found: Mapping[str, Any]) -> Interior:
-    version, python = str(found["version"]), str(found["python"])
-    numbers = tuple(int(part) for part in version.split("."))
-    if numbers < OLDEST or found.get("implementation") != "cpython":
-        return Interior(version, python, str(found["path"]))
+def _interior(found: Answer) -> Interior:
+    numbers = tuple(int(part) for part in found.version.split("."))
+    if numbers < OLDEST or found.implementation != "cpython":
+        return Interior(found.version, found.python, found.path)
     interpreter = Interpreter(
-        Path(python),
-        version,
-        *(str(found[name]) for name in ("implementation", "platform", "abi", "libc")),
+        Path(found.python),
+        found.version,
+        found.implementation,
+        found.platform,
+        found.abi,
+        found.libc,
     )
-    base = Base(
-        Path(python),
-        tuple(map(str, found["folders"])),
-        tuple(map(str, found["packages"])),
-        (),
-        tuple((str(one), str(version), tuple(needs)) for one, version, needs in found["described"]),
-    )
-    return Interior(version, python, str(found["path"]), interpreter, base)
+    base = Base(Path(found.python), found.folders, found.packages, (), found.described)
+    return Interior(found.version, found.python, found.path, interpreter, base)
