@@ -36,6 +36,8 @@ _FILES = (
     ".dockercfg",
     ".boto",
     "kubeconfig",
+    "*passphrase",
+    "*passphrase.txt",
 )
 _HARMLESS = ("*.pub", ".env.example", ".env.sample", ".env.template")
 _DIRECTORIES = frozenset({".aws", ".ssh", ".gnupg", ".kube", ".docker", ".azure", ".gcloud"})

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 from pathlib import Path
+
+from runner.errors import HostFault
+from runner.removal import remove_quickly
 
 
 def remove(root: Path) -> None:
     """Remove a tree; what is already gone is fine. Blocks. Raises OSError for what stays."""
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            shutil.rmtree(root)
-        except PermissionError:  # somebody closed a directory of ours
-            _open_folders(root)
-            shutil.rmtree(root)
+    try:
+        remove_quickly(root)
+    except HostFault as error:
+        raise OSError(str(error)) from error
 
 
 def names(folder: Path) -> list[str]:
@@ -25,11 +24,3 @@ def names(folder: Path) -> list[str]:
             return [one.name for one in found]
     except FileNotFoundError:
         return []
-
-
-def _open_folders(root: Path) -> None:
-    root.chmod(0o700)
-    for _, folders, _, descriptor in os.fwalk(str(root), follow_symlinks=False):
-        for name in folders:
-            with contextlib.suppress(OSError):
-                os.chmod(name, 0o700, dir_fd=descriptor, follow_symlinks=False)

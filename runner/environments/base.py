@@ -86,6 +86,11 @@ class Environments(AbstractAsyncContextManager["Environments"], ABC):
     async def attach(self, environment: Environment, into: Path) -> Attachment:
         """Make the environment usable from the new directory ``into``."""
 
+    def installed(self, key: str) -> tuple[str, ...]:
+        """Return what an environment holds, a line each, for people; nothing where it is gone."""
+        del key
+        return ()
+
     async def give_way(self, wanted: Bytes) -> None:
         """Remove about ``wanted`` bytes of what nobody uses, what is least missed first."""
 

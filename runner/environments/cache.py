@@ -18,8 +18,9 @@ from pathlib import Path
 import anyio
 
 from runner import blocking
-from runner.environments import leftovers, manifest, protection
+from runner.environments import leftovers, manifest
 from runner.model import Bytes
+from runner.removal import remove_quickly
 
 _POLL = 0.05
 
@@ -102,14 +103,16 @@ class EnvironmentCache:
         name = secrets.token_hex(12)
         descriptor = await self._take(self._staging / f"{name}.lock", fcntl.LOCK_EX)
         folder = self._staging / name
-        folder.mkdir(mode=0o700)
         try:
+            folder.mkdir(mode=0o700)
             yield folder
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._remove(folder)
-            (self._staging / f"{name}.lock").unlink()
-            os.close(descriptor)
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self._remove(folder)
+                (self._staging / f"{name}.lock").unlink()
+            finally:
+                os.close(descriptor)
 
     def publish(self, staged: Path, key: str) -> None:
         """Put a complete build in place; one that is already there moves aside to be removed."""
@@ -166,12 +169,12 @@ class EnvironmentCache:
             with _unless_held(lock) as free:
                 if free:
                     leftovers.end(lock.stem)
-                    protection.remove(lock.with_suffix(""))
+                    remove_quickly(lock.with_suffix(""))
         for path in self._built.iterdir():
             if manifest.read(path) is None:
                 with _unless_held(self._locks / path.name) as free:
                     if free:
-                        protection.remove(path)
+                        remove_quickly(path)
         for lock in self._locks.iterdir():
             if not self.path(lock.stem).exists():
                 with _unless_held(lock):
@@ -184,7 +187,7 @@ class EnvironmentCache:
         return descriptor
 
     async def _remove(self, folder: Path) -> None:
-        await blocking.call(lambda _: protection.remove(folder), limit=self._threads)
+        await blocking.call(lambda _: remove_quickly(folder), limit=self._threads)
 
 
 @contextlib.contextmanager

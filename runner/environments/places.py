@@ -108,13 +108,25 @@ class Places:
         return True
 
     def _size(self, stop: blocking.Stop) -> int:
-        total = 0
-        for folder, _, files, descriptor in os.fwalk(str(self._root)):
-            stop.check(folder)
-            for name in files:
-                with contextlib.suppress(FileNotFoundError):
-                    total += os.lstat(name, dir_fd=descriptor).st_blocks * _BLOCK
+        """Add up what there is; code of packages may have made any tree below."""
+        total, folders = 0, [str(self._root)]
+        while folders:
+            stop.check()
+            # gone, or deeper than any path
+            with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        total += _size_of(entry)
         return total
+
+
+def _size_of(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_blocks * _BLOCK
+    except OSError:  # gone
+        return 0
 
 
 async def usable_program(program: Path, identity: Identity | None, keep: Path) -> Path:

@@ -6,9 +6,7 @@ bit, second names of other people's files. Nothing here follows a link.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,8 @@ from runner.errors import Misconfigured, RequirementsFailed
 from runner.model import Identity
 
 _ANY_EXECUTE = 0o111
+#: Far more than packages have; those who look at an environment go down by recursion.
+_DEEPEST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,15 @@ def seal(root: Path, builder: Identity | None) -> None:
 
     As an ordinary user the missing write bits stop the accident, the manifest tells of the rest.
     Raises RequirementsFailed when the build left something that is no file, link or directory, or
-    that is not its own.
+    that is not its own, and for directories within directories without end.
     """
     if builder is not None:
         os.chown(root, 0, 0)
         root.chmod(0o700)
+    top = str(root).count("/")
     for folder, folders, files, descriptor in os.fwalk(str(root), follow_symlinks=False):
+        if folder.count("/") - top > _DEEPEST:
+            raise RequirementsFailed(f"a package is more than {_DEEPEST} directories deep")
         for name in (*folders, *files):
             _seal_entry(Path(folder) / name, name, descriptor, builder)
         # a directory that cannot be written to cannot be moved into place by its ordinary owner
@@ -114,19 +117,3 @@ def _give(descriptor: int, mode: int, builder: Identity | None) -> None:
     if builder is not None:
         os.fchown(descriptor, 0, 0)
     os.fchmod(descriptor, mode)
-
-
-def remove(root: Path) -> None:
-    """Remove a tree, sealed or not; what is already gone is fine. Blocks."""
-    with contextlib.suppress(FileNotFoundError):
-        if os.geteuid() != 0:
-            _open_folders(root)
-        shutil.rmtree(root)
-
-
-def _open_folders(root: Path) -> None:
-    root.chmod(0o700)
-    for _, folders, _, descriptor in os.fwalk(str(root), follow_symlinks=False):
-        for name in folders:
-            if not stat.S_ISLNK(os.lstat(name, dir_fd=descriptor).st_mode):
-                os.chmod(name, 0o700, dir_fd=descriptor)

@@ -215,6 +215,11 @@ class UvEnvironments(Environments):
         if self._uv_cache_limit is not None:
             await self._open_places.trim(self._uv_cache_limit)
 
+    def installed(self, key: str) -> tuple[str, ...]:
+        """See ``Environments``."""
+        known = manifest.read(self._cache.path(key))
+        return known.packages if known else ()
+
     async def give_way(self, wanted: Bytes) -> None:
         """Forget the installer's downloads; if there were none, environments, oldest first."""
         with disk_errors():

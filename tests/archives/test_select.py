@@ -146,6 +146,7 @@ def test_version_control_and_environments_stay(project: Path) -> None:
         "server.pem",
         "tls.KEY",
         "id_rsa",
+        "ssh-passphrase",
         "id_ed25519.bak",
         "credentials.json",
         "client_secret_123.json",
@@ -183,7 +184,15 @@ def test_credentials_are_known_by_their_content(project: Path, content: str) -> 
 
 def test_what_only_sounds_secret_goes(project: Path) -> None:
     """Public keys, examples, source code and data are no credentials."""
-    names = ["id_rsa.pub", ".env.example", "credentials.py", "keys.py", "data.json", "token.txt"]
+    names = [
+        "id_rsa.pub",
+        ".env.example",
+        "credentials.py",
+        "passphrase.py",
+        "keys.py",
+        "data.json",
+        "token.txt",
+    ]
     make(project, dict.fromkeys(names, '{"key": "value"}'))
     assert sorted(select(project).files) == sorted(names)
 

@@ -16,6 +16,7 @@ import pytest
 
 from runner.environments.uv import UvEnvironments
 from runner.model import Bytes, Identity
+from runner.removal import remove_tree
 from tests.environments import packages
 
 #: How long a test waits for another process.
@@ -76,8 +77,12 @@ def opener(tmp_path: Path, shelf: Path, kept: Path, reports: list[str]) -> Opene
         memory = kept / f"interpreters-{user.uid if user else os.getuid()}.json"
         if memory.exists():
             shutil.copy(memory, root / "interpreters.json")
-        async with UvEnvironments(root, **given) as opened:
-            yield opened
+        try:
+            async with UvEnvironments(root, **given) as opened:
+                yield opened
+        except BaseException:
+            remove_tree(root)  # which pytest cannot, where a test of deep directories fails
+            raise
         if (root / "interpreters.json").exists():
             shutil.copy(root / "interpreters.json", memory)
 

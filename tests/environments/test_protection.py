@@ -15,6 +15,7 @@ from runner.environments import protection
 from runner.environments.base import Attachment, Environment, EnvironmentSpec
 from runner.errors import Misconfigured, RequirementsFailed
 from runner.model import Identity
+from runner.removal import remove_quickly
 from tests.contracts.environments import run
 from tests.environments import packages
 from tests.environments.conftest import NOBODY, Opener, until
@@ -192,7 +193,7 @@ def test_sealing_takes_set_user_bits_and_follows_no_link(tmp_path: Path) -> None
     protection.seal(tree, None)
     assert stat.S_IMODE((tree / "program").stat().st_mode) == 0o555
     assert stat.S_IMODE(outside.stat().st_mode) == 0o640
-    protection.remove(tree)
+    remove_quickly(tree)
     assert not tree.exists()
     assert outside.exists()
 
@@ -270,5 +271,5 @@ def test_an_ordinary_daemon_is_nobody_else() -> None:
 
 def test_removing_what_is_not_there_is_fine(tmp_path: Path) -> None:
     """Two that sweep at once do not fall over each other."""
-    protection.remove(tmp_path / "nothing")
+    remove_quickly(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()

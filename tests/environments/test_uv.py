@@ -211,6 +211,45 @@ async def test_a_build_that_fails_shows_its_last_lines(opener: Opener, shelf: Pa
     assert len(str(caught.value).splitlines()) < 50
 
 
+async def test_a_build_that_leaves_a_trap_is_removed(
+    opener: Opener, shelf: Path, tmp_path: Path
+) -> None:
+    """Directories deeper than Python's stack: neither this daemon nor the next one falls in."""
+    dig = "import os\nos.chdir(os.environ['TMPDIR'])\nfor _ in range(3000):\n"
+    code = f"{dig}    os.mkdir('d')\n    os.chdir('d')\nraise SystemExit('dug')"
+    packages.source(shelf, "trap", code=code)
+    async with opener() as environments:
+        with pytest.raises(RequirementsFailed, match="dug"):
+            await built(environments, spec("trap==1.0"))
+        assert list((tmp_path / "envs" / "staging").iterdir()) == []
+
+
+async def test_a_package_of_deep_directories_is_refused(opener: Opener, shelf: Path) -> None:
+    """Whoever looks at an environment goes down by recursion: no stack is to be run out of."""
+    packages.wheel(shelf, "chasm", files={f"chasm/{'d/' * 300}x.py": ""})
+    async with opener() as environments:
+        with pytest.raises(RequirementsFailed, match="200 directories deep"):
+            await built(environments, spec("chasm==1.0"))
+
+
+async def test_what_a_build_left_in_the_installers_cache_is_no_trap(
+    opener: Opener, tmp_path: Path
+) -> None:
+    """Its code may write there, and the whole is measured and emptied now and then."""
+    async with opener(uv_cache=None) as environments:
+        here = os.open(tmp_path / "envs" / "uv" / "scopes", os.O_RDONLY)
+        for _ in range(1500):
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        with os.fdopen(os.open("x", os.O_CREAT | os.O_WRONLY, dir_fd=here), "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 16 << 20)
+        os.close(here)
+        await environments.give_way(Bytes(1))
+        assert list((tmp_path / "envs" / "uv" / "scopes").iterdir()) == []
+
+
 async def test_unused_environments_go_oldest_first(opener: Opener) -> None:
     """Above the limit the least recently used one is evicted, never a leased one."""
     async with opener() as environments:
