@@ -13,6 +13,7 @@ import runner.supervisor
 from runner.doctor.check import Finding, ok, warning
 from runner.doctor.examination import Tell, tell_all
 from runner.doctor.patient import Patient
+from runner.supervisor import fence
 
 _PROBE_PATIENCE = 10.0
 _INSTANCES, _WATCHES, _FILES, _PROCESSES = 64, 8192, 1024, 1024
@@ -27,6 +28,7 @@ async def look(patient: Patient, tell: Tell, *, root: Path = Path("/")) -> None:
 def _findings(root: Path) -> Iterator[Finding]:
     yield _of_mounts(root)
     yield _of_pidfd()
+    yield of_fence(whole=fence.keeps_apart())
     yield _of_watches(root)
     yield _of_limit("open files", resource.RLIMIT_NOFILE, _FILES, "LimitNOFILE=65536")
     yield _of_limit("processes", resource.RLIMIT_NPROC, _PROCESSES, "TasksMax=infinity")
@@ -83,6 +85,19 @@ def _of_pidfd() -> Finding:
             "pidfd",
         )
     return ok("the end of a process is told at once", "pidfd")
+
+
+def of_fence(*, whole: bool) -> Finding:
+    """Say what Landlock gives; where runs have processes of their own they need less of it."""
+    if whole:
+        return ok("runs signal nobody else, and reach no sockets without a file", "landlock")
+    return warning(
+        "no Landlock with scopes: runs reach others' sockets without a file (D-Bus, X11, container "
+        "engines), and where nothing can be mounted they can end what is their user's",
+        "use Linux 6.12 or newer with landlock among the security modules (lsm=), --network off, "
+        "or --run-as with a user for each",
+        "landlock",
+    )
 
 
 def _of_watches(root: Path) -> Finding:

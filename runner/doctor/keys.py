@@ -1,15 +1,17 @@
-"""The keys of sealed and signed requests: whether they open anything, and whose are known."""
+"""The keys of sealed requests and of reports: whether they open anything, and whose are known."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from runner.app.privacy import KEYS_SEEN, opened
+from runner.app.responding import rule
 from runner.doctor.check import Finding, failed, ok, skipped, warning
 from runner.doctor.examination import Tell, tell_all
 from runner.doctor.patient import Patient
 from runner.errors import Misconfigured, RunnerError
 from runner.privacy.opening import Opening
+from runner.settings import Settings
 
 _MAKE = "studio-runner keys generate DIR"
 
@@ -27,6 +29,7 @@ def _findings(patient: Patient) -> Iterator[Finding]:
     except Misconfigured as error:
         yield failed(str(error), _MAKE)
         return
+    yield from _responses(settings)
     if found.private is not None:
         yield from _keys(found)
     elif found.no_clear_text:
@@ -36,6 +39,22 @@ def _findings(patient: Patient) -> Iterator[Finding]:
         )
     else:
         yield skipped("requests come in clear text: no --encrypt-dir is named")
+
+
+def _responses(settings: Settings) -> Iterator[Finding]:
+    sealing = rule(settings)
+    if sealing is not None and sealing.keys is not None:
+        keys, where = sealing.keys, str(sealing.keys.directory)
+        if usable := [name for name in keys.names if keys.find(name) is not None]:
+            yield ok(f"reports are sealed for queues that begin with {', '.join(usable)}", where)
+        else:
+            yield failed("reports are sealed for nobody", f"put public keys into {where}")
+    if settings.clear_text_responses:
+        yield warning(
+            "reports go out in clear text where there is no key: whoever reads the response queue "
+            "reads the output of experiments",
+            "studio-runner keys responses DIR, and --response-signatures-dir",
+        )
 
 
 def _keys(found: Opening) -> Iterator[Finding]:

@@ -57,8 +57,14 @@ def boot_id() -> str:
 
 
 def pid_namespace() -> str:
-    """Return what identifies the pid namespace: in another one our pids mean nothing."""
-    return os.readlink("/proc/self/ns/pid")
+    """Return what identifies the pid namespace: in another one our pids mean nothing.
+
+    The kernel gives the number of one that has ended to the next, so that a container started anew
+    may have it again; but its first process is another.
+    """
+    first = look(1)
+    since = f" since {first.started}" if first else ""  # hidden, where /proc is mounted so
+    return os.readlink("/proc/self/ns/pid") + since
 
 
 class Members:

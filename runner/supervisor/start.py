@@ -6,7 +6,7 @@ import errno
 import os
 import resource
 
-from runner.supervisor import syscalls
+from runner.supervisor import fence, syscalls
 from runner.supervisor.processes import MARK
 
 TYPE_CHECKING = False
@@ -292,6 +292,7 @@ def _privileges(launch: Launch, parent: int) -> None:
         parent = 0  # who waits outside, as it is called from in there
     if launch.no_new_privileges:
         syscalls.forbid_new_privileges()
+        fence.put_up()
     # Without its supervisor nobody would read its output, know its end or enforce its limits.
     syscalls.die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:

@@ -12,7 +12,7 @@ import sys
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from runner.supervisor import groups, syscalls
+from runner.supervisor import fence, groups, syscalls
 from runner.supervisor.enclosure import Enclosure
 from runner.supervisor.walls import Walls
 
@@ -97,6 +97,7 @@ if __name__ == "__main__":
             _enclosed(hidden, visible)
         _become(identity)
         syscalls.forbid_new_privileges()
+        fence.put_up()
         # The directory may lie below what is hidden now: enter it anew, by its name.
         os.chdir(_CWD)
         os.execv(words[0], words)  # noqa: S606 - no shell is the point

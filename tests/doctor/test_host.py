@@ -116,7 +116,15 @@ async def test_what_the_kernel_gives_is_told(clinic: Clinic) -> None:
     found = await clinic.look(kernel.look, await clinic.patient())
     assert Verdict.FAILED not in found.verdicts
     about = {one.about for one in found.findings}
-    assert {"mounts", "pidfd", "inotify", "open files", "processes"} == about
+    assert {"mounts", "pidfd", "landlock", "inotify", "open files", "processes"} == about
+
+
+@pytest.mark.parametrize(("whole", "verdict"), [(True, Verdict.OK), (False, Verdict.WARNING)])
+def test_a_kernel_without_landlock_is_a_warning(*, whole: bool, verdict: Verdict) -> None:
+    """With what runs reach then, and what else keeps them from it."""
+    told = kernel.of_fence(whole=whole)
+    assert told.verdict is verdict
+    assert whole or "--network off" in told.remedy
 
 
 @pytest.mark.parametrize(

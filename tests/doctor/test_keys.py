@@ -54,6 +54,19 @@ async def test_without_keys_there_is_nothing_to_look_at(clinic: Clinic) -> None:
     assert (await _seen(clinic)).verdicts == [Verdict.FAILED]
 
 
+async def test_keys_of_response_queues_are_told(clinic: Clinic) -> None:
+    """Whose they are, and that there are none; and what everybody can read."""
+    place = clinic.root / "response"
+    place.mkdir()
+    options = ("--response-signatures-dir", str(place))
+    assert (await _seen(clinic, *options)).saying("sealed for nobody").verdict is Verdict.FAILED
+    public = laid_out(clinic.root / "keys", "rmq_") / "client" / "public.pem"
+    shutil.copy(public, place / "rmq_ann")
+    found = await _seen(clinic, *options, "--clear-text-responses")
+    assert found.saying("queues that begin with rmq_ann").verdict is Verdict.OK
+    assert found.saying("in clear text where").verdict is Verdict.WARNING
+
+
 async def test_half_of_the_keys_is_a_failure(clinic: Clinic) -> None:
     """The daemon would not start."""
     found = await _seen(clinic, "--encrypt-dir", str(clinic.root))

@@ -27,7 +27,27 @@ ATTEMPTS: dict[str, Attempt] = {}
 OF_BUILDS: dict[str, Attempt] = {}
 
 _PTRACE_SEIZE = 0x4206
-_INIT_MODULE = {"x86_64": 175, "aarch64": 105}
+#: The C library has no names for these, which have other numbers on each machine.
+_CALLS = {
+    "x86_64": {
+        "init_module": 175,
+        "add_key": 248,
+        "keyctl": 250,
+        "bpf": 321,
+        "perf_event_open": 298,
+        "userfaultfd": 323,
+    },
+    "aarch64": {
+        "init_module": 105,
+        "add_key": 217,
+        "keyctl": 219,
+        "bpf": 280,
+        "perf_event_open": 241,
+        "userfaultfd": 282,
+    },
+}
+_USERS_KEYRING, _SEARCH = -4, 10
+_ARRAY, _READ_ALL, _USER_MODE_ONLY, _SHM_RDONLY = 2, 3, 1, 0o10000
 _NEWNS, _NEWUSER = 0x20000, 0x10000000
 _BLANK = b"spoilt"
 _MOST = 1 << 20
@@ -123,6 +143,21 @@ def succeeds(result: int) -> bool:
     return result == 0 or ctypes.get_errno() not in {errno.EPERM, errno.EACCES, errno.ENOSYS}
 
 
+def call(name: str, *arguments: object) -> int:
+    """Make a system call; -1 where it failed, with its ``errno``, or has no number here."""
+    number = _CALLS.get(os.uname().machine, {}).get(name)
+    return -1 if number is None else int(_libc.syscall(ctypes.c_long(number), *arguments))
+
+
+def opens(path: str, how: int = os.O_RDONLY) -> bool:
+    """Tell whether a file can be opened; nothing is done to it."""
+    try:
+        os.close(os.open(path, how | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def apart(act: Callable[[], bool]) -> bool:
     """Return what a process of its own finds, whatever it does to itself."""
     pid = os.fork()
@@ -185,21 +220,38 @@ def _(plan: Plan) -> bool:
 @attempt("read the kernel's memory")
 def _(plan: Plan) -> bool:
     del plan
-    return any(_opens(path) for path in ("/proc/kcore", "/dev/mem", "/dev/kmem"))
+    return any(opens(path) for path in ("/proc/kcore", "/dev/mem", "/dev/kmem"))
+
+
+@attempt("read the kernel's messages")
+def _(plan: Plan) -> bool:
+    del plan
+    messages = ctypes.create_string_buffer(1 << 12)
+    return opens("/dev/kmsg") or _libc.klogctl(_READ_ALL, messages, len(messages)) >= 0
+
+
+@attempt("read another experiment's shared memory")
+def _(plan: Plan) -> bool:
+    if holds(plan, plan["memory"]):
+        return True
+    _libc.shmat.restype = ctypes.c_void_p
+    place = _libc.shmat(plan["segment"], None, _SHM_RDONLY)
+    if place in {None, ctypes.c_void_p(-1).value}:
+        return False
+    return "".join(plan["mark"]).encode() in ctypes.string_at(place, 64)
+
+
+@attempt("read what its user keeps in the kernel's keyrings")
+def _(plan: Plan) -> bool:
+    name = plan["key"].encode()
+    found = call("keyctl", _SEARCH, _USERS_KEYRING, b"user", name, 0)
+    return found >= 0 or call("add_key", b"user", name, b"x", ctypes.c_ulong(1), _USERS_KEYRING) > 0
 
 
 @attempt("read the machine's disks")
 def _(plan: Plan) -> bool:
     del plan
-    return any(_opens(path) for path in _disks()) or _makes_a_disk()
-
-
-def _opens(path: str) -> bool:
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-    except OSError:
-        return False
-    return True
+    return any(opens(path) for path in _disks()) or _makes_a_disk()
 
 
 def _disks() -> Iterator[str]:
@@ -213,7 +265,7 @@ def _disks() -> Iterator[str]:
 def _makes_a_disk() -> bool:
     try:
         os.mknod("disk", 0o600 | stat.S_IFBLK, os.makedev(7, 0))
-        return _opens("disk")
+        return opens("disk")
     except OSError:
         return False
 
@@ -289,6 +341,51 @@ def _(plan: Plan) -> bool:
         return False
 
 
+@attempt("reach the machine's services by sockets without a file")
+def _(plan: Plan) -> bool:
+    return _connects("\0" + plan["nameless"])
+
+
+@attempt("change the kernel's settings")
+def _(plan: Plan) -> bool:
+    del plan
+    settings = (
+        *("/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sysrq-trigger"),
+        *("/proc/sys/vm/overcommit_memory", "/proc/sys/vm/drop_caches", "/sys/power/state"),
+        *("/proc/sys/fs/file-max", "/proc/irq/default_smp_affinity", "/sys/kernel/uevent_helper"),
+    )
+    return opens("/dev/kmsg", os.O_WRONLY) or any(opens(path, os.O_WRONLY) for path in settings)
+
+
+@attempt("raise its own bounds, or leave them")
+def _(plan: Plan) -> bool:
+    del plan
+    bounds = {"memory.limit_in_bytes", "memory.max", "pids.max", "cpu.max", "cpu.cfs_quota_us"}
+    return any(
+        opens(os.path.join(folder, name), os.O_WRONLY)
+        for folder, _, names in os.walk("/sys/fs/cgroup")
+        for name in names
+        if name in bounds | {"cgroup.procs", "tasks", "release_agent"}
+    )
+
+
+@attempt("call what has led into kernels (bpf, perf_event_open, userfaultfd)")
+def _(plan: Plan) -> bool:
+    del plan
+    # An array of one number; cycles of ourselves, in our own program alone.
+    array = (ctypes.c_uint * 16)(_ARRAY, 4, 4, 1)
+    cycles = (ctypes.c_uint64 * 16)(112 << 32, 0, 0, 0, 0, 0b1100000)
+    found = (
+        call("bpf", 0, array, 64),
+        call("perf_event_open", cycles, 0, -1, -1, ctypes.c_ulong(0)),
+        call("userfaultfd", os.O_CLOEXEC | _USER_MODE_ONLY),
+    )
+    for descriptor in found:
+        if descriptor >= 0:
+            os.close(descriptor)
+    return any(descriptor >= 0 for descriptor in found)
+
+
 @attempt("mount something")
 def _(plan: Plan) -> bool:
     del plan
@@ -298,8 +395,8 @@ def _(plan: Plan) -> bool:
 @attempt("load a kernel module")
 def _(plan: Plan) -> bool:
     del plan
-    number = _INIT_MODULE.get(os.uname().machine)
-    return number is not None and succeeds(_libc.syscall(number, b"no module", 9, b""))
+    ctypes.set_errno(errno.ENOSYS)
+    return succeeds(call("init_module", b"no module", ctypes.c_ulong(9), b""))
 
 
 @attempt("gain powers by setuid programs")
@@ -326,8 +423,12 @@ def _as_root_of_its_own(plan: Plan) -> bool:
     for place in reversed(mounted):
         if place != b"/":
             _libc.umount2(place, 2)
-    again = ("read a credential", "read another experiment's files", "load a kernel module")
-    return any(ATTEMPTS[row](plan) for row in (*again, "command the daemon by its socket"))
+    again = (
+        *("read a credential", "read another experiment's files", "load a kernel module"),
+        *("command the daemon by its socket", "change the kernel's settings"),
+        *("read the kernel's messages", "raise its own bounds, or leave them"),
+    )
+    return any(ATTEMPTS[row](plan) for row in again)
 
 
 # ----------------------------------------------------------------------------- writing

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +15,12 @@ import pytest
 
 from runner.errors import Misconfigured
 from runner.lifecycle.runs import exits
-from runner.lifecycle.runs.exits import Exit
 from runner.lifecycle.runs.run import Run, RunSpec
 from runner.model import Cause
 from runner.sandboxes.apptainer import ApptainerSandbox
 from runner.sandboxes.base import Bind, Command, Identity
 from runner.supervisor.processes import descendants, look, of_run
-from tests.lifecycle.runs import DAEMON, ENV, Runs, ended, recorded, runs_below, until
+from tests.lifecycle.runs import DAEMON, ENV, Runs, end_of, ended, recorded, until
 from tests.passage import open_to_all
 from tests.servers.apptainer import NAME, NAME_FILE, make_image
 from tests.supervisor.test_mounts import ending, give, supervised
@@ -63,14 +61,6 @@ class Inside:
 
 
 @pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[Runs]:
-    """A directory for runs that everybody can pass through, without any left afterwards."""
-    open_to_all(tmp_path)
-    async with runs_below(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
 def inside(runs: Runs, image: Path) -> Inside:
     """A directory that is an image."""
     return Inside(runs, image)
@@ -81,11 +71,6 @@ def ordinary(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> Inside:
     """The same for the daemon of an ordinary user, for ``supervised``."""
     monkeypatch.setattr("runner.sandboxes.apptainer.os.geteuid", lambda: NOBODY.uid)
     return inside
-
-
-def end_of(exit_: Exit) -> tuple[str, int | None, int | None]:
-    """Return what tells ends apart."""
-    return exit_.reason, exit_.code, exit_.signal
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL, signal.SIGTERM])

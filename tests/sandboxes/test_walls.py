@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,14 +12,12 @@ import pytest
 
 from runner.errors import Misconfigured
 from runner.lifecycle.runs import exits
-from runner.lifecycle.runs.exits import Exit
 from runner.lifecycle.runs.run import Run, RunSpec
 from runner.model import Bytes, Cause
 from runner.sandboxes.base import Command, Identity
 from runner.sandboxes.bwrap import BwrapSandbox, homes
 from runner.supervisor.processes import look, of_run
-from tests.lifecycle.runs import DAEMON, ENV, Runs, ended, recorded, runs_below, until
-from tests.passage import open_to_all
+from tests.lifecycle.runs import DAEMON, ENV, Runs, end_of, ended, recorded, until
 from tests.supervisor.test_mounts import ending, give, supervised
 
 pytestmark = [pytest.mark.anyio, pytest.mark.service("bwrap")]
@@ -28,14 +25,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.service("bwrap")]
 NOBODY = Identity(65534, 65534)
 PYTHON = "/usr/bin/python3"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to be another user")
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[Runs]:
-    """A directory for runs that everybody can pass through, without any left afterwards."""
-    open_to_all(tmp_path)
-    async with runs_below(tmp_path) as found:
-        yield found
 
 
 def behind(runs: Runs, *argv: str, **changes: object) -> RunSpec:
@@ -54,11 +43,6 @@ def shell(runs: Runs, script: str, **changes: object) -> RunSpec:
 def as_user(spec: RunSpec) -> RunSpec:
     """Return what an ordinary user's daemon would ask for."""
     return replace(spec, launch=replace(spec.launch, user_namespace=True))
-
-
-def end_of(exit_: Exit) -> tuple[str, int | None, int | None]:
-    """Return what tells ends apart."""
-    return exit_.reason, exit_.code, exit_.signal
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL, signal.SIGTERM])
