@@ -26,14 +26,19 @@ from datetime import timedelta
 
 import anyio
 
+from runner.errors import Unsupported
 from runner.model import Message
 from runner.queues.choice import Choice
 from runner.queues.credential import Credential
 from runner.queues.drawer import DeadLetter, Drawer
+from runner.queues.mailbox import Mailbox
 
 
 class Delivery(ABC):
     """A message that we hold."""
+
+    #: The broker gives each message an id of its own; else two that say the same have one.
+    has_own_id: bool = True
 
     def __init__(self, message: Message, *, token: str, lease: timedelta) -> None:
         self.message = message
@@ -45,6 +50,30 @@ class Delivery(ABC):
         #: extended: the broker's ceiling, or what is left of the queue's retention. ``None``: as
         #: long as one likes.
         self.hold_limit: timedelta | None = None
+
+    @property
+    def is_ageing(self) -> bool:
+        """``hold_limit`` is near, and a fresh message would begin anew: ``send_on``, ``leave``.
+
+        Never where the broker has no such limit, or a fresh message would do harm: Pub/Sub gives
+        every subscription a copy, and in a FIFO queue of SQS it would be the last of its group.
+        """
+        return False
+
+    async def send_on(self, mark: str) -> str:
+        """Send the body as a fresh message that bears ``mark``, and return its id.
+
+        This one stays held. Raises QueueUnavailable, Unsupported.
+        """
+        raise Unsupported(f"a message of queue {self.message.queue} is not sent on ({mark})")
+
+    async def leave(self) -> None:
+        """Have the broker forget this message: a fresh one stands for it, which nobody holds.
+
+        From then on there is nothing to ``extend``, settling raises LeaseLost, and ``hold_limit``
+        is the fresh one's. Raises LeaseLost, QueueUnavailable.
+        """
+        raise Unsupported(f"no other message stands for that of queue {self.message.queue}")
 
     @abstractmethod
     async def extend(self) -> None:
@@ -211,6 +240,13 @@ class Broker(AbstractAsyncContextManager["Broker"], ABC):
 
         Whoever may not ask, or reaches nobody, has no answer: QueueUnavailable.
         """
+
+    def mailbox(self, queue: str) -> Mailbox | None:  # noqa: ARG002 - most have one
+        """Return the response queue of a queue, which need not exist; asks nobody.
+
+        ``None``: the broker knows no such thing. Raises Misconfigured.
+        """
+        return None
 
     async def renew(self, credential: Credential) -> None:
         """Use another credential of the same scope from now on, for what is held as well.

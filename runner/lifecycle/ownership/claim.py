@@ -37,6 +37,7 @@ __all__ = [
     "Ended",
     "Observations",
     "Owner",
+    "Replaced",
     "Unclaimed",
     "claim_artifact",
     "claim_location",
@@ -84,6 +85,14 @@ class Beating:
     wait: timedelta
     #: ``None`` when it changed hands while we looked.
     owner: Owner | None = None
+    #: The message stands for the experiment that is at work: whoever has it keeps it, since it is
+    #: what is left when that comes to grief.
+    is_carrier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A later message stands for the experiment: this one may be deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,8 @@ class Claims:
         observations: Observations,
         *,
         receive_count: int = 1,
+        message: str = "",
+        mark: str = "",
     ) -> None:
         """Take the store of ``claim_artifact(request)``, or ``None`` where there is no such."""
         self._location = claim_location(request)
@@ -120,11 +131,13 @@ class Claims:
         self._lease = lease
         self._observations = observations
         self._receive_count = receive_count
+        self._message = message
+        self._mark = mark
         self._submitted = request.experiment.time_added
         self._key = request.experiment.key
         self._reopens = False
 
-    async def take(self) -> Claim | Beating | Ended:
+    async def take(self) -> Claim | Beating | Ended | Replaced:
         """Claim the experiment, or say why not. Raises StoreUnavailable."""
         if self._store is None or self._location is None:
             return Unclaimed(self._receive_count)
@@ -134,6 +147,21 @@ class Claims:
             except Conflict:
                 continue
         return Beating(self._lease)
+
+    async def look(self) -> Beating | Ended | Replaced | None:
+        """Tell why ``take`` would not claim the experiment now, and claim nothing.
+
+        Raises StoreUnavailable.
+        """
+        if self._store is None or self._location is None:
+            return None
+        try:
+            found = await read_versioned(self._store, self._location)
+        except AccessDenied:
+            return None
+        if found is None or found[0] is None:
+            return None
+        return self._obstacle(self._store, self._location, found[0], found[1])
 
     async def adopt(self) -> Claim | Ended:
         """Return the claim that the same run took before the daemon was restarted.
@@ -175,12 +203,14 @@ class Claims:
             return _ended(record, claim)
         return claim if record.state is State.RUNNING else None
 
-    async def reopen(self) -> Claim | Beating | Ended:
+    async def reopen(self) -> Claim | Beating | Ended | Replaced:
         """Claim an experiment whose message was taken out of the dead letters; nothing counts."""
         self._reopens = True
         return await self.take()
 
-    async def _try_to_take(self, store: Store, location: Location) -> Claim | Beating | Ended:
+    async def _try_to_take(
+        self, store: Store, location: Location
+    ) -> Claim | Beating | Ended | Replaced:
         try:
             found = await read_versioned(store, location)
         except AccessDenied:
@@ -201,12 +231,24 @@ class Claims:
 
     async def _follow(
         self, store: Store, location: Location, record: ClaimRecord | None, version: str
-    ) -> Claim | Beating | Ended:
+    ) -> Claim | Beating | Ended | Replaced:
         if record is None:  # not a record: whoever wrote it, it protects nothing
             return await self._write(store, location, self._fresh(), version)
         verdict = judge(record, self._owner.run, self._submitted)
         if verdict is Verdict.OURS:
             return RecordedClaim(store, location, record, version)
+        obstacle = self._obstacle(store, location, record, version)
+        if obstacle is not None:
+            return obstacle
+        new = self._fresh() if verdict is Verdict.ANEW else self._next(record)
+        return await self._write(store, location, new, version)
+
+    def _obstacle(
+        self, store: Store, location: Location, record: ClaimRecord, version: str
+    ) -> Beating | Ended | Replaced | None:
+        if self._message in record.replaced:
+            return Replaced()
+        verdict = judge(record, self._owner.run, self._submitted)
         if verdict is Verdict.ENDED and not (record.buried and self._reopens):
             self._observations.forget(location)
             return _ended(record, RecordedClaim(store, location, record, version))
@@ -214,9 +256,9 @@ class Claims:
             silent = self._observations.unchanged_for(location, record)
             wait = record.alive_for(self._lease) - silent
             if wait > timedelta(0):
-                return Beating(wait + _MARGIN, record.owner)
-        new = self._fresh() if verdict is Verdict.ANEW else self._next(record)
-        return await self._write(store, location, new, version)
+                is_carrier = bool(self._mark) or self._message == record.message != ""
+                return Beating(wait + _MARGIN, record.owner, is_carrier)
+        return None
 
     def _fresh(self) -> ClaimRecord:
         return ClaimRecord(
@@ -224,6 +266,7 @@ class Claims:
             owner=self._owner,
             lease=self._lease,
             submitted=self._submitted,
+            message=self._message,
             updated_at=time.time(),
         )
 

@@ -15,6 +15,11 @@ from runner.stores.base import Conflict, NotFound, Store
 _MAX_BODY = 16 << 20
 #: Lost races against the client's own writing before the status is left as it is.
 _TRIES = 5
+#: Ours, beside the client's own: how the experiment ended, for which clients have one word only.
+VERDICT = "runner"
+
+Change = Callable[[float, dict[str, Any]], None]
+"""Told the time, changes the document in place."""
 
 
 def database_location(request: Request) -> Location | None:
@@ -48,8 +53,9 @@ class ClientStatus:
     sentence once, empty when all is well. Unknown fields of the object are kept.
     """
 
-    #: How often the client's own worker looks whether it was stopped.
-    poll_seconds = 10.0
+    #: Between two looks whether it was stopped. The client's own worker looks every 10 s; half of
+    #: that leaves a slow store time to answer within them.
+    poll_seconds = 5.0
 
     def __init__(
         self,
@@ -64,7 +70,8 @@ class ClientStatus:
         self._clock = clock
         self._said: set[str] = set()
         self._seen_version = ""
-        self._stopped = False
+        #: What was read last: a client has set the status to ``stopped``.
+        self.was_stopped = False
 
     async def started(self, at: float | None = None) -> str:
         """Show the experiment as running, since ``at`` where it was adopted.
@@ -72,21 +79,30 @@ class ClientStatus:
         One that a client has stopped stays stopped.
         """
 
-        def change(now: float, document: Mapping[str, Any]) -> Mapping[str, Any]:
-            status = "stopped" if document.get("status") == "stopped" else "running"
-            return {"status": status, "time_started": at or now}
+        def change(now: float, document: dict[str, Any]) -> None:
+            self.was_stopped = document.get("status") == "stopped"
+            if not self.was_stopped:
+                document["status"] = "running"
+            document["time_started"] = at or now
+            document.pop(VERDICT, None)  # of an attempt before this one
 
         return await self._update(change)
 
     async def checkpoint(self) -> str:
         """Show when the mutable artifacts were stored last."""
-        return await self._update(lambda now, _: {"time_last_checkpoint": now})
 
-    async def finished(self) -> str:
-        """Show the end; clients know no other word for it, whatever the outcome."""
-        return await self._update(
-            lambda now, _: {"status": "finished", "time_finished": now}, durable=True
-        )
+        def change(now: float, document: dict[str, Any]) -> None:
+            document["time_last_checkpoint"] = now
+
+        return await self._update(change)
+
+    async def finished(self, verdict: Mapping[str, object]) -> str:
+        """Show the end; clients know one word for it whatever the outcome, ``verdict`` has more."""
+
+        def change(now: float, document: dict[str, Any]) -> None:
+            document |= {"status": "finished", "time_finished": now, VERDICT: dict(verdict)}
+
+        return await self._update(change, durable=True)
 
     async def is_stopped(self) -> bool:
         """Tell whether a client has set the status to ``stopped``; no when it cannot be read."""
@@ -97,18 +113,13 @@ class ClientStatus:
             version = (await store.stat(self._location)).version
             if version != self._seen_version:
                 document = _document(await self._read(store, self._location))
-                self._stopped = document.get("status") == "stopped"
+                self.was_stopped = document.get("status") == "stopped"
                 self._seen_version = version
         except (RunnerError, ValueError):
             return False
-        return self._stopped
+        return self.was_stopped
 
-    async def _update(
-        self,
-        change: Callable[[float, Mapping[str, Any]], Mapping[str, Any]],
-        *,
-        durable: bool = False,
-    ) -> str:
+    async def _update(self, change: Change, *, durable: bool = False) -> str:
         if self._location is None:
             return self._once(self._why_not())
         try:
@@ -128,16 +139,11 @@ class ClientStatus:
         return self._once(f"the client's status object {self._location} is not kept: {trouble}")
 
     async def _rewrite(
-        self,
-        store: Store,
-        location: Location,
-        change: Callable[[float, Mapping[str, Any]], Mapping[str, Any]],
-        *,
-        durable: bool,
+        self, store: Store, location: Location, change: Change, *, durable: bool
     ) -> None:
         version = (await store.stat(location)).version
         document = _document(await self._read(store, location))
-        document |= change(self._clock(), document)
+        change(self._clock(), document)
         await store.put_if(location, json.dumps(document).encode(), version, durable=durable)
 
     async def _read(self, store: Store, location: Location) -> bytes:

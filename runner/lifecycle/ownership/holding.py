@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 from runner import log
-from runner.errors import HostFault, MessageGone, RunnerError
+from runner.errors import HostFault, LeaseLost, MessageGone, RunnerError, Unavailable
 from runner.lifecycle.board import Entry
 from runner.lifecycle.ownership.claim import Claim, Unclaimed
+from runner.lifecycle.ownership.handing_over import HandingOver, complete
 from runner.lifecycle.ownership.keeper import Held
 from runner.lifecycle.parts import Parts
 from runner.model import Cause
@@ -41,18 +42,86 @@ class Holding:
     entry: Entry
     delivery: Delivery
     claim: Claim | None = None
-    held: list[Held] = field(default_factory=list)
+    _message: Held | None = None
+    _claim: Held | None = None
+    _is_closed: bool = False
+
+    @property
+    def held(self) -> list[Held]:
+        """What is kept."""
+        return [held for held in (self._message, self._claim) if held is not None]
+
+    def close(self) -> None:
+        """Take no other delivery from now on: it is settled."""
+        self._is_closed = True
 
     async def keep_message(self) -> None:
         """Keep the message from now on."""
-        self.held.append(
-            await self.parts.keeper.hold(
-                f"message {self.delivery.message.id}",
-                self.delivery.extend,
-                lease=self.delivery.lease,
-                lost=self._message_lost,
-                renewed=self._note_token,
-            )
+        self._message = await self._kept(self.delivery)
+
+    async def attach(self, delivery: Delivery) -> bool:
+        """Hold the message by another delivery of it from now on; ``False``: it is too late.
+
+        The broker had given us up, and handed it out again: to us.
+        """
+        held = await self._kept(delivery)
+        if await self._is_another(delivery) or self._is_closed or self.entry.stopper.is_lost:
+            await self.parts.keeper.release(held)
+            return False
+        before, self._message = self._message, held
+        old, self.delivery = self.delivery, delivery
+        self._note(message=delivery.message, token=delivery.token)
+        if before is not None:
+            await self.parts.keeper.release(before)
+        await self._complete(old)
+        return True
+
+    async def _complete(self, old: Delivery) -> None:
+        """Where it is the fresh message of a hand-over: nothing but that is to be left of it."""
+        fresh, claim = self.delivery, self.claim
+        if claim is None or not fresh.message.mark or fresh.message.id == old.message.id:
+            return
+        try:
+            await self.parts.keeper.run(lambda: complete(old, fresh, claim))
+        except RunnerError as error:  # the old one comes back, and is deleted or kept then
+            _log.info("not all handed over", key=self.entry.record.key, trouble=str(error))
+
+    async def _is_another(self, delivery: Delivery) -> bool:
+        """Tell whether it only looks like ours, which is still held: one that was sent twice."""
+        if delivery.has_own_id:
+            return False
+        try:
+            await self.parts.keeper.run(self.delivery.extend)
+        except LeaseLost:
+            return False
+        except Unavailable:
+            return True
+        return True
+
+    async def _kept(self, delivery: Delivery) -> Held:
+        """Keep a delivery; what is heard of one that another replaced is of no interest."""
+        handing_over = HandingOver(delivery, self.entry.record.run)
+
+        async def renew() -> None:
+            await delivery.extend()
+            if self.claim is not None and not isinstance(self.claim, Unclaimed):
+                await handing_over.when_due(self.claim)
+
+        def lost(error: RunnerError) -> None:
+            if delivery is self.delivery:
+                self._message_lost(error)
+
+        def renewed() -> None:
+            # Some brokers prove a lease by its last renewal: the next daemon needs that.
+            if delivery is self.delivery and delivery.token != self.entry.record.token:
+                self._note(token=delivery.token)
+
+        return await self.parts.keeper.hold(
+            f"message {delivery.message.id}",
+            renew,
+            lease=delivery.lease,
+            lost=lost,
+            renewed=renewed,
         )
 
     async def keep_claim(self, claim: Claim) -> None:
@@ -64,25 +133,22 @@ class Holding:
         self.claim = claim
         if isinstance(claim, Unclaimed):
             return
-        self.held.append(
-            await self.parts.keeper.hold(
-                f"claim on {self.entry.record.key}",
-                claim.beat,
-                lease=self.parts.options.claim_lease,
-                lost=self._claim_lost,
-                expires=False,
-            )
+        self._claim = await self.parts.keeper.hold(
+            f"claim on {self.entry.record.key}",
+            claim.beat,
+            lease=self.parts.options.claim_lease,
+            lost=self._claim_lost,
+            expires=False,
         )
 
-    def _note_token(self) -> None:
-        """Write down what the next daemon needs: some brokers prove a lease by its last renewal."""
-        record = self.entry.record
-        if self.delivery.token != record.token:
-            self.entry.record = record.but(token=self.delivery.token)
-            try:
-                self.parts.records.rewrite(self.entry.record)
-            except HostFault as error:
-                _log.warning("lease not written down", key=record.key, trouble=str(error))
+    def _note(self, **changes: object) -> None:
+        """Write down what the next daemon needs in order to hold the message."""
+        self.entry.record = self.entry.record.but(**changes)
+        try:
+            self.parts.records.rewrite(self.entry.record)
+        except HostFault as error:
+            key = self.entry.record.key
+            _log.warning("lease not written down", key=key, trouble=str(error))
 
     def _message_lost(self, error: RunnerError) -> None:
         _log.warning("message lost", key=self.entry.record.key, trouble=str(error))

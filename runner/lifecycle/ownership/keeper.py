@@ -230,6 +230,10 @@ class Keeper(AbstractAsyncContextManager["Keeper"]):
                 await ended.wait()
             raise
 
+    def run_from_thread(self, function: Callable[[], Awaitable[T]]) -> T:
+        """Do as ``run`` does, from a worker thread that waits for the result."""
+        return self._running().call(function)
+
     async def _keep(self, held: Held) -> None:
         try:
             await held.keep()

@@ -16,6 +16,8 @@ The record is one JSON object beside the experiment's mutable artifacts (``claim
       "submitted": 1795297657.7,           experiment.time_added, tells a new submission of the key
       "buried": false,                     the message went to the dead letters with this outcome
       "burying": false,                    it was on its way there: whoever gets it buries it
+      "message": "6f…",                    id of the message that carries the claim
+      "replaced": ["5e…"],                 ids of those that carried it before: to be deleted
       "host": "gpu-box-1",
       "updated_at": 1795297700.2           the owner's clock; for people, never compared
     }
@@ -45,6 +47,8 @@ from runner.model import (
 
 _VERSION = 1
 _MAX_DETAIL = 4000
+#: Only the last of them may still come back.
+_MOST_REPLACED = 100
 #: A lease longer than this in a record is not believed.
 _MAX_LEASE = timedelta(hours=1)
 #: Schemes that can only be read.
@@ -97,11 +101,19 @@ class ClaimRecord:
     buried: bool = False
     #: With ``buried``, until the dead letter is where it belongs.
     burying: bool = False
+    #: Empty where a version wrote the record that did not know it yet.
+    message: str = ""
+    replaced: tuple[str, ...] = ()
     updated_at: float = 0.0
 
     def alive_for(self, default: timedelta) -> timedelta:
         """Return how long its owner may be silent before it counts as dead."""
         return self.lease if timedelta(0) < self.lease <= _MAX_LEASE else default
+
+    def handed_to(self, message: str) -> ClaimRecord:
+        """Return it with this message as the one that carries the claim from now on."""
+        before = (one for one in (*self.replaced, self.message) if one not in {"", message})
+        return replace(self, message=message, replaced=tuple(before)[-_MOST_REPLACED:])
 
     def encode(self) -> bytes:
         """Write the record as the object's body."""
@@ -129,6 +141,8 @@ class ClaimRecord:
             "submitted": self.submitted,
             "buried": self.buried,
             "burying": self.burying,
+            "message": self.message,
+            "replaced": list(self.replaced),
             "host": self.owner.host,
             "updated_at": self.updated_at,
         }
@@ -160,6 +174,8 @@ def _from_json(data: dict[str, Any]) -> ClaimRecord:
         submitted=None if submitted is None else float(submitted),
         buried=bool(data.get("buried", False)),
         burying=bool(data.get("burying", False)),
+        message=str(data.get("message", "")),
+        replaced=tuple(str(one) for one in data.get("replaced", ())),
         updated_at=float(data.get("updated_at", 0)),
     )
 
@@ -219,6 +235,7 @@ def successor(record: ClaimRecord, fresh: ClaimRecord) -> ClaimRecord:
     return replace(
         fresh,
         attempt=record.attempt + 1,
+        replaced=record.replaced,
         counted=record.counted + silent,
         previous_cause=Cause.HOST_FAULT.value if silent else ended or record.previous_cause,
     )

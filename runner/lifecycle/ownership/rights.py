@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 from runner.errors import LeaseLost
 from runner.lifecycle.ownership.record import ClaimRecord, State, decode, recorded
@@ -15,6 +16,27 @@ from runner.stores.base import Conflict, NotFound, Store
 #: Lost races before we say that the record cannot be written.
 _TRIES = 8
 _MAX_BODY = 1 << 20
+
+
+class Moment(NamedTuple):
+    """A moment of the past, by every clock that may have gone on while this machine did not.
+
+    A laptop that sleeps stops the monotonic clock, and a virtual machine that is paused all but the
+    one that somebody sets right again. Who doubts too much only asks once more.
+    """
+
+    uptime: float
+    wall: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        """Return this one."""
+        return cls(time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
+
+    def passed(self) -> float:
+        """Return the seconds since then, by the clock that has gone furthest."""
+        now = Moment.now()
+        return max(now.uptime - self.uptime, now.wall - self.wall)
 
 
 class Claim(ABC):
@@ -45,6 +67,13 @@ class Claim(ABC):
     @abstractmethod
     async def release(self, cause: Cause, *, counted: bool) -> None:
         """Let the next attempt start at once. Raises LeaseLost, StoreUnavailable."""
+
+    async def hand_to(self, message: str) -> None:
+        """Record the id of the message that carries the claim from now on.
+
+        Raises LeaseLost where no record tells it, StoreUnavailable.
+        """
+        raise LeaseLost(f"no record tells that message {message} carries the claim")
 
     @abstractmethod
     async def still_ours(self) -> bool:
@@ -98,14 +127,14 @@ class RecordedClaim(Claim):
         self._run = record.owner.run
         self._record = record
         self._version: str | None = version
-        self._confirmed = time.monotonic()
+        self._confirmed = Moment.now()
         #: The end is being written: a quick beat must not get in its way again and again.
         self._is_ending = False
 
     @property
     def is_fresh(self) -> bool:
         """See ``Claim``."""
-        return time.monotonic() - self._confirmed < self._record.lease.total_seconds()
+        return self._confirmed.passed() < self._record.lease.total_seconds()
 
     async def beat(self) -> None:
         """See ``Claim``; does nothing once the claim was finished or released by us."""
@@ -141,6 +170,12 @@ class RecordedClaim(Claim):
             )
         )
 
+    async def hand_to(self, message: str) -> None:
+        """See ``Claim``."""
+        await self._change(lambda record: record.handed_to(message))
+        if self._record.message != message:
+            raise LeaseLost(f"the claim {self.location} is over")
+
     async def still_ours(self) -> bool:
         """See ``Claim``; a record that somebody deleted is nobody else's."""
         try:
@@ -165,7 +200,7 @@ class RecordedClaim(Claim):
             if self._record.state is not when:
                 return
             wanted = replace(change(self._record), updated_at=time.time())
-            asked = time.monotonic()
+            asked = Moment.now()
             try:
                 info = await self._store.put_if(
                     self.location, wanted.encode(), self._version, durable=durable

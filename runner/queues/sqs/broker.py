@@ -15,7 +15,9 @@ from runner.queues.base import Broker, BrokerOptions
 from runner.queues.credential import AwsCredential, Credential
 from runner.queues.sqs.account import Account
 from runner.queues.sqs.discovery import Discovery
+from runner.queues.sqs.mailbox import SqsMailbox
 from runner.queues.sqs.queue import Parts, SqsQueue
+from runner.queues.sqs.terms import Terms
 from runner.queues.sqs.trouble import NotToSay
 
 #: The longest poll that SQS has.
@@ -32,11 +34,17 @@ class SqsBroker(Broker):
     name = "sqs"
 
     def __init__(
-        self, credential: AwsCredential, options: BrokerOptions, *, wait: timedelta = _WAIT
+        self,
+        credential: AwsCredential,
+        options: BrokerOptions,
+        *,
+        wait: timedelta = _WAIT,
+        terms: Terms = Terms(),  # noqa: B008 - frozen
     ) -> None:
         """``wait``: of one poll, whole seconds, 20 at most."""
         self.project = credential.scope
         self._options = options
+        self._terms = terms
         self._wait = int(wait.total_seconds())
         self._account = Account(credential, options.timeout)
         self._discovery = Discovery(self._account, options.choice)
@@ -83,9 +91,13 @@ class SqsBroker(Broker):
         if queue not in self._queues:
             if self._group is None:
                 raise RuntimeError("the broker is used outside its async with block")
-            parts = Parts(self._account, self._options, self._group, self._wait)
+            parts = Parts(self._account, self._options, self._group, self._wait, self._terms)
             self._queues[queue] = SqsQueue(queue, self.project, parts)
         return self._queues[queue]
+
+    def mailbox(self, queue: str) -> SqsMailbox:
+        """Return the response queue in the same account and region."""
+        return SqsMailbox(queue, self._account)
 
     async def exists(self, queue: str) -> bool:
         """Ask for the queue's attributes; SQS shows a deleted queue for up to a minute."""

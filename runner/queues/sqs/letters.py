@@ -12,6 +12,7 @@ from runner import blocking, log
 from runner.errors import QueueDenied, QueueGone, Unsupported
 from runner.model import Message
 from runner.queues.drawer import DeadLetter, Drawer
+from runner.queues.reasons import shortened
 from runner.queues.sqs.account import Account
 from runner.queues.sqs.facts import Facts
 from runner.queues.sqs.looking import Look
@@ -26,8 +27,8 @@ REASON, SOURCE, COUNT, ORIGINAL = (
     "StudioRunner.ReceiveCount",
     "StudioRunner.MessageId",
 )
-#: Of a reason: attributes count as part of the message, whose size has a limit.
-_LONGEST_REASON = 2000
+#: Bytes of a reason: attributes count as part of the message, whose size has a limit.
+_LONGEST_REASON = 4000
 #: What SQS takes in a text.
 _UNTAKEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 #: Letters that are looked at; a longer queue is better read with AWS's own tools.
@@ -103,7 +104,7 @@ class Letters:
     async def _send(self, target: str, message: Message, reason: str, receipt: Receipt) -> bool:
         """Send to the dead letter queue; ``False`` where that takes nothing from us."""
         told = {
-            REASON: _UNTAKEN.sub("\ufffd", reason)[:_LONGEST_REASON] or "unknown",
+            REASON: shortened(_UNTAKEN.sub("\ufffd", reason), _LONGEST_REASON) or "unknown",
             SOURCE: receipt.url,
             COUNT: str(message.receive_count),
             ORIGINAL: message.id,

@@ -31,6 +31,7 @@ from runner.queues.sqs.looking import Found, Look
 from runner.queues.sqs.polling import Polling
 from runner.queues.sqs.receipt import (
     ATTRIBUTES,
+    MARK,
     SHORT,
     Receipt,
     message_of,
@@ -40,6 +41,7 @@ from runner.queues.sqs.receipt import (
     word,
 )
 from runner.queues.sqs.rights import rights
+from runner.queues.sqs.terms import Terms
 
 #: Seconds for which what the queue's owner has set is believed.
 _FRESH = 600.0
@@ -56,6 +58,7 @@ class Parts:
     group: anyio.abc.TaskGroup
     #: Seconds of one poll.
     wait: int
+    terms: Terms
 
 
 class SqsQueue(Queue, Inspectable):
@@ -72,6 +75,7 @@ class SqsQueue(Queue, Inspectable):
         self._account = parts.account
         self._lease = parts.options.lease
         self._wait = parts.wait
+        self._terms = parts.terms
         self._polling = Polling(parts.group, self._receive)
         self._url = ""
         self._facts: tuple[float, Facts] | None = None
@@ -130,7 +134,9 @@ class SqsQueue(Queue, Inspectable):
         receipt = Receipt.of(token)
         if not self._url:
             self._url = receipt.url
-        delivery = SqsDelivery(message, receipt, self._lease, self._account, self._letters)
+        delivery = SqsDelivery(
+            message, receipt, self._lease, self._account, self._letters, terms=self._terms
+        )
         await delivery.extend()
         return delivery
 
@@ -213,6 +219,7 @@ class SqsQueue(Queue, Inspectable):
             MaxNumberOfMessages=1,
             VisibilityTimeout=seconds(short, SHORT),
             MessageSystemAttributeNames=list(ATTRIBUTES),
+            MessageAttributeNames=[MARK],
         )
         for found in polled.answer.get("Messages") or ():
             return await self._lengthened(await self._held(polled, found, short))
@@ -229,7 +236,13 @@ class SqsQueue(Queue, Inspectable):
         )
         message = message_of(found, self.name)
         return SqsDelivery(
-            message, receipt, lease, self._account, self._letters, hidden_at=polled.at
+            message,
+            receipt,
+            lease,
+            self._account,
+            self._letters,
+            hidden_at=polled.at,
+            terms=self._terms,
         )
 
     async def _facts_or_none(self) -> Facts:

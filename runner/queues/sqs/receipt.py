@@ -15,9 +15,13 @@ from runner.model import Message
 
 #: Nobody holds a message for longer, however often it is extended; SQS counts from the receive.
 CEILING = timedelta(hours=12)
+#: The last part of what a message can be held is for handing it over.
+_LAST = 1 / 6
 #: An open poll that nobody waits for any more costs its message no longer than this.
 SHORT = timedelta(seconds=30)
-#: Tells what is asked for with every message.
+#: Attribute of a message that a runner sent on; its value is ``Message.mark``.
+MARK = "StudioRunner.Claim"
+#: What is asked for with every message.
 ATTRIBUTES = (
     "ApproximateReceiveCount",
     "SentTimestamp",
@@ -32,8 +36,9 @@ class Receipt:
     """One hold; ``token`` carries it to the daemon's successor."""
 
     url: str
+    #: Empty for a message that was sent on, and that nobody holds.
     handle: str
-    #: Seconds since the epoch, by our clock.
+    #: Or sent on; seconds since the epoch, by our clock.
     received: float
     #: When the queue's retention ends the message's life, by our clock; ``None``: nobody told.
     vanishes: float | None = None
@@ -61,20 +66,35 @@ class Receipt:
         except (ValueError, TypeError, KeyError) as error:
             raise LeaseLost(f"{token[:80]!r} is no receipt of an SQS message") from error
 
-    def ceiling(self, now: float) -> timedelta:
+    def ceiling(self, now: float, most: timedelta = CEILING) -> timedelta:
         """Return how much longer the message can be hidden, at ``now`` (seconds since the epoch).
 
         A clock that was set back gives no more than SQS does.
         """
-        left = self.received + CEILING.total_seconds() - now
-        return timedelta(seconds=min(max(left, 0.0), CEILING.total_seconds()))
+        left = self.received + most.total_seconds() - now
+        return timedelta(seconds=min(max(left, 0.0), most.total_seconds()))
 
-    def limit(self, now: float) -> timedelta:
+    def limit(self, now: float, most: timedelta = CEILING) -> timedelta:
         """Return how much longer there is something to hold: the ceiling or the retention."""
-        ceiling = self.ceiling(now)
+        ceiling = self.ceiling(now, most)
         if self.vanishes is None:
             return ceiling
         return min(ceiling, timedelta(seconds=max(0.0, self.vanishes - now)))
+
+    def young_for(self, now: float, most: timedelta = CEILING) -> timedelta | None:
+        """Return how much longer there is no need to hand the message over; ``None``: for ever.
+
+        In a FIFO queue a fresh one would be the last of its group, and those behind it would begin.
+        """
+        if self.is_ordered:
+            return None
+        last = _LAST * self.limit(self.received, most)
+        return max(timedelta(0), self.limit(now, most) - last)
+
+    @property
+    def is_ordered(self) -> bool:
+        """It is one of a FIFO queue."""
+        return self.url.endswith(".fifo")
 
 
 def seconds(wanted: timedelta, left: timedelta) -> int:
@@ -93,7 +113,14 @@ def message_of(found: Mapping[str, Any], queue: str) -> Message:
         word(found, "Body").encode("utf-8", "surrogatepass"),
         queue,
         int(count) if count.isdecimal() else 1,
+        mark_of(found),
     )
+
+
+def mark_of(found: Mapping[str, Any]) -> str:
+    """Return what the runner wrote that sent the message on; empty where a client sent it."""
+    told = (found.get("MessageAttributes") or {}).get(MARK) or {}
+    return str(told.get("StringValue", ""))
 
 
 def receipt_of(
