@@ -147,7 +147,8 @@ async def _letters(chosen: Namespace, name: str, queue: AnyQueue) -> Sequence[Ro
             letter.message.id,
             summary(letter.message)[0],
             show.since(letter.buried_at),
-            redactor.redact(letter.reason),
+            # What it printed last lies below the reason: not for a line of a table.
+            redactor.redact(letter.reason if chosen.json else letter.reason.partition("\n")[0]),
         )
         for letter in (await queue.dead())[-chosen.limit :]
     ]

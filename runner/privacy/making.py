@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import (
@@ -26,6 +27,8 @@ from runner.privacy.signing import Signer
 #: Below the directory that is made: for ``--encrypt-dir``, ``--request-signatures-dir``, senders.
 MESSAGE, SIGNING, CLIENT = Path("message"), Path("signing"), Path("client")
 SEALING_KEY, SIGNING_KEY = "public.pem", "signing-key"
+#: The same for ``--response-signatures-dir``, and for who reads reports.
+RESPONSE, RESPONSE_KEY = Path("response"), "response-key"
 _BITS, _EXPONENT = 4096, 65537
 
 
@@ -51,11 +54,22 @@ def generate(queue: str) -> Mapping[Path, bytes]:
     }
 
 
+def generate_for_responses(queue: str) -> Mapping[Path, bytes]:
+    """Return the pair that reports about experiments of ``queue``* are sealed for."""
+    key = generate_private_key(_EXPONENT, _BITS)
+    return {
+        RESPONSE / queue: key.public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1),
+        CLIENT / RESPONSE_KEY: key.private_bytes(
+            Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+        ),
+    }
+
+
 def sealing_key(path: Path) -> RSAPublicKey:
     """Read the public key of a runner. Raises Misconfigured."""
     try:
         key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise Misconfigured(f"{path} is no readable public key in PEM: {error}") from error
     if not isinstance(key, RSAPublicKey):
         raise Misconfigured(f"{path} is no RSA key: runners open requests that RSA has sealed")
@@ -68,7 +82,7 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
         data = path.read_bytes()
         load = load_ssh_private_key if b"OPENSSH PRIVATE KEY" in data else load_pem_private_key
         key = load(data, None)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Misconfigured(
             f"{path} is no private key that can be read without a passphrase: {error}"
         ) from error

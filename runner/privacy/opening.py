@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from runner import blocking, log
 from runner.errors import BadField, Unavailable, Unsupported
 from runner.model import Message
-from runner.request.document import has_member, member, parse
-from runner.request.envelope import is_envelope
+from runner.request.document import has_member, member
+from runner.request.reading import Reading
 
 if TYPE_CHECKING:  # they import cryptography: 40 ms that only who has keys is to pay
     from runner.privacy.keyring import Keyring
@@ -48,21 +48,21 @@ class Opening:
             return "none: clear text is refused, and there is no --encrypt-dir"
         return "sealed and signed" + ("" if self.no_clear_text else ", and clear text")
 
-    async def open(self, message: Message) -> Message:
-        """Return the message with the request in clear.
+    async def open(self, reading: Reading) -> Reading:
+        """Return what the message says with the request in clear.
 
         Raises Unavailable while a key is missing; BadSignature, BadSeal, BadField or Unsupported
         for what will never be run as it is.
         """
-        document = _document(message)
-        if not is_envelope(document):
+        message, document = reading.message, reading.document
+        if not reading.is_sealed:
             if self.no_clear_text and has_member(document, "experiment"):
                 raise Unsupported(self.no_clear_text)
-            return message
+            return reading
         envelope = member(document, "message")
         assert isinstance(envelope, dict)  # noqa: S101 - what makes it an envelope
         body = await blocking.call(lambda _: self._unsealed(message, envelope), limit=self._limit)
-        return replace(message, body=body)
+        return Reading.of(replace(message, body=body))
 
     def _unsealed(self, message: Message, envelope: Mapping[str, object]) -> bytes:
         if self.private is None or self.signers is None:
@@ -89,13 +89,6 @@ class Opening:
                 expected=signer.fingerprint,
             )
         return unseal(payload, self.private.get())
-
-
-def _document(message: Message) -> dict[str, object]:
-    try:
-        return parse(message.body)
-    except ValueError:
-        return {}  # who decodes it says what is wrong
 
 
 def _text(envelope: Mapping[str, object], name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -62,7 +63,7 @@ class PrivateKey:
         for one in dict.fromkeys((passphrase, passphrase.rstrip(b"\r\n"))):
             try:
                 key = load_pem_private_key(pem, one)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, UnsupportedAlgorithm):
                 continue
             if isinstance(key, RSAPrivateKey):
                 return key

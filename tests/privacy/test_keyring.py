@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.privacy.keyring import Keyring
+from tests.passage import open_to_all
 
 
 def _parsed(text: str) -> str:
@@ -73,6 +74,24 @@ def test_a_good_key_stays_when_its_file_is_spoilt(
     _put(tmp_path / "q", "half", 2)
     assert ring.find("q") == "key one"
     assert "info" not in capfd.readouterr().out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to become somebody who may not read")
+def test_a_key_that_becomes_readable_is_read(tmp_path: Path) -> None:
+    """Its content has not changed, and neither have its name, its size and its time."""
+    open_to_all(tmp_path)
+    _put(tmp_path / "q", "key one")
+    (tmp_path / "q").chmod(0o600)
+    ring = _ring(tmp_path)
+    os.seteuid(65534)
+    try:
+        assert ring.find("q") is None
+        os.seteuid(0)
+        (tmp_path / "q").chmod(0o644)
+        os.seteuid(65534)
+        assert ring.find("q") == "key one"
+    finally:
+        os.seteuid(0)
 
 
 def test_a_directory_that_is_gone_has_no_keys(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from runner.privacy.keyring import Keyring
 from runner.privacy.opening import Opening
 from runner.privacy.private_key import PrivateKey
 from runner.privacy.signing import Signer
+from runner.request.reading import Reading
 from tests.privacy.sealing import laid_out
 from tests.request.sample import sample as request
 
@@ -43,23 +44,25 @@ def _sealed(place: Path, **changes: object) -> dict[str, Any]:
     return found
 
 
-def _message(document: Mapping[str, Any] | bytes, queue: str = "local_test") -> Message:
+def _message(document: Mapping[str, Any] | bytes, queue: str = "local_test") -> Reading:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return Message("id", body, queue)
+    return Reading.of(Message("id", body, queue))
 
 
 async def test_a_sealed_request_is_opened(place: Path) -> None:
     """Its bytes are those of the request in clear; everything else stays as it was."""
     message = _message(_sealed(place))
     opened = await _opening(place).open(message)
-    assert json.loads(opened.body) == request()
-    assert (opened.id, opened.queue) == (message.id, message.queue)
+    assert json.loads(opened.message.body) == opened.document == request()
+    assert (message.is_sealed, opened.is_sealed) == (True, False)
+    sent, read = message.message, opened.message
+    assert (read.id, read.queue) == (sent.id, sent.queue)
 
 
 async def test_another_fingerprint_is_no_reason(place: Path) -> None:
     """The signature decides, as in the original."""
     document = _sealed(place, fingerprint="SHA256:another")
-    assert json.loads((await _opening(place).open(_message(document))).body) == request()
+    assert json.loads((await _opening(place).open(_message(document))).message.body) == request()
 
 
 @pytest.mark.parametrize("name", ["signature", "fingerprint"])
@@ -93,7 +96,7 @@ async def test_a_request_waits_for_a_key_that_is_missing(place: Path) -> None:
     with pytest.raises(Unavailable, match="--encrypt-dir"):
         await opening.open(message)
     (place / "away").rename(private)
-    assert json.loads((await opening.open(message)).body) == request()
+    assert json.loads((await opening.open(message)).message.body) == request()
 
 
 async def test_without_any_key_sealed_requests_wait() -> None:
@@ -116,7 +119,7 @@ async def test_clear_text_is_refused_where_keys_are(place: Path) -> None:
     with pytest.raises(Unsupported, match="no clear text"):
         await opening.open(_message(request()))
     for foreign in (b"", b"nonsense", b"[]", b"{}", b'{"order": 7}'):
-        assert (await opening.open(_message(foreign))).body == foreign
+        assert (await opening.open(_message(foreign))).message.body == foreign
 
 
 def test_the_mode_is_said(place: Path) -> None:
