@@ -7,9 +7,9 @@ SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
-# Of make faults: where chance begins, and of the long one how many.
+# Of make faults: where chance begins, and of the long one how many experiments.
 SEED ?= 8
-N ?= 10000
+N ?= 500
 # A file's tests stay together: they share daemons and servers. Most tests wait most of the time, so
 # four workers are not too many for two cores; acceptance tests are the longest and come first.
 PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
@@ -52,11 +52,12 @@ fix: setup ## Format, and repair what the linter can repair
 	@"$(BIN)/ruff" format .
 	@"$(BIN)/ruff" check --fix .
 
-faults: setup ## Kill daemons and supervisors at every moment, and count what that costs (SEED=8)
-	@PYTHONPATH=. "$(BIN)/python" -m tests.faults.harness --seed $(SEED) --faults 150 --minutes 9
+faults: setup ## Kill daemons, supervisors, brokers and stores; count what that costs (SEED=8)
+	@PYTHONPATH=. "$(BIN)/python" -m tests.faults.harness --seed $(SEED) --experiments 60 --minutes 9
 
-faults-long: setup ## The same with N faults, for as long as it takes (N=10000)
-	@PYTHONPATH=. "$(BIN)/python" -m tests.faults.harness --seed $(SEED) --faults $(N) --minutes 100000
+faults-long: setup ## The same with a soak of N experiments, for as long as it takes (N=500)
+	@PYTHONPATH=. "$(BIN)/python" -m tests.faults.harness --seed $(SEED) --experiments $(N) \
+		--every-victim --minutes 100000
 
 bench: setup ## Run every benchmark, one after another
 	@for script in benchmarks/*.py; do \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from minio import Minio
@@ -18,11 +19,13 @@ from runner.stores.minio_signing import copy_headers, signed
 from runner.stores.remote import wires
 from runner.stores.remote.client import Body, Client, Data
 from runner.stores.remote.patching import PatchingStore
-from runner.stores.remote.s3_answers import described, error_of, text_of
+from runner.stores.remote.s3_answers import described, error_of, text_of, uploads_of
 from runner.wires import close
 
 _OK = frozenset({200, 204, 206})
 _PARTIAL, _NO_SUCH_THING = 206, 501
+#: No object has it, and an address is made for some object only.
+_WHOLE_BUCKET, _SOME_KEY = "", "key"
 #: What hosts without regions expect.
 _REGION = "us-east-1"
 
@@ -174,6 +177,12 @@ class MinioClient(Client):
             return True
         return False
 
+    def unfinished(self, location: Location) -> Sequence[str]:
+        """List what was begun; the keys of other objects may begin as this one's does."""
+        query = {"uploads": "", "prefix": location.key}
+        answer = self._send("GET", replace(location, key=_WHOLE_BUCKET), query=query)
+        return uploads_of(answer.data, location.key)
+
     def first_part(self, location: Location, version: str) -> int | None:
         """Ask for the description of part 1."""
         headers = {"If-Match": f'"{version}"'}
@@ -223,12 +232,20 @@ class MinioClient(Client):
 
     def _address(self, method: str, location: Location, query: Mapping[str, str]) -> str:
         """Return what to ask. Its maker has no keys: what it signs would be the address."""
+        is_object = location.key != _WHOLE_BUCKET
+        key = location.key if is_object else _SOME_KEY
         try:
-            return self._addresses.get_presigned_url(
-                method, location.bucket, location.key, extra_query_params=dict(query)
+            url = self._addresses.get_presigned_url(
+                method, location.bucket, key, extra_query_params=dict(query)
             )
+            return url if is_object else _of_bucket(url)
         except ValueError as error:  # a name that no bucket or object can have
             raise NotFound(f"{location} cannot exist: {error}") from error
+
+
+def _of_bucket(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(path=parts.path.removesuffix(_SOME_KEY)).geturl()
 
 
 def _finished(answer: BaseHTTPResponse, location: Location) -> None:

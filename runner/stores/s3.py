@@ -185,6 +185,13 @@ class S3Client(Client):
             return True
         return False
 
+    def unfinished(self, location: Location) -> Sequence[str]:
+        """List what was begun; the keys of other objects may begin as this one's does."""
+        with _translated(location):
+            answer = self._sdk.list_multipart_uploads(Bucket=location.bucket, Prefix=location.key)
+        found = answer.get("Uploads", [])
+        return [str(one["UploadId"]) for one in found if one["Key"] == location.key]
+
     def first_part(self, location: Location, version: str) -> int | None:
         """Ask for the description of part 1."""
         # Without a condition: moto compares it with the part's own tag.

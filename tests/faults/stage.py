@@ -23,6 +23,8 @@ LARGE = 40 * MIB + 12_345
 BACKENDS = ("minio", "s3")
 #: Tries again at once, and gives up soon.
 PLAN = Plan(first=0.01, longest=0.05, patience=1.0)
+#: For what succeeds in the end, however busy the machine is.
+PATIENT = Plan(first=0.01, longest=0.05, patience=60.0)
 
 
 @dataclass(frozen=True)

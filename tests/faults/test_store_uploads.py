@@ -11,7 +11,18 @@ import pytest
 
 from runner.errors import StoreUnavailable
 from runner.stores.base import AccessDenied, Conflict, NotFound
-from tests.faults.stage import BACKENDS, LARGE, MIB, Producer, Stage, content, staged
+from runner.stores.remote.retrying import Plan
+from tests.faults.stage import (
+    BACKENDS,
+    LARGE,
+    MIB,
+    PATIENT,
+    PLAN,
+    Producer,
+    Stage,
+    content,
+    staged,
+)
 from tests.servers.faults import Fault, Interrupt, LoseAnswer, Refuse, Side, Spoil, Stall, s3_error
 from tests.servers.s3 import S3Server
 
@@ -30,9 +41,9 @@ def stage(request: pytest.FixtureRequest, seaweed_server: S3Server) -> Iterator[
         yield stage
 
 
-async def write(stage: Stage, body: bytes = BODY) -> int:
+async def write(stage: Stage, body: bytes = BODY, plan: Plan = PLAN) -> int:
     """Write an object through the proxy and return the size that the store told."""
-    async with stage.store() as store:
+    async with stage.store(plan=plan) as store:
         return (await store.write(stage.location("key"), Producer(body))).size
 
 
@@ -54,7 +65,7 @@ HITCHES: dict[str, Fault] = {
 async def test_a_part_that_fails_is_sent_again_and_no_other(stage: Stage, hitch: str) -> None:
     """Whatever befalls part 2, it alone is repeated, and the object is whole."""
     rule = stage.proxy.inject(HITCHES[hitch], method="PUT", path="partNumber=2(&|$)")
-    assert await write(stage) == LARGE
+    assert await write(stage, plan=PATIENT) == LARGE
     assert stored(stage) == BODY
     assert stage.leftovers() == []
     assert len(rule.struck) == 1
@@ -71,7 +82,7 @@ async def test_a_small_object_that_fails_is_sent_again(stage: Stage, hitch: str)
         "spoilt": Spoil(at=50_000, side=Side.REQUEST),
     }.get(hitch, HITCHES[hitch])
     stage.proxy.inject(fault, method="PUT", path="/key", times=2)
-    assert await write(stage, SMALL) == len(SMALL)
+    assert await write(stage, SMALL, PATIENT) == len(SMALL)
     assert stored(stage) == SMALL
     assert len(stage.proxy.asked("PUT", "/key")) == 3
 
@@ -83,7 +94,7 @@ async def test_the_beginning_and_the_end_of_an_upload_may_fail(
 ) -> None:
     """Begun twice, one is aborted; completed twice, the second is known to be the first."""
     rule = stage.proxy.inject(HITCHES[hitch], method="POST", path=request_)
-    assert await write(stage) == LARGE
+    assert await write(stage, plan=PATIENT) == LARGE
     assert len(rule.struck) == 1
     assert stored(stage) == BODY
     if (request_, hitch) != ("uploads", "lost-answer"):  # nobody knows its id
@@ -104,6 +115,30 @@ async def test_an_abort_is_repeated(stage: Stage) -> None:
     assert len(rule.struck) == 2
     assert stage.server.keys(stage.bucket) == []
     assert stage.leftovers() == []
+
+
+def begun(stage: Stage, key: str) -> None:
+    """Begin an upload as a daemon does that is killed then."""
+    assert stage.server.request("POST", f"/{stage.bucket}/{key}?uploads=").status == 200
+
+
+async def test_what_a_killed_daemon_has_begun_is_forgotten_by_the_next(stage: Stage) -> None:
+    """Nobody else knows the id, and parts that belong to no object are paid for all the same."""
+    begun(stage, "key")
+    begun(stage, "key")
+    begun(stage, "key-of-another")
+    await write(stage, plan=PATIENT)
+    assert stored(stage) == BODY
+    assert [key for key, _ in stage.server.uploads(stage.bucket)] == ["key-of-another"]
+
+
+async def test_who_may_not_list_what_was_begun_may_still_store(stage: Stage) -> None:
+    """Rights to write are enough."""
+    begun(stage, "key")
+    denied = s3_error("AccessDenied", 403)
+    stage.proxy.inject(denied, method="GET", path="uploads", times=None)
+    await write(stage, plan=PATIENT)
+    assert stored(stage) == BODY
 
 
 async def test_rights_that_end_half_way_leave_nothing(stage: Stage) -> None:
@@ -233,4 +268,4 @@ async def test_a_bucket_that_is_not_there(stage: Stage, body: bytes) -> None:
     stage.proxy.inject(missing, path="/key", times=None)
     with pytest.raises(NotFound, match=stage.bucket):
         await write(stage, body)
-    assert len(stage.proxy.exchanges) == 1
+    assert len([one for one in stage.proxy.exchanges if "/key" in one.target]) == 1

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,53 @@ def _is_free(port: int) -> bool:
         return True
 
 
+@dataclass
+class Served:
+    """A server that runs in a directory; what it prints lies there in ``server.log``."""
+
+    command: Sequence[str | Path]
+    is_ready: Callable[[], bool]
+    directory: Path
+    environment: Mapping[str, str] | None = None
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it is ready; else the test fails and shows what it printed."""
+        with (self.directory / "server.log").open("ab") as printed:
+            self._process = subprocess.Popen(
+                self.command,
+                cwd=self.directory,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=printed,
+            )
+        self._wait(self._process)
+
+    def kill(self) -> None:
+        """SIGKILL it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    @contextmanager
+    def killed(self) -> Iterator[None]:
+        """Have it dead for as long as the block takes; it begins again with what is on disk."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def _wait(self, server: subprocess.Popen[bytes]) -> None:
+        end = time.monotonic() + PATIENCE
+        while not self.is_ready():
+            if server.poll() is not None or time.monotonic() > end:
+                printed = (self.directory / "server.log").read_text(errors="replace")[-4000:]
+                pytest.fail(f"{server.args!r} is not ready\n{printed}", pytrace=False)
+            time.sleep(0.05)
+
+
 @contextmanager
 def serving(
     command: Sequence[str | Path],
@@ -44,33 +92,11 @@ def serving(
     *,
     directory: Path,
     environment: Mapping[str, str] | None = None,
-) -> Iterator[None]:
-    """Run a server in ``directory``, wait until ``is_ready``, and kill it at the end.
-
-    What it prints lies in ``server.log`` there and is shown when it does not become ready.
-    """
-    log = directory / "server.log"
-    with log.open("wb") as printed:
-        server = subprocess.Popen(
-            command,
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=printed,
-        )
+) -> Iterator[Served]:
+    """Run a server in ``directory``, wait until ``is_ready``, and kill it at the end."""
+    served = Served(command, is_ready, directory, environment)
     try:
-        _wait(server, is_ready, log)
-        yield
+        served.start()
+        yield served
     finally:
-        server.kill()
-        server.wait()
-
-
-def _wait(server: subprocess.Popen[bytes], is_ready: Callable[[], bool], log: Path) -> None:
-    end = time.monotonic() + PATIENCE
-    while not is_ready():
-        if server.poll() is not None or time.monotonic() > end:
-            printed = log.read_text(errors="replace")[-4000:]
-            pytest.fail(f"{server.args!r} is not ready\n{printed}", pytrace=False)
-        time.sleep(0.05)
+        served.kill()

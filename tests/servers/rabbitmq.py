@@ -83,6 +83,18 @@ class RabbitServer:
             self._wait()
 
     @contextmanager
+    def killed(self) -> Iterator[None]:
+        """Kill the broker and begin it again with its data: what is durable is there again."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        try:
+            yield
+        finally:
+            self._process = self._start(str(_BIN / "rabbitmq-server"))
+            self._wait()
+
+    @contextmanager
     def frozen(self) -> Iterator[None]:
         """Stop all its processes where they are: connections stay, and nothing answers."""
         assert self._process is not None

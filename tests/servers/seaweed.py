@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.process import free_ports, serving
+from tests.servers.process import Served, free_ports, serving
 from tests.servers.s3 import S3Server, keys
 from tests.services import absence, server_command
 
@@ -52,6 +52,13 @@ def _identities() -> dict[str, object]:
 @contextmanager
 def running(directory: Path, *options: str) -> Iterator[S3Server]:
     """Run a server in an empty directory; later ``options`` win over the usual ones."""
+    with mortal(directory, *options) as (server, _):
+        yield server
+
+
+@contextmanager
+def mortal(directory: Path, *options: str) -> Iterator[tuple[S3Server, Served]]:
+    """Do the same, and yield what kills and begins it besides."""
     master, volume, filer, s3 = free_ports(4, beside=_GRPC)
     (directory / "identities.json").write_text(json.dumps(_identities()))
     (directory / "master.toml").write_text(_MASTER)
@@ -85,8 +92,8 @@ def running(directory: Path, *options: str) -> Iterator[S3Server]:
     try:
         with serving(
             command, lambda: _is_ready(server), directory=directory, environment=environment
-        ):
-            yield server
+        ) as served:
+            yield server, served
     finally:
         for port in (master, volume, filer, s3):  # it leaves them when killed
             for socket in Path("/tmp").glob(f"seaweedfs-*-{port + _GRPC}.sock"):  # noqa: S108 - weed's own choice

@@ -138,6 +138,14 @@ class Client(ABC):
         is no error.
         """
 
+    def unfinished(self, location: Location) -> Sequence[str]:
+        """Return the ids of this object's uploads that were begun and have not ended.
+
+        None where nothing of them is kept, or where they end by themselves.
+        """
+        del location
+        return ()
+
     def first_part(self, location: Location, version: str) -> int | None:
         """Return the size of the first part of an object whose checksum is ``md5-parts``.
 

@@ -22,8 +22,6 @@ SMALLEST = 5 << 20
 _COPY = 64 << 20
 _MOST_COPIES = 900
 _AT_ONCE = 6
-#: A stop lets an upload begin: cut in between, it would be left open with an unknown id.
-_GRACE = 0.5
 
 
 class PatchingStore(RemoteStore):
@@ -66,7 +64,7 @@ class Patch(Upload):
     def keep(self, version: str, spans: Sequence[Span]) -> None:
         """Have the store copy ranges. Raises Conflict where it is another version, or refuses."""
         self._pieces = cut(spans)
-        self._upload = self._attempts.run(lambda: self._client.begin(self._location), grace=_GRACE)
+        self._upload = self._begun()
         try:
             self._copied = self._copy_all(self._upload, version)
             # Not every server minds the condition that each copy had.

@@ -72,6 +72,12 @@ def text_of(document: bytes, element: str) -> str:
     return html.unescape(found[1]) if found else ""
 
 
+def uploads_of(document: bytes, key: str) -> list[str]:
+    """Return, out of a list of uploads in parts, the ids of those of exactly this key."""
+    entries = re.findall(rb"<Upload>(.*?)</Upload>", document, re.DOTALL)
+    return [text_of(entry, "UploadId") for entry in entries if text_of(entry, "Key") == key]
+
+
 def described(etag: str, size: int, headers: Mapping[str, str]) -> ObjectInfo:
     """Describe an object; its ETag is a digest unless it is encrypted with a key of its own."""
     etag = etag.strip('"')

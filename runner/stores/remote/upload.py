@@ -7,7 +7,8 @@ import io
 import mmap
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 
 from runner.blocking import Interrupted, Stop
 from runner.errors import RunnerError, StoreUnavailable
@@ -111,9 +112,7 @@ class Upload(io.RawIOBase):
 
     def _send(self, *, last: bool) -> None:
         if self._upload is None:
-            self._upload = self._attempts.run(
-                lambda: self._client.begin(self._location), grace=_GRACE
-            )
+            self._upload = self._begun()
         if self._number > self._client.most_parts:
             raise StoreUnavailable(
                 f"{self._location} has more than {self._client.most_parts} parts: it is too large"
@@ -123,6 +122,13 @@ class Upload(io.RawIOBase):
         self._size += self._filled
         self._filled = 0
         self._number += 1
+
+    def _begun(self) -> str:
+        """Begin; what a daemon that was killed has left of this object is forgotten before."""
+        with suppress(RunnerError):  # it costs nobody's results, and may not be allowed
+            for upload in self._attempts.once(lambda: self._client.unfinished(self._location)):
+                self._attempts.once(partial(self._client.abort, self._location, upload))
+        return self._attempts.run(lambda: self._client.begin(self._location), grace=_GRACE)
 
     def _completed(self, upload: str, tags: list[str]) -> ObjectInfo:
         try:
