@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import cast
 
@@ -29,8 +29,16 @@ class Scraper:
     counted and never costs another one.
     """
 
-    def __init__(self, *, wrap: bool = True, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        wrap: bool = True,
+        facts: Callable[[], Mapping[str, object]] = dict,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``facts`` is the runner's own part, and wins over what an experiment says there."""
         self._wrap = wrap
+        self._facts = facts
         self._clock = clock
         self._lines = Lines()
         self._document = Document()
@@ -61,9 +69,13 @@ class Scraper:
             self._read(line)
 
     def document(self) -> bytes:
-        """Return the document as a line of JSON; empty while the output held nothing for it."""
-        if self._is_empty:
+        """Return the document as a line of JSON; empty while there is nothing to be said."""
+        facts = self._facts()
+        if self._is_empty and not facts:
             return b""
+        ours = self._document.value.setdefault("studioml", {})
+        if isinstance(ours, dict):
+            ours.update(facts)
         self._cut_log()
         return self._document.encode() + b"\n"
 
