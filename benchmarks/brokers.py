@@ -28,11 +28,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tests import services
+from tests.acceptance.accounts import Account, PubsubAccount, RabbitAccount, SqsAccount
 from tests.acceptance.box import Box
-from tests.acceptance.operators_day import Account, Operator
-from tests.acceptance.test_credentials_pubsub import PubsubAccount
-from tests.acceptance.test_credentials_rabbitmq import RabbitAccount
-from tests.acceptance.test_credentials_sqs import SqsAccount
+from tests.acceptance.operators_day import Operator
 from tests.servers import moto, pubsub, rabbitmq
 from tests.servers.pubsub import subscription_path
 

@@ -32,6 +32,9 @@ class Message:
     queue: str
     #: How often the broker has handed this message to anybody, this time included; 1 at first.
     receive_count: int = 1
+    #: It was sent by the runner that works on its experiment, in the place of one that it could not
+    #: hold any longer: that attempt's ``Record.run``. Empty for all others.
+    mark: str = ""
 
 
 # ----------------------------------------------------------------------------- requests
@@ -268,6 +271,8 @@ class Request:
     lifetime: timedelta | None = None
     #: ``saveWorkspaceFrequency``.
     checkpoint_interval: timedelta | None = None
+    #: ``saveMetricsFrequency``.
+    metrics_interval: timedelta | None = None
     storage: StoreConfig = field(default_factory=StoreConfig)
     database: StoreConfig = field(default_factory=StoreConfig)
     #: ``config.runner.retry_on``: names of causes that the sender wants retried.
@@ -353,6 +358,8 @@ class Failed:
     detail: str = ""
     #: It used more than it asked for, and would do so anywhere.
     outgrew: bool = False
+    #: Another attempt need not wait: the restart of the machine took its time.
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

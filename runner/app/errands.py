@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import anyio
 
-from runner import blocking
+from runner import blocking, log
 from runner.environments.whose import builder
-from runner.errors import Misconfigured
+from runner.errors import HostFault, Misconfigured, host_fault
 from runner.images.base import Ended, Errand
 from runner.lifecycle.runs import exits
 from runner.lifecycle.runs.exits import Exit
 from runner.lifecycle.runs.run import Run, RunSpec
 from runner.model import Bytes, Cause, Identity
+from runner.removal import remove_tree
 from runner.sandboxes.base import Bounds, Command, Sandbox
+
+_log = log.get_logger(__name__)
 
 _OUTPUT = Bytes(1 << 20)
 _LIMIT = blocking.Limit(2)
@@ -45,20 +47,22 @@ class RunErrands:
 
     def open(self) -> None:
         """Forget what a dead daemon left; its errands end by themselves. Blocks."""
-        shutil.rmtree(self.root, ignore_errors=True)
-        self.root.mkdir(mode=0o711, parents=True)
+        _remove(self.root)
+        self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
 
     async def run(self, errand: Errand) -> Ended:
         """Run it to its end; see ``Errands``."""
         place = self.root / errand.name
         identity = errand.identity or builder(self.identity)
-        await blocking.call(lambda _: _furnish(place, identity), limit=_LIMIT)
         try:
+            await blocking.call(lambda _: _furnish(place, identity), limit=_LIMIT)
             ended = await self._run(errand, place)
             text = await blocking.call(lambda _: _text(place / "output"), limit=_LIMIT)
+        except OSError as error:
+            raise host_fault(f"nothing can be run for images in {place}", error) from error
         finally:
             with anyio.CancelScope(shield=True):
-                await blocking.call(lambda _: shutil.rmtree(place), limit=_LIMIT)
+                await blocking.call(lambda _: _remove(place), limit=_LIMIT)
         return _ended(ended, text)
 
     async def _run(self, errand: Errand, place: Path) -> Exit:
@@ -101,6 +105,14 @@ class RunErrands:
             image=errand.image,
             identity=errand.identity or builder(self.identity),
         )
+
+
+def _remove(tree: Path) -> None:
+    """Remove what a hostile image may have filled; what resists is told, and keeps nobody up."""
+    try:
+        remove_tree(tree)
+    except HostFault as error:
+        _log.warning("something is left of what was run for images", trouble=str(error))
 
 
 def _furnish(place: Path, identity: Identity | None) -> None:

@@ -44,7 +44,8 @@ class Heartbeat:
         tick = min(_TICK, watchdog.total_seconds() / 4) if watchdog else _TICK
         try:
             while True:
-                await anyio.sleep(tick)
+                # Where nobody listens, nobody is to be woken for it.
+                await (anyio.sleep(tick) if self.notify else anyio.sleep_forever())
                 self.notify.say(*self.due())
         finally:  # not on a reload, in the midst of which nothing ends
             if not self._has_told_end:

@@ -85,8 +85,9 @@ def check(
         for identity in () if hides else places.identities:
             _check_closed(place, identity)
     # Everybody may read whose requests are believed; nobody may add to them.
-    if settings.request_signatures_dir is not None:
-        _check_apart(settings, settings.request_signatures_dir)
+    for directory in (settings.request_signatures_dir, settings.response_signatures_dir):
+        if directory is not None:
+            _check_apart(settings, directory)
     if not hides and places.identity is None:
         _log.warning(
             "experiments run as the daemon's own user, and nothing can be hidden from them on this "

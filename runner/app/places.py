@@ -7,7 +7,7 @@ import os
 import pwd
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,14 +151,16 @@ def _locked(state: Path, identity: Identity | None, locks: Locks) -> int:
 
 
 def _owner(state: Path) -> str:
+    """Return the name; one that a full disk or a power cut has left empty is made anew."""
     file = state / "owner"
-    try:
-        return file.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        owner = secrets.token_hex(4)
-        file.touch(mode=0o600)
-        file.write_text(owner, encoding="ascii")
-        return owner
+    with suppress(FileNotFoundError):
+        if owner := file.read_text(encoding="ascii").strip():
+            return owner
+    owner, new = secrets.token_hex(4), file.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_text(owner, encoding="ascii")
+    new.replace(file)
+    return owner
 
 
 def _identity(settings: Settings) -> tuple[Identity | None, str, tuple[Identity, ...]]:

@@ -15,7 +15,16 @@ from runner.sandboxes import SANDBOXES
 from runner.sandboxes.base import Sandbox
 from runner.settings import Settings
 
-__all__ = ["AUTO", "Choice", "check_name", "choose", "chosen", "container_sandbox", "trial"]
+__all__ = [
+    "AUTO",
+    "Choice",
+    "check_name",
+    "choose",
+    "chosen",
+    "container_sandbox",
+    "load_container_sandbox",
+    "trial",
+]
 
 _log = log.get_logger(__name__)
 
@@ -104,7 +113,7 @@ async def container_sandbox(
     In ``image`` where there is one that experiments may have, else with this machine's programs.
     Raises Misconfigured with one sentence where it does not start.
     """
-    sandbox = _load(CONTAINERS)
+    sandbox = load_container_sandbox()
     trouble = await trial(sandbox, places, image=image, network=has_network(settings))
     if trouble:
         raise Misconfigured(
@@ -112,6 +121,11 @@ async def container_sandbox(
             f"{trouble}"
         )
     return Choice(sandbox, f"experiments with an image run in the sandbox {CONTAINERS!r}")
+
+
+def load_container_sandbox() -> Sandbox:
+    """Return the sandbox of experiments with an image, which has started nothing yet."""
+    return _load(CONTAINERS)
 
 
 def _load(name: str) -> Sandbox:

@@ -12,6 +12,8 @@ DEFAULT = ("shub://sentient-singularity/*", "dockerhub://tensorflow/*")
 _ANY, _DEEP = "*", "**"
 #: Schemes whose addresses begin with a host, of which case means nothing.
 _HOSTED = frozenset({"s3", "http", "https", "oras"})
+#: Of all images that messages can name, also of such as nobody serves any more.
+_SCHEMES = frozenset({*REGISTRIES, *ALIASES, *_HOSTED, "gs", "shub"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,14 @@ def matches(pattern: str, text: str) -> bool:
     if not rest or scheme != own_scheme:
         return False
     return _expression(rest, has_tags=scheme in REGISTRIES).fullmatch(name) is not None
+
+
+def is_possible(pattern: str) -> bool:
+    """Tell whether there can be an image that a pattern stands for."""
+    scheme, _, rest = normal(pattern).partition("://")
+    if scheme == "file":
+        return rest.startswith(("/", _DEEP))
+    return scheme in _SCHEMES and rest != ""
 
 
 def normal(pattern: str) -> str:

@@ -11,31 +11,14 @@ from runner.lifecycle import causes
 from runner.lifecycle.board import Entry
 from runner.lifecycle.history import Ending
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.responses import telling
 from runner.lifecycle.runs.last_lines import last_lines
 from runner.lifecycle.tally import SETTLED
-from runner.model import (
-    Completed,
-    Deferred,
-    Disposition,
-    Failed,
-    News,
-    Outcome,
-    Refused,
-    Release,
-    Report,
-    Result,
-    Stopped,
-)
+from runner.lifecycle.verdict import WORDS
+from runner.model import Disposition, News, Outcome, Release, Report, Result
 
 #: Neither a slow disk nor a reporter may keep an ended experiment's room for longer.
 _SECONDS = 5.0
-_OUTCOMES = {
-    Completed: "completed",
-    Failed: "failed",
-    Refused: "refused",
-    Deferred: "deferred",
-    Stopped: "stopped",
-}
 
 
 def about(entry: Entry, news: News, text: str, **more: Any) -> Report:
@@ -63,6 +46,7 @@ async def announce(
 ) -> None:
     """Remember and report an attempt that was just settled; its news need not have its output."""
     _remember(parts, entry, outcome, disposition)
+    telling.ended(parts, entry, outcome, disposition)
     output: tuple[str, ...] = ()
     with anyio.move_on_after(seconds):
         output = await last_lines(entry.output, parts.redactor)
@@ -99,7 +83,7 @@ def _ended(
     if isinstance(disposition, Release):
         text += f"; it comes back in {disposition.delay.total_seconds():.0f} s"
     result = Result(
-        outcome=_OUTCOMES[type(outcome)],
+        outcome=WORDS[type(outcome)],
         settled=SETTLED[type(disposition)],
         detail=outcome.detail,
         advice=causes.advice(outcome.cause),

@@ -28,6 +28,7 @@ from runner.lifecycle.preparation import Expired, Preparation
 from runner.lifecycle.runs import processes
 from runner.lifecycle.runs.exits import Exit
 from runner.lifecycle.runs.last_words import last_words
+from runner.lifecycle.runs.live_output import size_of
 from runner.lifecycle.runs.processes import Left
 from runner.lifecycle.runs.record import Phase
 from runner.lifecycle.runs.run import Run
@@ -56,11 +57,12 @@ class Attempt:
         """Make ready, run and bring home."""
         async with AsyncExitStack() as stack:
             try:
-                async with self.entry.stopper.cancels():
+                async with self.entry.stopper.cancels(), self.beside.listening():
                     spec = await self._equipping.ready(stack)
                 if self.entry.stopper.cause is not None:
                     return await self._without_run(self._stopped())
                 use = self._use(stack)
+                printed_before = size_of(self.entry.output)
                 run = await Run.start(spec)
             except NoCards as error:
                 return Deferred(error.delay, str(error), Cause.NO_ROOM)
@@ -71,7 +73,12 @@ class Attempt:
                 return Deferred(timedelta(0), str(error), causes.cause_of(Evidence(error=error)))
             except RunnerError as error:
                 return await self._without_run(_failed(error))
-            self.entry.note(self.parts.records, phase=Phase.RUNNING, started_at=time.time())
+            self.entry.note(
+                self.parts.records,
+                phase=Phase.RUNNING,
+                started_at=time.time(),
+                printed_before=printed_before,
+            )
             self.entry.begin(Stage.RUN)
             return await self._see_through(run, use)
 
@@ -145,7 +152,8 @@ class Attempt:
         words = last_words(exit_, self.preparation.whole_limits())
         told = self.entry.stopper.detail if cause in _OUR_WORD else words
         outgrew = self.entry.outgrew and cause is exit_.stopped_for
-        return Failed(cause, exit_.code, found.explain(told or words, cause), outgrew)
+        said = found.explain(told or words, cause)
+        return Failed(cause, exit_.code, said, outgrew, at_once=exit_.is_restarted)
 
     def _stopped(self) -> Outcome:
         stopper = self.entry.stopper

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+import anyio
 
 from runner import log
 from runner.errors import HostFault
@@ -15,9 +17,14 @@ from runner.lifecycle.artifacts.progress import Progress
 from runner.lifecycle.runs.record import Record, Records
 from runner.lifecycle.stopper import Stopper
 from runner.lifecycle.tally import Stage
+from runner.queues.base import Delivery
 from runner.request.units import format_size
 
 _log = log.get_logger(__name__)
+
+
+async def _nobody(_: Delivery) -> bool:
+    return False
 
 
 @dataclass(eq=False)
@@ -40,10 +47,18 @@ class Entry:
     ran_on: tuple[str, ...] = ()
     #: An earlier daemon began it.
     is_adopted: bool = False
+    #: Its request came sealed: reports about it go out sealed, or not at all.
+    is_sealed: bool = False
+    #: Something was said of it on its response queue.
+    is_told: bool = False
     #: Since when its cards and its output are silent, as soon as that is long; since the epoch.
     idle_since: float | None = None
     #: It was ended for holding more of the disk than it may: it would be so anywhere.
     outgrew: bool = False
+    #: Has it hold its message by another delivery; whether it could.
+    attach: Callable[[Delivery], Awaitable[bool]] = _nobody
+    #: When its run ended, since the epoch; 0 until then.
+    ended_at: float = 0.0
     #: Seconds of the stages that are over, in their order.
     spent: dict[Stage, float] = field(default_factory=dict)
     #: Told of each stage that is over; the board says by whom.
@@ -76,6 +91,14 @@ class Entry:
         done, total = self.fetched
         return f"{self.stage} {format_size(done)} of {format_size(total)}"
 
+    def leave(self, records: Records) -> None:
+        """Write down that the daemon leaves in order: nobody need ask what it died of."""
+        self.record = self.record.but(is_left=True)
+        try:
+            records.rewrite(self.record)
+        except HostFault as error:
+            _log.error("the next daemon will count a death", trouble=str(error))
+
     def note(self, records: Records, **changes: Any) -> None:
         """Change the record of a run under way; a disk that takes no record must not end it."""
         self.record = self.record.but(**changes)
@@ -92,6 +115,7 @@ class Board:
         """``timed`` is told how long each stage of an attempt took."""
         self._timed = timed
         self._entries: dict[str, Entry] = {}
+        self._stirred = anyio.Event()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(list(self._entries.values()))
@@ -103,6 +127,16 @@ class Board:
         """Show an attempt."""
         entry.timed = self._timed
         self._entries[entry.record.run] = entry
+        self.stir()
+
+    def stir(self) -> None:
+        """Wake who sleeps while nothing is under way."""
+        self._stirred.set()
+        self._stirred = anyio.Event()
+
+    async def stirred(self) -> None:
+        """Wait until something begins."""
+        await self._stirred.wait()
 
     def leave(self, run: str) -> None:
         """Take an attempt off the board."""
@@ -114,3 +148,15 @@ class Board:
         """Find an attempt by its experiment's key; the latest where there are several."""
         found = [entry for entry in self if entry.record.key == key]
         return found[-1] if found else None
+
+    def of_message(self, fresh: Record) -> Entry | None:
+        """Find the attempt that was begun with the message of which a fresh record tells."""
+        message, account = fresh.message, (fresh.broker, fresh.project)
+        for entry in self:
+            record, known = entry.record, entry.record.message
+            is_of_queue = (record.broker, record.project, known.queue) == (*account, message.queue)
+            is_same = (known.id, known.body) == (message.id, message.body)
+            # One that the attempt itself has sent on stands for the first.
+            if is_of_queue and (is_same or message.mark == record.run):
+                return entry
+        return None

@@ -16,6 +16,7 @@ from runner.model import (
     Failed,
     Outcome,
     Release,
+    Request,
 )
 
 NO_DELAY = timedelta(0)
@@ -96,6 +97,10 @@ class RetryPolicy:
             max_attempts=max_attempts or self.max_attempts,
         )
 
+    def of(self, request: Request) -> RetryPolicy:
+        """Return what holds for a request: the operator's policy with the sender's wishes."""
+        return self.wished(request.retry_on, request.max_attempts)
+
     def retries(self, cause: Cause) -> bool:
         """Say whether this cause is worth another attempt, as long as there are any left."""
         return cause not in NEVER_RETRIED and (
@@ -158,7 +163,8 @@ def _after_failure(
         return Ack()
     is_poison = cause in _POISONOUS and receive_count >= policy.fuse
     if policy.retries(cause) and attempt < policy.max_attempts and not is_poison:
-        return Release(policy.delay(attempt))
+        at_once = isinstance(outcome, Failed) and outcome.at_once
+        return Release(NO_DELAY if at_once else policy.delay(attempt))
     if cause in FINAL:
         return Ack()
     times = f"handed out {receive_count} times" if is_poison else f"{attempt} attempts"

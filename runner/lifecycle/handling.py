@@ -14,7 +14,6 @@ from runner.errors import (
     LeaseLost,
     RequestError,
     RunnerError,
-    StoreUnavailable,
     Unavailable,
     Undecodable,
 )
@@ -26,12 +25,19 @@ from runner.lifecycle.claiming import admission
 from runner.lifecycle.claiming.allotting import Ledger
 from runner.lifecycle.claiming.intake import Slot
 from runner.lifecycle.gpus.choice import grouped
-from runner.lifecycle.ownership.claim import Beating, Claim, Claims, Ended, Unclaimed
+from runner.lifecycle.ownership.claim import (
+    Beating,
+    Claim,
+    Claims,
+    Ended,
+    Replaced,
+)
+from runner.lifecycle.ownership.guard import Guard
 from runner.lifecycle.ownership.holding import Holding, hold_warning
 from runner.lifecycle.ownership.record import outcome_of
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.responses import telling
 from runner.lifecycle.runs import limits, processes
-from runner.lifecycle.runs.record import Phase
 from runner.lifecycle.runs.remains import keep_back
 from runner.lifecycle.runs.users import NoUser
 from runner.lifecycle.settling import Settlement
@@ -52,6 +58,7 @@ from runner.model import (
 )
 from runner.queues.base import Delivery
 from runner.request import decode
+from runner.request.reading import Reading
 from runner.request.secrets import secrets_of
 
 _log = log.get_logger(__name__)
@@ -59,15 +66,10 @@ _log = log.get_logger(__name__)
 #: What is too big for now waits this long with the machine's reservation, then goes back.
 _RESERVATION_SECONDS = 3600.0
 _NO_ROOM_DELAY = timedelta(seconds=30)
-_ADOPT_PAUSE = 1.0
-
-
-async def _never_lost() -> bool:
-    return False
 
 
 class Handling:
-    """One delivery; settled when ``perform`` or ``resume`` returns.
+    """One delivery; settled when ``perform`` returns.
 
     When it is cancelled it settles nothing: the daemon leaves, and the next one finds the record.
     """
@@ -80,15 +82,12 @@ class Handling:
         *,
         judged: Callable[[bool], None] = lambda _: None,
         lacks: Callable[[Needs], None] = lambda _: None,
-        message_is_lost: Callable[[], Awaitable[bool]] = _never_lost,
     ) -> None:
         """``judged`` is told once, as soon as it is known, whether this is no StudioML request.
 
         ``lacks`` is told once what there is no room for: what comes next is probably alike.
-        ``message_is_lost`` tells of an adopted one whether somebody else may have its message.
         """
         self.parts = parts
-        self.delivery = delivery
         self.entry = entry
         self.request: Request | None = None
         #: It has the share that its record names.
@@ -98,41 +97,56 @@ class Handling:
         self._holding = Holding(parts, entry, delivery)
         self._judged = judged
         self._lacks = lacks
-        self._is_lost = message_is_lost
-        self._message_is_lost = False
+        entry.attach = self._attach
         self._decided: Disposition | None = None
+        #: Another runner is at the experiment: what tells when it is not any more.
+        self._guarded_by: Claims | None = None
+
+    @property
+    def delivery(self) -> Delivery:
+        """The delivery by which the message is held."""
+        return self._holding.delivery
 
     async def perform(self, slot: Slot) -> Outcome:
         """Handle a fresh delivery, with the room that was free when it was received."""
+        twin = self.parts.board.of_message(self.entry.record)
+        if twin is not None and await twin.attach(self.delivery):
+            slot.give_back()
+            self._judged(False)  # noqa: FBT003 - its one and only argument
+            return Deferred(timedelta(0), "its run goes on here")
         self.parts.board.enter(self.entry)
         try:
             await self._holding.keep_message()
-            outcome = await _as_outcome(lambda: self._story(slot))
+            outcome = await as_outcome(lambda: self._story(slot))
+        except anyio.get_cancelled_exc_class():
+            self.entry.leave(self.parts.records)
+            raise
         finally:
             slot.give_back()
+        if self._guarded_by is not None and self.entry.stopper.cause is None:
+            await self._keep_for_others(self._guarded_by)
+            return outcome
         return await self._settle(outcome)
 
-    async def resume(self) -> Outcome:
-        """Go on with a run that outlived the daemon before us; its room is restored already.
-
-        What that daemon was only making ready is given back: no part of it may go on.
-        """
-        self.parts.board.enter(self.entry)
-        has_run = self.entry.record.phase is not Phase.PREPARING
-        self._has_room = True
-        self._message_is_lost = await self._is_lost()
-        await self._holding.keep_message()
-        outcome = await _as_outcome(self._resumed if has_run else self._given_back)
-        return await self._settle(outcome)
+    async def _attach(self, delivery: Delivery) -> bool:
+        """Hold the message by a delivery that came after ours, for the run that goes on."""
+        if not await self._holding.attach(delivery):
+            return False
+        _log.info("its message came back to its run", key=self.entry.record.key)
+        return True
 
     # ------------------------------------------------------------------ a fresh message
 
     async def _story(self, slot: Slot) -> Outcome:
+        # From here on the next daemon knows of it: what this one dies of, and what it held.
+        self.parts.records.write(self.entry.record)
         request = await self._decoded()
         self._note(key=request.experiment.key, experiment_project=request.experiment.project)
+        self.parts.records.write(self.entry.record)
         barrier: Outcome | None = None
         async with self.entry.stopper.cancels():
-            barrier = self._unboxed(request) or await self._room(request.needs, slot)
+            barrier = await self._stood_for(request) or await self._unboxed(request)
+            barrier = barrier or await self._room(request.needs, slot)
             barrier = barrier or await self._user()
             barrier = barrier or await self._take_claim(request)
         if self.entry.stopper.cause is not None:
@@ -142,6 +156,7 @@ class Handling:
         request = self._warned(request)
         said = f"{request.experiment.key} is accepted"
         await self.parts.report(about(self.entry, News.ACCEPTED, said))
+        telling.accepted(self.parts, self.entry)
         attempt = await making.new_attempt(self.parts, request, self.entry, self._claim())
         outcome = await attempt.perform()
         if outcome.cause is Cause.NO_ROOM:
@@ -170,7 +185,9 @@ class Handling:
         return request
 
     async def _understood(self) -> Request:
-        request = decode(await self.parts.opening.open(self.delivery.message))
+        reading = Reading.of(self.delivery.message)
+        self.entry.is_sealed = reading.is_sealed
+        request = decode(await self.parts.opening.open(reading))
         self.parts.redactor.learn(self.entry.record.run, secrets_of(request))
         self.entry.destination = request.slack_destination
         self.request = replace(request, needs=self._grouped(request))
@@ -185,9 +202,9 @@ class Handling:
             project=request.experiment.project,
         )
 
-    def _unboxed(self, request: Request) -> Outcome | None:
+    async def _unboxed(self, request: Request) -> Outcome | None:
         """Leave to others what is to run in an image and cannot here."""
-        obstacle = self.parts.containers.obstacle(request)
+        obstacle = await self.parts.containers.obstacle(request)
         if not obstacle:
             return None
         return Deferred(self.parts.options.retry.longest_delay, obstacle, Cause.SANDBOX_UNAVAILABLE)
@@ -233,16 +250,40 @@ class Handling:
         taken = await self.parts.keeper.run(claims.take)
         if isinstance(taken, Ended) and taken.unburied is not None:
             return self._ended_before(taken)
-        if isinstance(taken, Ended) and taken.buried:
+        if isinstance(taken, Ended) and taken.buried and not self.delivery.message.mark:
             taken = await self.parts.keeper.run(claims.reopen)
-        if isinstance(taken, Beating):
-            who = taken.owner.host if taken.owner else "another runner"
-            return Deferred(taken.wait, f"{who} works on it")
-        if isinstance(taken, Ended):
-            return Refused(Cause.NOT_OURS, f"it has ended before: {taken.outcome.cause}")
-        self._note(attempt=taken.attempt)
+        if not isinstance(taken, Claim):
+            return self._not_ours(taken, claims)
+        self._note(attempt=taken.attempt, counted=taken.counted)
         await self._holding.keep_claim(taken)
-        return None
+        return self._worn_out(taken)
+
+    def _worn_out(self, claim: Claim) -> Outcome | None:
+        """Nobody lived to say so, but the attempts before have used up all there are."""
+        policy = self.parts.options.retry
+        policy = policy if self.request is None else policy.of(self.request)
+        if claim.previous_cause != Cause.HOST_FAULT or claim.counted < policy.max_attempts:
+            return None
+        said = f"whoever had it before died of it or with it, {claim.counted} times"
+        return Failed(Cause.HOST_FAULT, None, said)
+
+    async def _stood_for(self, request: Request) -> Outcome | None:
+        """Look first, and take no room, where a runner says that it works on the experiment."""
+        if not self.delivery.message.mark:
+            return None
+        claims = await making.claims_for(self.parts, request, self.entry)
+        said = await self.parts.keeper.run(claims.look)
+        return self._not_ours(said, claims) if isinstance(said, Beating | Replaced) else None
+
+    def _not_ours(self, said: Beating | Ended | Replaced, claims: Claims) -> Outcome:
+        if isinstance(said, Replaced):
+            return Refused(Cause.NOT_OURS, "a later message stands for it")
+        if isinstance(said, Ended):
+            return Refused(Cause.NOT_OURS, f"it has ended before: {said.outcome.cause}")
+        if said.is_carrier:
+            self._guarded_by = claims
+        who = said.owner.host if said.owner else "another runner"
+        return Deferred(said.wait, f"{who} works on it")
 
     async def _stopped_before_the_start(self, request: Request) -> Outcome:
         stopper = self.entry.stopper
@@ -258,55 +299,6 @@ class Handling:
         except RunnerError as error:
             _log.warning("claim not taken", key=self.entry.record.key, trouble=str(error))
         return Stopped(cause, None, stopper.detail)
-
-    # ------------------------------------------------------------------ after a restart
-
-    async def _resumed(self) -> Outcome:
-        try:
-            request = await self._understood()
-            claims = await making.claims_for(self.parts, request, self.entry)
-            taken = await self._adopted(claims)
-            if isinstance(taken, Ended):
-                return self._ended_before(taken)
-            self._check(taken)
-            await self._holding.keep_claim(taken)
-            attempt = await making.attempt_again(self.parts, request, self.entry, taken)
-        except Exception:
-            await self._end()
-            raise
-        return await attempt.resume()
-
-    def _check(self, claim: Claim) -> None:
-        if isinstance(claim, Unclaimed) and self._message_is_lost:
-            raise LeaseLost("its message came back to the queue, and nothing says it is ours")
-
-    async def _adopted(self, claims: Claims) -> Claim | Ended:
-        """Ask a store that does not answer again and again: the run goes on meanwhile."""
-        give_up = anyio.current_time() + self.parts.options.upload_patience.total_seconds()
-        while True:
-            try:
-                return await self.parts.keeper.run(claims.adopt)
-            except StoreUnavailable as error:
-                is_late = anyio.current_time() > give_up
-                if is_late or not await self.entry.stopper.pause(_ADOPT_PAUSE):
-                    raise LeaseLost(f"nothing says that it is still ours: {error}") from error
-
-    async def _given_back(self) -> Outcome:
-        await self._end()  # it may have been about to begin
-        await self._leave()
-        request = await self._understood()
-        ended = await self._find_claim(request)
-        if ended is not None:
-            return self._ended_before(ended)
-        received, fuse = self.delivery.message.receive_count, self.parts.options.retry.fuse
-        if received < fuse:
-            return Stopped(Cause.DRAINED, None, "the daemon died while it was made ready")
-        if self._holding.claim is None:
-            # Whoever waits for its end reads the record, so it has to be written there.
-            barrier = await self._take_claim(request)
-            if barrier is not None:
-                return barrier
-        return Failed(Cause.HOST_FAULT, None, "the daemon died each time it was made ready")
 
     async def _find_claim(self, request: Request) -> Ended | None:
         claims = await making.claims_for(self.parts, request, self.entry)
@@ -329,6 +321,7 @@ class Handling:
         """Settle, and return what was told: the outcome without what is secret."""
         self.entry.begin(Stage.SETTLE)
         outcome = replace(outcome, detail=self.parts.redactor.redact(outcome.detail))
+        self._holding.close()
         settlement = Settlement(
             self.parts,
             self.entry,
@@ -338,11 +331,24 @@ class Handling:
             self._decided,
         )
         try:
-            await settlement.settle(outcome, self._holding.held)
+            outcome = await settlement.settle(outcome, self._holding.held)
         finally:
             self.parts.redactor.forget(self.entry.record.run)
         await self._leave()
         return outcome
+
+    async def _keep_for_others(self, claims: Claims) -> None:
+        """Have the message kept, and be done with it: it takes no room, and nobody waits for it."""
+        parts, record, held = self.parts, self.entry.record, self._holding.held
+        ends = (self.entry.stopper.wait, parts.intake.closed.wait)
+        lease = parts.options.claim_lease
+        guard = Guard(parts.keeper, self.delivery, claims, held, ends, record.key, lease)
+        parts.background(lambda: parts.guards.watch(guard))
+        parts.redactor.forget(record.run)
+        await self._leave()
+        with anyio.CancelScope(shield=True):
+            await parts.records.remove(record.run)
+        parts.board.leave(record.run)
 
     async def _end(self) -> None:
         record = self.entry.record
@@ -381,7 +387,7 @@ def _no_room(needs: Needs, ledger: Ledger) -> str:
     return f"{said}: {verdict.reason}" if isinstance(verdict, admission.Later) else said
 
 
-async def _as_outcome(story: Callable[[], Awaitable[Outcome]]) -> Outcome:
+async def as_outcome(story: Callable[[], Awaitable[Outcome]]) -> Outcome:
     """Every error is an outcome: whatever went wrong, the message has to be settled."""
     try:
         return await story()

@@ -9,9 +9,9 @@ from datetime import timedelta
 import anyio
 from anyio.abc import TaskGroup
 
-from runner.lifecycle.handling import Handling
 from runner.lifecycle.host_news import HostNews
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.resumption import Resumption
 from runner.lifecycle.rush import Haste, Rush
 from runner.lifecycle.sources.accounts import Account
 from runner.lifecycle.sources.aside import Aside
@@ -34,6 +34,10 @@ class Ends:
     idle: timedelta = timedelta(0)
     #: How long a drain waits for runs to finish.
     grace: timedelta = timedelta(minutes=10)
+
+
+#: Seconds that a broker takes at most to hand out what it was given back.
+_HANDED_OUT_AGAIN = 0.5
 
 
 class _NoLimit:
@@ -108,8 +112,9 @@ class Loop:
         if self._receiving is not None:
             self._receiving.shut()
             await self._receiving.until_shut()
+        await self.parts.guards.until_none()
 
-    async def run(self, adopted: Sequence[Handling] = ()) -> None:
+    async def run(self, adopted: Sequence[Resumption] = ()) -> None:
         """Serve until drained. Cancelling leaves every run alone, for the next daemon."""
         if self.ends.tasks > 0:
             self._limit = anyio.Semaphore(max(0, self.ends.tasks - len(adopted)))
@@ -128,9 +133,10 @@ class Loop:
                 await self._drain.wait()
                 receiving.shut()
                 await self._finish_within_grace(receiving)
+                await self._stop_the_rest(receiving)
                 # A poll that is still open now is cut off; what it brings is visible again soon.
                 receivers.cancel_scope.cancel()
-            await self._stop_the_rest()
+            await self.parts.guards.until_none()
             group.cancel_scope.cancel()
 
     def _made_receiving(self, handlers: TaskGroup) -> Receiving:
@@ -218,13 +224,21 @@ class Loop:
                 await self._until_idle()
                 group.cancel_scope.cancel()
 
-    async def _stop_the_rest(self) -> None:
+    async def _stop_the_rest(self, receiving: Receiving) -> None:
+        """Give back what runs, and once more what a broker hands to a poll of ours then.
+
+        Had the poll been cut off before, the broker would not know, and hide the message again.
+        """
+        is_any = self._busy > 0
         self._rush.press()
         haste = self._rush.haste
         why = "the daemon stops" if haste is None else f"the daemon stops: {haste.why}"
         for entry in self.parts.board:
             entry.stopper.stop(Cause.DRAINED, why)
         await self._until_idle()
+        if is_any:
+            with anyio.move_on_after(_HANDED_OUT_AGAIN):
+                await receiving.until_shut()
 
     async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
         await self._stop.wait()

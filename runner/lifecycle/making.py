@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from runner import log
@@ -16,21 +16,20 @@ from runner.lifecycle.attempt import Attempt
 from runner.lifecycle.beside import Beside
 from runner.lifecycle.board import Entry
 from runner.lifecycle.homecoming import Homecoming
-from runner.lifecycle.metadata.accession import accession_id
+from runner.lifecycle.logbook import LABEL, Logbook, logbook_interval
+from runner.lifecycle.metadata.facts import Facts, Times
 from runner.lifecycle.metadata.scraper import RedactedScraper, Scraper
 from runner.lifecycle.ownership.claim import Claim, Claims, Owner, claim_artifact
 from runner.lifecycle.ownership.client_status import ClientStatus
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Preparation
+from runner.lifecycle.responses import telling
 from runner.lifecycle.runs.limits import checkpoint_interval
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Cause, Location, News, Request
 from runner.stores.base import Store
 
 _log = log.get_logger(__name__)
-
-#: Of a run's id, in the names of its metadata files.
-_DIGITS = 6
 
 
 async def claims_for(parts: Parts, request: Request, entry: Entry) -> Claims:
@@ -47,6 +46,8 @@ async def claims_for(parts: Parts, request: Request, entry: Entry) -> Claims:
         parts.options.claim_lease,
         parts.observations,
         receive_count=record.message.receive_count,
+        message=record.message.id,
+        mark=record.message.mark,
     )
 
 
@@ -111,27 +112,39 @@ def _attempt(
         store_for,
         default_budget=options.default_disk,
         lending=_lending(parts, entry, workspace),
+        permitted=_permission(parts, claim),
     )
-    scraper = RedactedScraper(Scraper(wrap=options.wrap_log_lines), parts.redactor)
+    facts = _facts(parts, request, entry)
+    scraper = RedactedScraper(Scraper(wrap=options.wrap_log_lines, facts=facts.now), parts.redactor)
     entry.metrics = scraper.numbers
     checkpoints = Checkpoints(
         artifacts,
         workspace,
         scraper,
-        # Two that were claimed in one second would have one name, and one object in their bucket.
-        accession=f"{accession_id(parts.host, record.claimed_at)}-{record.run[:_DIGITS]}",
+        accession=telling.unique_id(parts, record),
         interval=_interval(parts, request),
         on_saved=saved,
         on_failed=failed,
         confirm=confirm,
     )
+    logbook = _logbook(parts, request, entry, workspace)
     return Attempt(
         parts,
         entry,
         Preparation(parts, request, entry, claim, workspace, artifacts),
-        Beside(parts, entry, workspace, checkpoints, status),
+        Beside(parts, entry, workspace, checkpoints, status, logbook),
         Homecoming(parts, entry, workspace, artifacts, checkpoints),
     )
+
+
+def _permission(parts: Parts, claim: Claim) -> Callable[[], None]:
+    """Return what asks, in a worker thread, whether an object may appear; it raises where not."""
+
+    def ask() -> None:
+        if not claim.is_fresh:
+            parts.keeper.run_from_thread(claim.confirm)
+
+    return ask
 
 
 def _lending(parts: Parts, entry: Entry, workspace: Workspace) -> Lending | None:
@@ -140,6 +153,24 @@ def _lending(parts: Parts, entry: Entry, workspace: Workspace) -> Lending | None
     # A workspace that is kept to be looked at holds everything itself.
     can_overlay = parts.sandbox.overlays and not parts.options.keep_workspaces
     return Lending(parts.cache, workspace, can_overlay=can_overlay, key=entry.record.key)
+
+
+def _facts(parts: Parts, request: Request, entry: Entry) -> Facts:
+    def times() -> Times:
+        return Times(entry.record.claimed_at, entry.record.started_at or 0.0, entry.ended_at)
+
+    def packages() -> tuple[str, ...]:
+        key = entry.record.environment
+        return parts.environments.installed(key) if key else ()
+
+    artifacts = request.artifacts
+    return Facts(request.experiment, artifacts, parts.host, parts.redactor, times, packages)
+
+
+def _logbook(parts: Parts, request: Request, entry: Entry, workspace: Workspace) -> Logbook:
+    place = request.artifacts.get(LABEL)
+    is_wanted = place is not None and place.mutable and place.unpack
+    return Logbook(parts, entry, workspace, logbook_interval(request), is_wanted)
 
 
 def _interval(parts: Parts, request: Request) -> timedelta | None:

@@ -50,8 +50,9 @@ class Heeding:
     #: The operator named the service: one that does not answer is worth a warning.
     is_named: bool = False
     pause: float = _PAUSE
-    #: Nobody has said anything yet.
+    #: Nobody has said anything yet; and nobody since the last trouble.
     _is_first: bool = True
+    _is_silent: bool = True
     _told: Notice | None = None
 
     async def heed(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -87,6 +88,8 @@ class Heeding:
             try:
                 await self.service.watch(tell)
             except Unavailable as trouble:
+                if not self._is_silent:  # it was heard in between: this is another trouble
+                    pause, said, self._is_silent = self.pause, "", True
                 if str(trouble) != said:
                     _log.warning("notices of this machine's end are not heard", why=str(trouble))
                 said = str(trouble)
@@ -95,7 +98,7 @@ class Heeding:
 
     async def _tell(self, notice: Notice | None, group: TaskGroup) -> None:
         parts, is_first = self.ending.parts, self._is_first
-        self._is_first = False
+        self._is_first = self._is_silent = False
         if notice is None:
             if self._told is not None:
                 await self._take_back()

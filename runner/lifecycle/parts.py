@@ -17,8 +17,10 @@ from runner.lifecycle.gpus.cards import Cards
 from runner.lifecycle.gpus.choice import Sharing
 from runner.lifecycle.history import History
 from runner.lifecycle.ownership.claim import Observations
+from runner.lifecycle.ownership.guard import Guards
 from runner.lifecycle.ownership.keeper import Keeper
 from runner.lifecycle.ownership.pulse import Pulse
+from runner.lifecycle.responses.responses import Responses
 from runner.lifecycle.runs.bounding import Bounding
 from runner.lifecycle.runs.containers import Containers
 from runner.lifecycle.runs.record import Records
@@ -108,5 +110,9 @@ class Parts:
     opening: Opening = field(default_factory=Opening)
     #: What there is to run experiments in container images.
     containers: Containers = field(default_factory=Containers)
+    #: Messages that are kept for other runners.
+    guards: Guards = field(default_factory=Guards)
     #: Shares of runs that have ended, and of which a process is left.
     remains: Remains = field(default_factory=Remains)
+    #: Where reports for the experiments' senders are posted.
+    responses: Responses = field(default_factory=Responses)

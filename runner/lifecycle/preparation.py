@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runner.environments.base import Attachment, Environment, EnvironmentSpec
 from runner.environments.whose import working_for
-from runner.errors import BadField, RunnerError
+from runner.errors import BadField, HostFault, RunnerError
 from runner.lifecycle.artifacts.artifacts import Artifacts
 from runner.lifecycle.artifacts.checkpoints import append_note, banner
 from runner.lifecycle.artifacts.forms import WORKSPACE
@@ -19,6 +19,7 @@ from runner.lifecycle.ownership.claim import Claim
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.runs import limits, variables
 from runner.lifecycle.runs.boxing import Box, Boxing
+from runner.lifecycle.runs.containers import Closed
 from runner.lifecycle.runs.run import RunSpec
 from runner.lifecycle.runs.spellings import spellings
 from runner.lifecycle.runs.workspace import Workspace, client_distributions
@@ -91,9 +92,11 @@ class Preparation:
         Raises BadField for an image that is not trusted, and what ``Boxing.box`` does.
         """
         reference = await self.parts.containers.wanted(self.request)
-        shop = self.parts.containers.shop
-        if reference is None or shop is None:  # the latter was given back before
+        if reference is None:
             return None
+        shop = await self.parts.containers.shop()
+        if isinstance(shop, Closed):  # since it was asked, at the claim
+            raise HostFault(f"no container can be started on this machine any more: {shop.why}")
         self.entry.record = self.entry.record.but(image=reference.text)
         boxing = Boxing(shop, self.request, self.workspace, self.artifacts.image)
         with working_for(self.workspace.identity):
@@ -158,7 +161,7 @@ class Preparation:
             identity=self.workspace.identity,
         )
 
-    def _command(self, prepared: Prepared) -> Command:
+    def _command(self, prepared: Prepared, bounds: Bounds) -> Command:
         environment, attachment, box = prepared.environment, prepared.attachment, prepared.box
         experiment = self.request.experiment
         base = {
@@ -185,7 +188,7 @@ class Preparation:
             visible=self.parts.visible,
             tools=(attachment.python.resolve().parents[1],),
             binds=self.parts.binds,
-            memory=self._bounds().memory,
+            memory=bounds.memory,
             devices=_nodes(self.entry.record.allocation),
             leases=(*self.artifacts.locks, *_lock(environment)),
             network=self.parts.options.network,
@@ -198,18 +201,18 @@ class Preparation:
 
     def spec(self, prepared: Prepared) -> RunSpec:
         """Return what is to be started, on the cards that the record names now."""
-        options = self.parts.options
+        options, bounds = self.parts.options, self._bounds()
         return RunSpec(
             run_id=self.entry.record.run,
             directory=self.parts.records.place(self.entry.record.run),
-            launch=self._sandbox(prepared).launch(self._command(prepared)),
+            launch=self._sandbox(prepared).launch(self._command(prepared, bounds)),
             output=self.workspace.log,
             output_limit=options.output_limit,
             limits=self.limits(),
             grace=options.kill_grace,
             orphan_timeout=options.orphan_timeout,
             runs_slice=options.runs_slice,
-            bounds=self._bounds(),
+            bounds=bounds,
         )
 
     def _bounds(self) -> Bounds:

@@ -25,7 +25,9 @@ from runner.lifecycle.making import status_for
 from runner.lifecycle.ownership.claim import Claim
 from runner.lifecycle.ownership.keeper import Held
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.runs.last_lines import last_lines
 from runner.lifecycle.runs.workspace import Workspace
+from runner.lifecycle.verdict import verdict
 from runner.model import (
     Ack,
     Bury,
@@ -37,6 +39,7 @@ from runner.model import (
     Release,
     Report,
     Request,
+    Stopped,
 )
 from runner.queues.base import Delivery
 
@@ -47,6 +50,8 @@ _SECONDS = 30.0
 #: A broker that does not answer is asked for this long; after that the lease decides.
 _BROKER_PATIENCE = 60.0
 _PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+#: A disk that does not give the end of an output by then does not keep the room of an ended run.
+_LINES_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,12 @@ class Settlement:
     #: What was decided before, without the broker's being told: the claim record has ended already.
     decided: Disposition | None = None
 
-    async def settle(self, outcome: Outcome, held: Sequence[Held]) -> None:
-        """Settle exactly once; ``held`` are the promises that are kept until then."""
+    async def settle(self, outcome: Outcome, held: Sequence[Held]) -> Outcome:
+        """Settle exactly once, and return what it was settled as.
+
+        ``held`` are the promises that are kept until then.
+        """
+        outcome = await self._of_whom_it_is(outcome)
         disposition = await self._settle_claim(outcome, self.decided or self._disposition(outcome))
         with anyio.CancelScope(shield=True):
             for promise in held:
@@ -80,6 +89,21 @@ class Settlement:
             await announce(self.parts, self.entry, outcome, disposition)
             await self.parts.records.remove(self.entry.record.run)
         await self._clean_up()
+        return outcome
+
+    async def _of_whom_it_is(self, outcome: Outcome) -> Outcome:
+        """Nobody is told how an experiment ended that became another's while this machine slept."""
+        claim = self.claim
+        if claim is None or claim.is_fresh or outcome.cause is Cause.CANCELLED:
+            return outcome
+
+        async def step() -> None:
+            await self.parts.keeper.run(claim.confirm)
+
+        error = await self._once(step)
+        if not isinstance(error, LeaseLost):
+            return outcome
+        return Stopped(Cause.LEASE_LOST, outcome.exit_code, self.parts.redactor.redact(str(error)))
 
     def _count(self, outcome: Outcome, disposition: Disposition) -> None:
         tally, record = self.parts.tally, self.entry.record
@@ -93,7 +117,7 @@ class Settlement:
     @property
     def _policy(self) -> RetryPolicy:
         policy, request = self.parts.options.retry, self.request
-        return policy if request is None else policy.wished(request.retry_on, request.max_attempts)
+        return policy if request is None else policy.of(request)
 
     def _disposition(self, outcome: Outcome) -> Disposition:
         received = self.delivery.message.receive_count
@@ -155,19 +179,27 @@ class Settlement:
         if request is None or not is_ours or not is_over:
             return
         warnings: list[str] = []
+        told = await self._verdict(outcome)
 
         async def tell() -> None:
-            warnings.append(await status_for(self.parts, request, self.entry).finished())
+            status = status_for(self.parts, request, self.entry)
+            warnings.append(await status.finished(told))
 
         error = await self._once(tell)
         trouble = str(error or "".join(warnings))
         if trouble:
             _log.warning("client status", key=self.entry.record.key, trouble=trouble)
 
+    async def _verdict(self, outcome: Outcome) -> dict[str, object]:
+        attempt, lines = self.entry.record.attempt, await self._last_lines()
+        return verdict(outcome, attempt=attempt, host=self.parts.host, last_lines=lines)
+
     # ------------------------------------------------------------------ the broker
 
     async def _settle_delivery(self, disposition: Disposition) -> Disposition:
         """Tell the broker, and return what it was told in the end."""
+        if isinstance(disposition, Bury):
+            disposition = Bury(await self._epitaph(disposition.reason))
         error = await self._tell_the_broker(disposition)
         if isinstance(error, HostFault) and isinstance(disposition, Bury):
             # No place to keep it: somebody may make one, and until then nothing is forgotten.
@@ -182,6 +214,16 @@ class Settlement:
         if isinstance(disposition, Bury):
             await self._note_burial()
         return disposition
+
+    async def _epitaph(self, reason: str) -> str:
+        """Return the reason, and the end of what the experiment printed: all that is at hand."""
+        lines = await self._last_lines()
+        return "\n".join((reason, "", "last output:", *lines)) if lines else reason
+
+    async def _last_lines(self) -> Sequence[str]:
+        with anyio.move_on_after(_LINES_SECONDS, shield=True):
+            return await last_lines(self.entry.output, self.parts.redactor)
+        return ()
 
     async def _note_burial(self) -> None:
         claim = self.claim

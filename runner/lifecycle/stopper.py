@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import anyio
 
+from runner.alongside import alongside
 from runner.errors import RunnerError
 from runner.model import Cause
 
@@ -88,18 +89,13 @@ class Stopper:
 
 @asynccontextmanager
 async def _cancelled_by(event: anyio.Event) -> AsyncIterator[None]:
-    error: Exception | None = None
-    async with anyio.create_task_group() as group:
+    async def cancel_when_set(scope: anyio.CancelScope) -> None:
+        await event.wait()
+        scope.cancel()
 
-        async def cancel_when_set() -> None:
-            await event.wait()
-            group.cancel_scope.cancel()
-
-        group.start_soon(cancel_when_set)
-        try:
+    try:
+        async with alongside(cancel_when_set):
             yield
-        except Exception as caught:  # noqa: BLE001 - carried past the group, see design 5.1
-            error = caught
-        group.cancel_scope.cancel()
-    if error is not None and not (event.is_set() and isinstance(error, RunnerError)):
-        raise error
+    except RunnerError:
+        if not event.is_set():
+            raise

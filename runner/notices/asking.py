@@ -40,17 +40,29 @@ async def ask(
 
     No proxy is asked, whatever the environment says: the service is at the machine itself.
     """
-    place = urlsplit(address)
+    host, port, name = _place(address)
     try:
         with anyio.fail_after(seconds):
-            stream = await anyio.connect_tcp(place.hostname or "", place.port or 80)
+            stream = await anyio.connect_tcp(host, port)
             async with stream:
-                return await _exchange(stream, method, path, {"Host": place.netloc, **headers})
+                return await _exchange(stream, method, path, {"Host": name, **headers})
     except TimeoutError as error:
         raise Unavailable(f"{address} gave no answer within {seconds:g} s") from error
     except (OSError, h11.ProtocolError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
         said = str(error) or type(error).__name__
         raise Unavailable(f"{address} gave no answer: {said}") from error
+
+
+def _place(address: str) -> tuple[str, int, str]:
+    """Return host, port, and both as a request names them. Raises Unavailable for what is none."""
+    try:
+        place = urlsplit(address)
+        host, port = place.hostname or "", place.port or 80
+        if place.scheme == "http" and host.encode("idna"):
+            return host, port, place.netloc
+    except ValueError:
+        pass
+    raise Unavailable(f"{address!r} is no address of a metadata service: http://HOST[:PORT]")
 
 
 async def _exchange(

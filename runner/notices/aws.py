@@ -104,7 +104,7 @@ def notice(answer: Answer) -> Notice | None:
         said: Any = json.loads(answer.text)
         action, at = str(said["action"]), datetime.fromisoformat(str(said["time"]))
         left = min(max(at - _now(answer), timedelta(0)), _NOTICE)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         action, left = "interrupt", _NOTICE
     return Notice(f"AWS will {action} this spot instance", left)
 

@@ -23,6 +23,7 @@ _HOST = "metadata.google.internal"
 _FLAVOR = {"Metadata-Flavor": "Google"}
 _ROOT = "/computeMetadata/v1/instance/"
 _PREEMPTED, _MAINTENANCE = "preempted", "maintenance-event"
+_KEYS = {_PREEMPTED, _MAINTENANCE}
 _TERMINATES, _NOTHING = "TERMINATE_ON_HOST_MAINTENANCE", "NONE"
 _AFTER_PREEMPTION = timedelta(seconds=30)
 _AFTER_EVENT, _WITH_GPUS = timedelta(seconds=60), timedelta(hours=1)
@@ -73,18 +74,25 @@ class Gcp(Service):
         answer = await self._get(key, "")
         if answer.status == _NOT_FOUND:  # of what stands before the server in some clusters
             _log.info("the metadata server does not tell of this", key=key)
+            await self._note(key, _NOTHING, tell)
             await anyio.sleep_forever()
+        await self._note(key, answer.text, tell)
         while True:
-            if self._said.get(key) != answer.text:
-                self._said[key] = answer.text
-                await tell(notice(self._said, has_gpus=self.has_gpus))
             began = anyio.current_time()
             etag = quote(answer.headers.get("etag", "0"))
             answer = await self._get(
                 key, f"?wait_for_change=true&timeout_sec={_POLL}&last_etag={etag}"
             )
-            if anyio.current_time() - began < _PAUSE:  # an etag that nobody knows is no wait
+            if answer.text != self._said[key]:
+                await self._note(key, answer.text, tell)
+            elif anyio.current_time() - began < _PAUSE:  # an etag that nobody knows is no wait
                 await anyio.sleep(_PAUSE)
+
+    async def _note(self, key: str, said: str, tell: Tell) -> None:
+        """Tell what the keys say together; of one alone nobody knows whether it is all."""
+        self._said[key] = said
+        if self._said.keys() == _KEYS:
+            await tell(notice(self._said, has_gpus=self.has_gpus))
 
     async def _get(self, key: str, query: str) -> Answer:
         seconds = _POLL + _MARGIN if query else _MARGIN

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 #: Where reports are sent to; nobody takes experiments from them (protocol section 2.10). Clients
 #: call the subscription of a Pub/Sub topic by the topic's name and ``_sub``.
-RESPONSES = ("_response", "_response_sub")
+RESPONSES = ("_response", "_response_sub", "_response.fifo")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,13 @@ from runner.request.command import (
     decode_python,
 )
 from runner.request.credentials import decode_credentials
-from runner.request.document import has_member, has_surrogates, parse
+from runner.request.document import has_member, has_surrogates
 from runner.request.envelope import refuse_broken_envelope, refuse_envelope
 from runner.request.fields import Fields
 from runner.request.location import IMAGE_LABEL
 from runner.request.names import COMPONENT_BYTES, blanked, component, visible
 from runner.request.needs import decode_needs
+from runner.request.reading import Reading
 
 #: Causes that a request or an operator may want retried.
 RETRYABLE = frozenset(Cause) - {
@@ -46,28 +47,27 @@ _NO_REQUEST = "the message is no StudioML request"
 _LEAST_TIME = 10.0
 
 
-def decode(message: Message) -> Request:
+def decode(given: Message | Reading) -> Request:
     """Decode and check a message (protocol section 2, client section 3).
 
     Raises Undecodable for what is no StudioML request at all, BadField for a request with a field
     that cannot be, Unsupported for one that this runner cannot fulfil.
     """
     try:
-        return _decode(message.body)
+        return _decode(given if isinstance(given, Reading) else Reading.of(given))
     except RecursionError:
         raise Undecodable(f"{_NO_REQUEST}: it is nested too deeply") from None
 
 
-def _decode(body: bytes) -> Request:
-    try:
-        document = parse(body)
-    except ValueError as error:
-        raise Undecodable(f"{_NO_REQUEST}: {error}") from None
+def _decode(reading: Reading) -> Request:
+    if reading.trouble:
+        raise Undecodable(f"{_NO_REQUEST}: {reading.trouble}")
+    document = reading.document
     refuse_envelope(document)
     if not has_member(document, "experiment"):
         refuse_broken_envelope(document)
         raise Undecodable(f"{_NO_REQUEST}: it has no member experiment")
-    if has_surrogates(body, document):
+    if has_surrogates(reading.message.body, document):
         raise BadField("the message", "half a character", "write Unicode text throughout")
     return _request(document)
 
@@ -85,6 +85,7 @@ def _request(document: Mapping[str, object]) -> Request:
         env=_env(config),
         lifetime=config.soft_duration("experimentLifetime"),
         checkpoint_interval=config.soft_duration("saveWorkspaceFrequency"),
+        metrics_interval=config.soft_duration("saveMetricsFrequency"),
         storage=storage,
         database=_store(config, "database"),
         retry_on=_retry_on(runner),

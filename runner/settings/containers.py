@@ -42,5 +42,5 @@ class ContainerOptions:
         kinds.DURATION, "24h", "how long a tag stands for the image that it stood for before"
     )
     image_time: timedelta = option(
-        kinds.DURATION, "1h", "pulling or building an image that takes longer is ended"
+        kinds.PERIOD, "1h", "pulling or building an image that takes longer is ended"
     )

@@ -87,9 +87,9 @@ def _read_duration(text: str) -> timedelta:
     return duration
 
 
-def _read_lease(text: str) -> timedelta:
+def _read_period(text: str) -> timedelta:
     if (duration := _read_duration(text)) < timedelta(seconds=1):
-        raise ValueError("too short to be renewed")
+        raise ValueError("too short for anything to happen in it")
     return duration
 
 
@@ -171,7 +171,7 @@ COUNT = Kind(_plain(_read_count), "a whole number such as 4", "N")
 POSITIVE = Kind(_plain(_read_positive), "a whole number of at least 1", "N")
 SIZE = Kind(_plain(parse_size), "a size such as 1024mb, 16gib or 512gb", "SIZE")
 DURATION = Kind(_plain(_read_duration), "a duration such as 20m, 1h30m or 48h", "DURATION")
-LEASE = Kind(_plain(_read_lease), "a duration of at least 1s", "DURATION")
+PERIOD = Kind(_plain(_read_period), "a duration of at least 1s", "DURATION")
 PATTERN = Kind(_plain(_read_pattern), "a regular expression", "REGEX", empty=True)
 OPTIONAL_PATTERN = Kind(_plain(_read_optional_pattern), "a regular expression", "REGEX", empty=True)
 PATH = Kind(_read_path, "a path", "PATH", separator=os.pathsep)
@@ -186,7 +186,8 @@ FLOOR = Kind(
 )
 USER = Kind(
     _plain(users.read),
-    "users of this machine: NAME, NAME:GROUP, UID:GID, or a range, NAME-[1-8] or UID-UID:GID",
+    "users of this machine: NAME, NAME:GROUP, UID:GID, or a range of at most "
+    f"{users.MOST}, NAME-[1-8] or UID-UID:GID",
     "USER",
     empty=True,
     several=True,

@@ -58,7 +58,7 @@ class RunOptions:
         kinds.SIZE, "128mib", "of a longer output the first and the last part are kept"
     )
     max_duration_cap: timedelta = option(
-        kinds.DURATION, "96h", "no run lasts longer, whatever its message says"
+        kinds.PERIOD, "96h", "no run lasts longer, whatever its message says"
     )
     checkpoint_default: timedelta = option(
         kinds.DURATION,
@@ -84,7 +84,7 @@ class RetryOptions:
     GROUP: ClassVar = "Retries"
 
     lease: timedelta = option(
-        kinds.LEASE, "60s", "a claim in a local queue expires when it is not renewed for so long"
+        kinds.PERIOD, "60s", "a claim in a local queue expires when it is not renewed for so long"
     )
     upload_patience: timedelta = option(
         kinds.DURATION, "1h", "how long results wait for a store that does not answer"

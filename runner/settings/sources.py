@@ -50,13 +50,13 @@ class SourceOptions:
         repeatable=True,
     )
     queue_poll: timedelta = option(
-        kinds.LEASE,
+        kinds.PERIOD,
         "15s",
         "how often local queues are looked at besides being told of changes; a network file "
         "system does not tell",
     )
     queue_refresh: timedelta = option(
-        kinds.LEASE, "60s", "how often a broker is asked for its queues"
+        kinds.PERIOD, "60s", "how often a broker is asked for its queues"
     )
     dead_letter_limit: Bytes = option(
         kinds.SIZE,
@@ -134,5 +134,15 @@ class MessageOptions:
         aliases=("signatures-dir",),
     )
     response_signatures_dir: Path | None = option(
-        kinds.OPTIONAL_PATH, "", "directory of the keys that encrypt response reports", idle=True
+        kinds.OPTIONAL_PATH,
+        "",
+        "directory of the public keys that reports on response queues are sealed for, by queue; "
+        "without a key none are sent, but for --clear-text-responses",
+        aliases=("response-keys-dir",),
+    )
+    clear_text_responses: bool = option(
+        kinds.FLAG,
+        "false",
+        "send reports in clear text to response queues that have no key; never about requests "
+        "that came sealed",
     )

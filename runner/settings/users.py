@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 #: More are a slip of the hand.
-_MOST = 1000
+MOST = 1000
 _NUMBERS = re.compile(r"([0-9]+)-([0-9]+)", re.ASCII)
 _NAMES = re.compile(r"([^\[\]]*)\[([0-9]+)-([0-9]+)\]([^\[\]]*)", re.ASCII)
 
@@ -45,7 +45,7 @@ def _names(wanted: str) -> Iterator[str]:
 
 def _range(first: str, last: str) -> range:
     numbers = range(int(first), int(last) + 1)
-    if not 0 < len(numbers) <= _MOST:
+    if not 0 < len(numbers) <= MOST:
         raise ValueError("no range of users")
     return numbers
 

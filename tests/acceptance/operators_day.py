@@ -6,12 +6,12 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import anyio
 import pytest
 
 from runner.control.client import ask
+from tests.acceptance.accounts import Account
 from tests.acceptance.box import PATIENCE, Box, until
 
 GO = """
@@ -21,26 +21,6 @@ while not pathlib.Path({go!r}).exists():
     time.sleep(0.01)
 print('done')
 """
-
-
-class Account(Protocol):
-    """An account of a broker, with one queue that is StudioML's and one that is not."""
-
-    queue: str
-    #: What the daemon's environment needs for it.
-    variables: Mapping[str, str]
-
-    def write(self, directory: Path) -> None:
-        """Write its credential, with a new secret each time."""
-
-    def send(self, body: str) -> None:
-        """Send a message as a client does."""
-
-    def waiting(self) -> int:
-        """Count what nobody holds."""
-
-    def theirs(self) -> list[int]:
-        """Return how often each message of the other queue was handed out."""
 
 
 class Operator:

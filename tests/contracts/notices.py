@@ -77,6 +77,18 @@ class NoticeContract:
         with anyio.fail_after(10):
             assert not await nowhere.is_there()
 
+    @pytest.mark.parametrize(
+        "address", ["", "169.254.169.254", "http://", "http://[", "http://host:port", "http://a..b"]
+    )
+    async def test_an_address_that_is_none_is_nobody(
+        self, nowhere: Service, monkeypatch: pytest.MonkeyPatch, address: str
+    ) -> None:
+        """A slip in the environment ends no daemon; the trouble names the address."""
+        monkeypatch.setattr(nowhere, "_address", address)
+        assert not await nowhere.is_there()
+        with pytest.raises(Unavailable, match="is no address of a metadata service"):
+            await nowhere.watch(Heard().tell)
+
     async def test_nothing_announced_is_said_at_once(self, service: Service) -> None:
         """Who waits for the first word may go on."""
         async with watched(service) as heard:

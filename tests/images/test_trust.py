@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.images.reference import Kind, Reference, of_text
-from runner.images.trust import DEFAULT, Trust, matches
+from runner.images.trust import DEFAULT, Trust, is_possible, matches
 
 CASES: tuple[tuple[str, str, bool], ...] = (
     ("dockerhub://tensorflow/*", "docker://tensorflow/tensorflow:2.4", True),
@@ -43,6 +43,23 @@ CASES: tuple[tuple[str, str, bool], ...] = (
 def test_a_pattern_stands_for_what_it_seems_to(pattern: str, text: str, *, fits: bool) -> None:
     """A star is no slash: no host, no other user of a registry comes in by one."""
     assert Trust((pattern,)).allows(of_text(text)) is fits
+
+
+@pytest.mark.parametrize(
+    "pattern", ["foo", "images/*", "ftp://x/*", "*", "**", "docker://", "file://images/*", "://x"]
+)
+def test_a_pattern_that_can_stand_for_nothing_is_told_apart(pattern: str) -> None:
+    """A slip of the hand is not to look like trust."""
+    assert not is_possible(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [*DEFAULT, *(pattern for pattern, _, _ in CASES), "file:///srv/*", "gs://b/*", "https://h/*"],
+)
+def test_a_pattern_that_stands_for_something_is_possible(pattern: str) -> None:
+    """Also one of images that nobody serves any more: it is the original's default."""
+    assert is_possible(pattern)
 
 
 @pytest.mark.parametrize(

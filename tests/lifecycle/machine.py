@@ -28,6 +28,7 @@ from runner.lifecycle.ownership.claim import Observations
 from runner.lifecycle.ownership.keeper import Held, Keeper
 from runner.lifecycle.parts import Options, Parts
 from runner.lifecycle.recovery import recover
+from runner.lifecycle.resumption import Resumption
 from runner.lifecycle.runs.record import Records
 from runner.lifecycle.sources.pulling import fresh_record
 from runner.lifecycle.sources.source import Complain, Source
@@ -486,7 +487,7 @@ class Machine:
             await handling.perform(await self.parts.intake.slot())
         return letter
 
-    async def adopted(self) -> Sequence[Handling]:
+    async def adopted(self) -> Sequence[Resumption]:
         """Take over what an earlier machine of the box left."""
         return await recover(self.parts, self.supply)
 

@@ -20,12 +20,14 @@ from runner.lifecycle.ownership.claim import (
     Ended,
     Observations,
     Owner,
+    Replaced,
     Unclaimed,
     claim_artifact,
     claim_location,
     read_claim,
 )
 from runner.lifecycle.ownership.record import ClaimRecord, RecordedOutcome, State, decode
+from runner.lifecycle.ownership.rights import Moment
 from runner.model import (
     Artifact,
     Cause,
@@ -162,7 +164,7 @@ async def test_the_first_to_come_gets_the_claim(here: Machine) -> None:
 
 async def test_of_many_at_once_exactly_one_wins(here: Machine) -> None:
     """The store's conditional write decides, not who asked first."""
-    found: list[Claim | Beating | Ended] = []
+    found: list[Claim | Beating | Ended | Replaced] = []
 
     async def take(number: int) -> None:
         found.append(await here.claims(str(number)).take())
@@ -413,6 +415,15 @@ async def test_a_claim_is_confirmed_when_it_was_silent_for_a_lease(
     assert isinstance(await there.claims(lease=timedelta(0)).take(), Claim)
     with pytest.raises(LeaseLost):
         await short.confirm()
+
+
+@pytest.mark.parametrize("clock", ["uptime", "wall"])
+def test_a_machine_that_slept_is_not_fresh(clock: str) -> None:
+    """Asleep it counts by one clock, paused by another: whichever went on is believed."""
+    now = Moment.now()
+    assert now.passed() < 60
+    before = now._replace(**{clock: getattr(now, clock) - 600})
+    assert before.passed() >= 600
 
 
 async def test_without_a_writable_place_it_is_best_effort(here: Machine, tmp_path: Path) -> None:

@@ -64,10 +64,19 @@ async def test_the_status_follows_the_experiment(database: Database) -> None:
     assert database.read() == kept | {"status": "running", "time_started": 1234.5}
     assert await status.checkpoint() == ""
     assert database.read()["time_last_checkpoint"] == 1234.5
-    assert await status.finished() == ""
+    assert await status.finished({"cause": "exit"}) == ""
     document = database.read()
     assert (document["status"], document["time_finished"]) == ("finished", 1234.5)
+    assert document["runner"] == {"cause": "exit"}
     assert kept.items() <= document.items()
+
+
+async def test_the_next_attempt_takes_the_verdict_back(database: Database) -> None:
+    """Nobody reads of a running experiment that it has failed."""
+    status = database.status()
+    await status.finished({"cause": "host-fault"})
+    await status.started()
+    assert "runner" not in database.read()
 
 
 async def test_a_client_can_stop_an_experiment(database: Database) -> None:
@@ -79,7 +88,9 @@ async def test_a_client_can_stop_an_experiment(database: Database) -> None:
 
     assert await status.is_stopped()
     assert await status.is_stopped()
-    await status.started()
+    again = database.status()
+    await again.started()
+    assert again.was_stopped
     assert database.read()["status"] == "stopped"
     assert await status.is_stopped()
 
@@ -90,7 +101,7 @@ async def test_a_missing_object_is_one_sentence_and_no_error(database: Database)
     status = database.status()
 
     assert "it is not there" in await status.started()
-    assert await status.finished() == ""
+    assert await status.finished({}) == ""
     assert not await status.is_stopped()
     assert not database.object.exists()
 
@@ -110,7 +121,7 @@ async def test_other_databases_are_named_once(database: Database) -> None:
     """A firebase client hears that its status will not change; a request without one does not."""
     status = database.status("firebase")
     assert "firebase" in await status.started()
-    assert await status.finished() == ""
+    assert await status.finished({}) == ""
     assert not await status.is_stopped()
 
     assert await database.status("").started() == ""

@@ -6,6 +6,8 @@ import tarfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from runner.cache.base import Cache
@@ -15,7 +17,7 @@ from runner.images.reference import Kind, Reference, of_text
 from runner.images.trust import Trust
 from runner.lifecycle.artifacts.forms import IMAGE
 from runner.lifecycle.artifacts.image import ImageArtifact
-from runner.lifecycle.runs.containers import Containers
+from runner.lifecycle.runs.containers import Closed, Containers
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Bytes, Experiment, Location, Needs, Request
 from runner.stores.local import LocalStore
@@ -42,12 +44,53 @@ async def test_who_names_no_image_has_the_operators() -> None:
     assert await Containers().wanted(request(None)) is None
 
 
-async def test_what_cannot_run_here_is_known_at_once() -> None:
+async def test_what_cannot_run_here_is_given_back() -> None:
     """It is an obstacle for experiments with an image alone."""
-    bare = Containers(why_none="Apptainer is not installed")
-    assert not bare.obstacle(request(None))
-    said = bare.obstacle(request(Location("docker", "", "", "tensorflow/x")))
+
+    async def refuse() -> Closed:
+        return Closed("Apptainer is not installed")
+
+    bare = Containers(try_one=refuse)
+    assert not await bare.obstacle(request(None))
+    said = await bare.obstacle(request(Location("docker", "", "", "tensorflow/x")))
     assert "Apptainer is not installed" in said
+
+
+async def test_no_container_is_started_before_an_experiment_wants_one() -> None:
+    """And one alone, for however many that come at once."""
+    asked = list[str]()
+
+    async def look() -> Closed:
+        asked.append("")
+        await anyio.lowlevel.checkpoint()
+        return Closed()
+
+    containers = Containers(try_one=look)
+    await containers.obstacle(request(None))
+    assert asked == []
+    image = request(Location("docker", "", "", "tensorflow/x"))
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(containers.obstacle, image)
+    assert len(asked) == 1
+
+
+async def test_who_gives_up_waiting_spoils_no_trial() -> None:
+    """The next one who wants a container tries again."""
+    begun = anyio.Event()
+
+    async def look() -> Closed:
+        if not begun.is_set():
+            begun.set()
+            await anyio.sleep_forever()
+        return Closed("seen")
+
+    containers = Containers(try_one=look)
+    async with anyio.create_task_group() as group:
+        group.start_soon(containers.shop)
+        await begun.wait()
+        group.cancel_scope.cancel()
+    assert await containers.shop() == Closed("seen")
 
 
 async def test_a_link_out_of_a_trusted_directory_is_refused(tmp_path: Path) -> None:

@@ -262,3 +262,37 @@ async def test_a_watch_looks_by_itself_until_it_is_cancelled(tmp_path: Path) -> 
         await seen(lambda: entry.stopper.cause)
         group.cancel_scope.cancel()
     assert entry.stopper.cause is Cause.OUT_OF_DISK
+
+
+@pytest.mark.parametrize("what", ["a run", "a build"])
+async def test_a_watch_sleeps_until_there_is_something_to_watch(tmp_path: Path, what: str) -> None:
+    """It does not look at the disk before, and again not after that."""
+    bench, asked = Bench(tmp_path / "work"), list[float]()
+    bench.root.mkdir(parents=True)
+
+    def shortage() -> Bytes:
+        asked.append(anyio.current_time())
+        return Bytes(0)
+
+    bench.watch = DiskWatch(bench.board, bench.root, Bytes(0), shortage=shortage, period=0.001)
+
+    async def looks() -> None:
+        after = len(asked) + 3
+        await seen(lambda: len(asked) > after)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.watch.watch)
+        for _ in range(2):
+            await anyio.wait_all_tasks_blocked()
+            before = len(asked)
+            await anyio.sleep(0.05)
+            assert len(asked) - before <= 1  # one that was under way already
+            if what == "a run":
+                entry, _ = bench.run(f"short-{before}")
+                await looks()
+                bench.board.leave(entry.record.run)
+            else:
+                roots = {bench.root: "environment"}
+                with bench.watch.guard("the build", roots, Bytes(MB), pytest.fail):
+                    await looks()
+        group.cancel_scope.cancel()

@@ -15,9 +15,11 @@ from runner.lifecycle.fuses.fuse import Fuse
 from runner.lifecycle.fuses.trial import Trial
 from runner.lifecycle.fuses.watch import WHO, FuseWatch
 from runner.lifecycle.loop import Loop
+from runner.lifecycle.runs.bounding import Bounding
 from runner.model import News
 from runner.sandboxes.base import Command, Launch
 from runner.sandboxes.plain import PlainSandbox
+from runner.supervisor.bounds import CGROUP
 from tests.acceptance.box import Box
 from tests.lifecycle.machine import PATIENCE, Line, Machine, Points, Switchboard, seen
 
@@ -128,6 +130,16 @@ async def test_what_a_probe_lacks_is_said(tmp_path: Path) -> None:
             assert "no workspace can be made" in await Trial(elsewhere).probe()
             assert "AssertionError" in await Trial(replace(machine.parts, sandbox=Lying())).probe()
             await machine.check_clean()
+
+
+async def test_a_probe_is_bounded_as_experiments_are(tmp_path: Path) -> None:
+    """Where they cannot be it does not pass; here for a bound that no kernel takes."""
+    async with ill(tmp_path) as (machine, _, _):
+        strict = Bounding(CGROUP, is_strict=True, pids=10**30)
+        options = replace(machine.parts.options, bounding=strict)
+        said = await Trial(replace(machine.parts, options=options)).probe()
+        assert "cannot have control groups of its own" in said, said
+        await machine.check_clean()
 
 
 class Lying(PlainSandbox):

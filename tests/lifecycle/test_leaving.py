@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
@@ -230,37 +231,99 @@ async def test_a_message_that_came_back_without_a_claim_is_not_ours(tmp_path: Pa
         assert second.ends == ["lease-lost"]
 
 
+async def killed_at(box: Box, queue: Line, point: str) -> None:
+    """Have a daemon take what waits, and die when it has come so far."""
+    async with Machine.open(box, points=queue.points, queue=queue) as machine:
+        reached = machine.points.holds(point)
+        handling, _ = await machine.handling()
+        async with anyio.create_task_group() as group:
+            group.start_soon(handling.perform, await machine.parts.intake.slot())
+            await seen(reached.is_set)
+            group.cancel_scope.cancel()
+        del machine.points.acts[point]
+        records = machine.parts.records
+        for record in list(records.read_all()):
+            records.write(record.but(is_left=False))
+
+
 @pytest.mark.parametrize("point", ["put claim running", "read workspace"])
 async def test_a_message_that_kills_daemons_is_buried_in_the_end(
     tmp_path: Path, point: str
 ) -> None:
-    """What is given back uncounted for ever would keep every daemon from its work.
+    """A death is a host fault, and counts as one: the third is the last.
 
     Whoever waits for its end reads of it, also where nobody came to claim it.
     """
     box, points = Box(tmp_path), Points()
     message = box.message("print('never reached')")
     queue = Line("local_test", points)
-    async with Machine.open(box, points=points, queue=queue) as first:
-        fuse = first.parts.options.retry.fuse
-        queue.send(message)
-        for _ in range(fuse - 1):
-            await (await queue.receive()).release(first.parts.options.kill_grace)
-        reached = points.holds(point)
-        handling, letter = await first.handling()
-        assert letter.message.receive_count == fuse
-        async with anyio.create_task_group() as group:
-            group.start_soon(handling.perform, await first.parts.intake.slot())
-            await seen(reached.is_set)
-            group.cancel_scope.cancel()
-    del points.acts[point]
-    async with Machine.open(box, points=points, queue=queue) as second:
-        await second.take_over()
-        await second.check_clean()
-    assert queue.settlements[-1] == "bury"
+    queue.send(message)
+    for _ in range(3):
+        await killed_at(box, queue, point)
+        async with Machine.open(box, points=points, queue=queue) as next_one:
+            await next_one.take_over()
+            await next_one.check_clean()
+    assert queue.settlements == ["release", "release", "bury"]
+    assert [letter.delay for letter in queue.letters if letter.delay] == [
+        timedelta(seconds=7),
+        timedelta(seconds=14),
+    ]
     claim = box.claim(message["experiment"]["key"])
     assert claim is not None
     assert (claim["state"], claim["buried"]) == ("ended", True)
+
+
+async def test_what_no_claim_record_counts_is_buried_by_the_brokers_count(tmp_path: Path) -> None:
+    """Its count is of all that ever befell the message, so it takes many."""
+    box, points = Box(tmp_path), Points()
+    message = box.message("print('never reached')")
+    labels = message["experiment"]["artifacts"]
+    message["experiment"]["artifacts"] = {"workspace": labels["workspace"]}
+    queue = Line("local_test", points)
+    queue.send(message)
+    for _ in range(27):
+        await (await queue.receive()).release(timedelta(0))
+    for _ in range(3):
+        await killed_at(box, queue, "read workspace")
+        async with Machine.open(box, points=points, queue=queue) as next_one:
+            await next_one.take_over()
+            await next_one.check_clean()
+    assert queue.settlements[27:] == ["release", "release", "bury"]
+
+
+async def test_a_message_that_cannot_even_be_read_is_buried(tmp_path: Path) -> None:
+    """Each daemon dies of it at its start, and none gets so far as to give it back."""
+    box, points = Box(tmp_path), Points()
+    queue = Line("local_test", points)
+    queue.send(box.message("print('never reached')"))
+    await killed_at(box, queue, "put claim running")
+    for _ in range(3):
+        async with Machine.open(box, points=points, queue=queue) as next_one:
+            await next_one.adopted()  # and dead
+    async with Machine.open(box, points=points, queue=queue) as last:
+        await last.take_over()
+        await last.check_clean()
+        assert last.ends == ["host-fault"]
+    assert queue.settlements == ["bury"]
+
+
+async def test_what_others_died_of_is_not_begun(tmp_path: Path) -> None:
+    """Machines that were lost with it, one after the other: their claims fell silent, and count."""
+    box, points = Box(tmp_path), Points()
+    message = box.message("print('never reached')")
+    key = message["experiment"]["key"]
+    queue = Line("local_test", points)
+    async with Machine.open(box, points=points, queue=queue) as machine:
+        await left_at(machine, message, "read workspace")
+    file = box.storage / "experiments" / key / f"_claim.{key}.json"
+    record = json.loads(file.read_text())
+    record |= {"state": "released", "counted": 3, "previous_cause": "host-fault"}
+    file.write_text(json.dumps(record))
+    queue.expire()
+    async with Machine.open(box, points=points, queue=queue) as machine:
+        await machine.handle()
+    assert queue.settlements == ["bury"]
+    assert (box.claim(key) or {})["buried"] is True
 
 
 async def test_a_burial_is_not_turned_into_an_acknowledgement(tmp_path: Path) -> None:

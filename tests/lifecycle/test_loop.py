@@ -16,9 +16,9 @@ from runner.lifecycle.claiming.intake import LEAST
 from runner.lifecycle.claiming.rules import Rules
 from runner.lifecycle.loop import Ends, Loop
 from runner.lifecycle.sources.pulling import Hint
-from runner.model import Bytes, Gpu, Needs, News
+from runner.model import Bytes, Gpu, Message, Needs, News
 from tests.acceptance.box import Box
-from tests.lifecycle.machine import PATIENCE, TOTAL, Line, Machine, Switchboard, seen
+from tests.lifecycle.machine import PATIENCE, TOTAL, Letter, Line, Machine, Switchboard, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -112,6 +112,41 @@ async def test_a_second_drain_stops_what_runs(machine: Machine) -> None:
     assert machine.ends == ["drained"]
     assert machine.queue.settlements == ["release"]
     await machine.check_clean()
+
+
+class Forgetful(Line):
+    """One whose broker does not know of a poll that it was cut off, and hands a message to it."""
+
+    cut_off = 0
+
+    async def receive(self) -> Letter:
+        """Hand out the oldest."""
+        try:
+            return await super().receive()
+        except anyio.get_cancelled_exc_class():
+            self.cut_off += 1
+            raise
+
+    def put(self, message: Message) -> None:
+        """Add a message, which is hidden where nobody waits who was waiting."""
+        if not self.cut_off:
+            super().put(message)
+
+
+async def test_what_a_stop_gives_back_is_handed_to_no_poll_that_was_cut_off(
+    machine: Machine,
+) -> None:
+    """A poll that is still open gets it, and gives it back: so it is there for others at once."""
+    queue = Forgetful(machine.queue.name, machine.points)
+    queue.tells = False
+    send(machine, LONG, queue)
+    async with looping(machine, broker=Switchboard(queue)) as loop:
+        await begun(machine)
+        await seen(lambda: machine.points.passed.count("receive") == 2)
+        loop.drain()
+        loop.drain()
+    assert queue.settlements == ["release", "release"]
+    assert len(queue.waiting) == 1
 
 
 async def test_a_drain_ends_with_the_grace(machine: Machine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,8 +14,11 @@ from hypothesis import strategies as st
 from runner.lifecycle.metadata import document as metadata_document
 from runner.lifecycle.metadata import scraper as metadata
 from runner.lifecycle.metadata.document import Document, Rejected
+from runner.lifecycle.metadata.facts import Facts, Times
 from runner.lifecycle.metadata.lines import MAX_PLAIN
 from runner.lifecycle.metadata.scraper import Scraper
+from runner.model import Artifact, Experiment, Location
+from runner.redaction import Redactor
 
 STEPS: list[tuple[Any, Any]] = [
     (
@@ -285,3 +289,44 @@ def test_any_patch_is_carried_out_whole_or_not_at_all(patch: list[dict[str, Any]
         document.apply(patch, 1)
     except Rejected:
         assert document.encode() == before
+
+
+def test_the_runners_own_part_says_what_was_run_where_and_when() -> None:
+    """Key and project, host, times, places of artifacts, and what was installed; no secrets."""
+    redactor = Redactor()
+    redactor.learn("run", ["a-long-password"])
+    times = [Times(1542.25)]
+    place = Artifact(
+        "output", Location("s3", "minio:9000", "b", "o.tar"), mutable=True, unpack=True
+    )
+    facts = Facts(
+        Experiment("key", "train.py", project="goldengun"),
+        {"output": place},
+        "machine",
+        redactor,
+        lambda: times[-1],
+        lambda: ("numpy==2.0.0", "mine @ https://ann:a-long-password@lab.lan/mine.whl"),
+    )
+    scraper = Scraper(facts=facts.now)
+    ours = json.loads(scraper.document())["studioml"]
+    assert ours["log"] == [{"ts": "0", "msg": "Init"}, {"ts": "1", "msg": ""}]
+    assert ours["experiment"] == {"key": "key", "project": "goldengun"}
+    assert ours["artifacts"] == {"output": "s3://minio:9000/b/o.tar"}
+    assert (ours["host"], ours["pip_freeze"][0]) == ("machine", "numpy==2.0.0")
+    assert "a-long-password" not in ours["pip_freeze"][1]
+    assert datetime.fromisoformat(ours["load_time"]).timestamp() == 1542.25
+    assert "start_time" not in ours
+    times.append(Times(1542.25, 1543.0, 1544.5))
+    scraper.feed(b'{"studioml": {"host": "elsewhere", "note": "kept"}}\n{"experiment": {"a": 1}}\n')
+    document = json.loads(scraper.document())
+    assert document["experiment"] == {"a": 1}
+    assert (document["studioml"]["host"], document["studioml"]["note"]) == ("machine", "kept")
+    assert datetime.fromisoformat(document["studioml"]["stop_time"]).timestamp() == 1544.5
+    assert scraper.numbers() == {"experiment/a": 1.0}
+
+
+def test_an_experiment_may_replace_the_runners_part_by_a_list() -> None:
+    """Then nothing of ours stands there, and nothing breaks."""
+    scraper = Scraper(facts=lambda: {"host": "machine"})
+    scraper.feed(b'{"studioml": [1]}\n')
+    assert json.loads(scraper.document())["studioml"] == [1]

@@ -29,9 +29,10 @@ class Cloud(Service):
 
     name = "cloud"
 
-    def __init__(self, *, is_there: bool = True) -> None:
+    def __init__(self, *, is_there: bool = True, word: bool = False) -> None:
         super().__init__({})
         self._is_there = is_there
+        self._has_word = word
         self.watches = 0
         self.tell: Tell | None = None
         self._trouble: Unavailable | None = None
@@ -45,6 +46,8 @@ class Cloud(Service):
         """Have the test tell."""
         self.watches += 1
         self.tell = tell
+        if self._has_word:
+            await tell(None)
         await self._failed.wait()
         raise self._trouble or Unavailable("away")
 
@@ -181,6 +184,17 @@ async def test_where_nobody_answers_nobody_is_asked_again(machine: Machine) -> N
         await seen(lambda: machine.ends)
     assert cloud.watches == 0
     assert machine.ends == ["completed"]
+
+
+async def test_a_service_that_was_heard_again_is_asked_again_soon(machine: Machine) -> None:
+    """However often it failed in the course of time: a notice may come in the next minute.
+
+    Were the pauses to go on doubling, the twentieth would take a quarter of an hour.
+    """
+    cloud = Cloud(word=True)
+    cloud.fail()
+    async with heeding(machine, cloud):
+        await seen(lambda: cloud.watches > 20)
 
 
 async def test_a_service_that_fails_is_asked_again_and_costs_nothing(

@@ -14,7 +14,7 @@ import pytest
 
 from runner import blocking
 from runner.lifecycle.artifacts.placing import place
-from runner.lifecycle.runs.removal import remove_tree
+from runner.removal import remove_tree
 from tests.contracts.sandboxes import look
 from tests.lifecycle.runs import PATIENCE, until
 

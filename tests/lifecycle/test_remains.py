@@ -18,7 +18,7 @@ from runner.lifecycle.runs.record import Records
 from runner.lifecycle.runs.remains import Remains, recover
 from runner.lifecycle.sources.pulling import fresh_record
 from runner.model import Allocation, Bytes, Cause, News
-from runner.supervisor.processes import look
+from runner.supervisor.processes import boot_id, look, pid_namespace
 from tests.acceptance.box import Box
 from tests.lifecycle.machine import PATIENCE, Machine, seen
 
@@ -95,6 +95,22 @@ def child_of_the_experiment(machine: Machine) -> int:
             if is_ours and b"train.py" in Path(f"/proc/{parent}/cmdline").read_bytes():
                 return int(place.name)
     raise AssertionError("the script has no child")
+
+
+@pytest.mark.parametrize("text", ["{here}\n123@", "{here}\n1@2 x", "{here}", "", "\udcff"])
+async def test_a_list_that_was_cut_short_keeps_no_daemon_from_starting(
+    machine: Machine, tmp_path: Path, text: str
+) -> None:
+    """On a full disk half of it may have been written: the run's mark finds them, too."""
+    machine.queue.send(machine.box.message("print('x')"))
+    records = Records(tmp_path / "remains")
+    record = fresh_record(machine.queue, await machine.queue.receive())
+    records.write(record)
+    place = records.place(record.run)
+    here = f"{boot_id()} {pid_namespace()}"
+    (place / "left").write_text(text.format(here=here), errors="surrogateescape")
+    (found,) = Remains(records).recover()
+    assert found.left == []
 
 
 async def test_a_share_comes_back_when_nothing_is_left_on_it(machine: Machine, ice: Ice) -> None:

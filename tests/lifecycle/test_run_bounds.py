@@ -30,6 +30,7 @@ from tests.supervisor.test_mounts import ending, give, supervised
 pytestmark = pytest.mark.anyio
 
 MEMORY = Bytes(200_000_000)
+SMALL = Bytes(64_000_000)
 HOWS = [pytest.param("cgroup", marks=pytest.mark.service("cgroups")), "measure"]
 by_groups = pytest.mark.service("cgroups")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to be an ordinary user")
@@ -123,6 +124,33 @@ async def test_one_run_above_its_memory_dies_alone(runs: Runs, how: str) -> None
     await quiet.forget()
     assert cause(loud) is Cause.OUT_OF_MEMORY
     assert (exit_.code, exit_.oom_kills) == (0, 0)
+
+
+#: Fills its bound with what it writes, several times over, and ends well.
+WRITES = (
+    "import os, sys",
+    "block = os.urandom(1 << 20)",
+    "with open('large', 'wb', buffering=0) as file:",
+    "    for _ in range(600): file.write(block)",
+)
+
+
+@pytest.mark.parametrize("how", HOWS)
+async def test_what_a_run_writes_costs_it_no_memory(runs: Runs, how: str) -> None:
+    """The cache of its files fills its bound, is given back, and nobody is ended for it."""
+    exit_ = await runs.finish(bounded(runs, how, *WRITES, memory=SMALL))
+    assert (exit_.reason, exit_.code, exit_.oom_kills) == (exits.EXITED, 0, 0), exit_.detail
+    assert cause(exit_) is Cause.COMPLETED
+
+
+@pytest.mark.parametrize("how", HOWS)
+async def test_a_run_that_writes_much_and_takes_too_much_is_told_which(
+    runs: Runs, how: str
+) -> None:
+    """Its memory is the cause, with the amount that it asked for."""
+    exit_ = await runs.finish(bounded(runs, how, *WRITES, *FILL, "fill()", memory=SMALL))
+    assert cause(exit_) is Cause.OUT_OF_MEMORY
+    assert "the 64 MB of memory that it asked for" in exit_.detail
 
 
 async def test_memory_that_children_share_counts_once(runs: Runs) -> None:
@@ -354,6 +382,32 @@ def test_what_nobody_holds_is_swept() -> None:
     finally:
         held.remove()
     assert not any(Path(one).exists() for one in held.directories)
+
+
+@by_groups
+def test_a_group_full_of_cache_is_not_short_of_memory(tmp_path: Path) -> None:
+    """What the kernel ends for the whole machine's sake is not told as its own excess."""
+    homes = hierarchies.homes()
+    held = groups_of(f"cache-{os.getpid()}", homes)
+    held.make(SMALL, 0, 0)
+    try:
+        within(held, *WRITES, cwd=tmp_path)
+        assert not held.was_full()
+        assert within(held, *FILL, "fill()", cwd=tmp_path) == -signal.SIGKILL
+        assert (held.was_full(), held.oom_kills()) == (True, 1)
+        assert held.was_full()
+    finally:
+        held.remove()
+
+
+def within(held: groups.Groups, *lines: str, cwd: Path) -> int:
+    """Run lines of Python in these groups, and return how they ended."""
+    code = "import os; os.read(0, 1)\n" + "\n".join(lines)
+    with subprocess.Popen([sys.executable, "-c", code], cwd=cwd, stdin=subprocess.PIPE) as process:
+        for place in held.directories:
+            groups.write(f"{place}/cgroup.procs", process.pid)
+        process.communicate(b"1")
+    return process.returncode
 
 
 @by_groups

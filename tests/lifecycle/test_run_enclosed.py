@@ -15,7 +15,16 @@ from runner.lifecycle.runs import exits
 from runner.lifecycle.runs.run import Run, RunSpec
 from runner.sandboxes.base import Launch
 from runner.sandboxes.plain import PlainSandbox
-from tests.lifecycle.runs import DAEMON, Runs, ended, python, runs_below, supervisor_of, until
+from tests.lifecycle.runs import (
+    DAEMON,
+    LAST_WORDS,
+    Runs,
+    ended,
+    python,
+    runs_below,
+    supervisor_of,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -75,19 +84,7 @@ async def test_it_sees_and_ends_its_own_alone(runs: Runs) -> None:
 
 async def test_what_it_leaves_hears_term_first(runs: Runs) -> None:
     """As without: last words can still be written in the background."""
-    lines = (
-        *DAEMON,
-        "def last(*_):",
-        "    os.write(1, b'last words')",
-        "    os._exit(0)",
-        "def stay():",
-        "    signal.signal(signal.SIGTERM, last)",
-        "    open('ready', 'w').close()",
-        "    time.sleep(600)",
-        "daemon(stay)",
-        "while not os.path.exists('ready'): time.sleep(0.01)",
-    )
-    exit_ = await runs.finish(enclosed(runs, *lines))
+    exit_ = await runs.finish(enclosed(runs, *LAST_WORDS))
     assert (exit_.code, exit_.survivors, runs.said()) == (0, 0, b"last words")
 
 

@@ -17,6 +17,7 @@ from runner.model import Cause
 from runner.supervisor import processes
 from tests.lifecycle.runs import (
     DAEMON,
+    LAST_WORDS,
     PATIENCE,
     Runs,
     ended,
@@ -170,19 +171,7 @@ async def test_what_is_left_behind_is_ended_with_the_experiment(runs: Runs) -> N
 
 async def test_leftovers_may_end_by_themselves(runs: Runs) -> None:
     """TERM comes first: what writes its last words in the background can still do so."""
-    code = (
-        *DAEMON,
-        "def last(*_):",
-        "    os.write(1, b'last words')",
-        "    os._exit(0)",
-        "def stay():",
-        "    signal.signal(signal.SIGTERM, last)",
-        "    open('ready', 'w').close()",
-        "    time.sleep(600)",
-        "daemon(stay)",
-        "while not os.path.exists('ready'): time.sleep(0.01)",
-    )
-    exit_ = await runs.finish(runs.spec(python(*code)))
+    exit_ = await runs.finish(runs.spec(python(*LAST_WORDS)))
     assert exit_.code == 0
     assert runs.said() == b"last words"
 

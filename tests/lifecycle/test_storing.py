@@ -6,17 +6,19 @@ import io
 import mmap
 import os
 import tarfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from runner.archives.unpack import unpack
+from runner.errors import LeaseLost, StoreUnavailable
 from runner.lifecycle.artifacts.artifacts import Artifacts
-from runner.lifecycle.artifacts.storing import Stored
+from runner.lifecycle.artifacts.storing import Stored, unasked
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Bytes, Experiment, Location, Needs, Request
-from runner.stores.base import AccessDenied, Account, Store, StoreOptions
+from runner.stores.base import AccessDenied, Account, NotFound, Store, StoreOptions
 from runner.stores.local import LocalStore
 from runner.stores.minio import MinioStore
 from tests.servers.s3 import S3Server
@@ -36,6 +38,8 @@ class Scene:
         self.root = root
         self.store = store
         self.location = location
+        #: Asked before an object appears.
+        self.permitted: Callable[[], None] = unasked
         self.workspace = Workspace.create(root / "w", "key")
         self.directory = self.workspace.directory("modeldir")
         self.directory.mkdir()
@@ -54,7 +58,7 @@ class Scene:
 
         artifact = Artifact("modeldir", self.location, mutable=True, unpack=True)
         request = Request(Experiment("key", "a.py"), Needs(), {"modeldir": artifact})
-        artifacts = Artifacts(request, self.workspace, store_for)
+        artifacts = Artifacts(request, self.workspace, store_for, permitted=self.permitted)
         return (await artifacts.upload(final=False)).get("modeldir")
 
     async def assert_whole(self) -> None:
@@ -107,6 +111,34 @@ async def test_only_the_changed_file_is_sent(scene: Scene) -> None:
         assert str(stored) == "1.1 MB of 42 MB", number
         await scene.assert_whole()
     assert await scene.upload() is None
+
+
+async def test_nothing_appears_that_is_another_runners_by_then(scene: Scene) -> None:
+    """However long it was packed, and whether all of it is sent or what changed."""
+    asked: list[str] = []
+
+    def refused() -> None:
+        asked.append(threading.current_thread().name)
+        raise LeaseLost("another has taken over the experiment")
+
+    scene.permitted = refused
+    with pytest.raises(StoreUnavailable, match="another has taken over"):
+        await scene.upload()
+    with pytest.raises(NotFound):
+        await scene.store.stat(scene.location)
+    scene.permitted = unasked
+    await scene.upload()
+    before = await scene.store.stat(scene.location)
+    scene.write("layer20", os.urandom(MIB))
+    scene.permitted = refused
+    with pytest.raises(StoreUnavailable, match="another has taken over"):
+        await scene.upload()
+    assert await scene.store.stat(scene.location) == before
+    assert len(asked) == 2
+    assert threading.main_thread().name not in asked
+    scene.permitted = unasked
+    await scene.upload()
+    await scene.assert_whole()
 
 
 async def test_unchanged_files_are_not_read(scene: Scene) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
 from runner.app.users import at_most, named
@@ -16,6 +17,7 @@ from runner.lifecycle.runs.users import NoUser, Users
 from runner.model import Identity
 from runner.settings import Settings
 from runner.supervisor.users import of_user
+from tests.lifecycle.machine import PATIENCE, seen
 from tests.passage import open_to_all
 
 pytestmark = pytest.mark.anyio
@@ -136,6 +138,65 @@ async def test_what_was_there_before_the_first_lease_goes_too(users: Users, swep
     os.chown(swept / "file", ONE.uid, ONE.gid)
     assert await users.take() == ONE
     assert names(swept) == []
+
+
+@needs_root
+async def test_who_could_not_be_cleared_is_tried_again_and_given_to_nobody(
+    swept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the last experiment left there would be the next one's to find."""
+    users = Users(pool={ONE: "one"}, swept=[swept])
+    (swept / "file").touch()
+    os.chown(swept / "file", ONE.uid, ONE.gid)
+    with monkeypatch.context() as patch:
+        patch.setattr(vacate, "__file__", str(swept / "not there"))
+        with pytest.raises(NoUser, match="not cleared yet of what they left: one"):
+            await users.take()
+    assert await users.take() == ONE
+    assert names(swept) == []
+
+
+@needs_root
+async def test_who_waits_for_a_user_can_be_stopped(
+    swept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To clear one may take minutes, and the machine may be taken away meanwhile."""
+    users, begun = Users(pool={ONE: "one"}, swept=[swept]), swept / "begun"
+    slow = swept / "slow.py"
+    slow.write_text(f"import time; open({str(begun)!r}, 'w').close(); time.sleep(1000)")
+    with monkeypatch.context() as patch, anyio.fail_after(PATIENCE):
+        patch.setattr(vacate, "__file__", str(slow))
+        async with anyio.create_task_group() as group:
+            group.start_soon(users.take)
+            await seen(begun.exists)
+            group.cancel_scope.cancel()
+    assert users.free == 1
+    assert await users.take() == ONE
+
+
+@needs_root
+async def test_the_systems_own_folders_are_cleared_as_well(users: Users, swept: Path) -> None:
+    """``/tmp/.X11-unix`` and its like, where everybody may write, too."""
+    sockets = swept / "sockets"
+    sockets.mkdir()
+    sockets.chmod(0o1777)
+    (sockets / "left").touch()
+    os.chown(sockets / "left", ONE.uid, ONE.gid)
+    (sockets / "others").touch()
+    assert await users.take() == ONE
+    assert names(sockets) == ["others"]
+
+
+def test_what_others_remove_meanwhile_keeps_nothing_there(tmp_path: Path) -> None:
+    """In ``/tmp`` something always goes while one looks."""
+    for name in ("one", "two", "three"):
+        (tmp_path / name).touch()
+    with os.scandir(tmp_path) as listing:
+        entries = list(listing)
+    Path(entries[0].path).unlink()
+    assert [path.name for path in vacate.own(entries, os.geteuid())] == [
+        entry.name for entry in entries[1:]
+    ]
 
 
 def test_root_is_never_ended() -> None:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import BadField, HostFault, Misconfigured
-from runner.lifecycle.runs.removal import remove_tree
 from runner.lifecycle.runs.workspace import Workspace, hold, leftovers, sweep, unreachable
+from runner.removal import remove_quickly, remove_tree
 from runner.sandboxes.base import Identity
 
 pytestmark = pytest.mark.anyio
@@ -198,7 +198,10 @@ def test_an_ordinary_user_removes_its_read_only_trees_too(open_dir: Path) -> Non
     assert not tree.exists()
 
 
-def test_a_tree_deeper_than_any_path_is_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("remove", [remove_tree, remove_quickly])
+def test_a_tree_deeper_than_any_path_is_removed(
+    tmp_path: Path, remove: Callable[[Path], None]
+) -> None:
     """Neither the length of paths, nor open descriptors, nor recursion limits the depth."""
     top = tmp_path / "deep"
     top.mkdir()
@@ -210,7 +213,7 @@ def test_a_tree_deeper_than_any_path_is_removed(tmp_path: Path) -> None:
         here = below
     os.close(here)
 
-    remove_tree(top)
+    remove(top)
 
     assert not top.exists()
 

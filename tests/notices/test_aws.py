@@ -99,7 +99,14 @@ def test_what_is_left_goes_by_the_services_clock(left: int, skew: int) -> None:
     assert found.said == "AWS will stop this spot instance"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"action": "stop"}', '{"time": "soon"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", '{"action": "stop"}', '{"time": "soon"}'),
+        '{"action": "stop", "time": "2026-11-22T08:22:00"}',
+        pytest.param("[" * 50_000, id="deep"),
+    ],
+)
 def test_a_notice_that_nobody_understands_is_a_notice(text: str) -> None:
     """The machine goes all the same."""
     found = notice(Answer(200, {}, text))

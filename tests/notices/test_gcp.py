@@ -75,6 +75,23 @@ async def test_an_end_that_is_called_off_is_told(server: Gce) -> None:
         await heard.until(lambda told: told is None)
 
 
+@pytest.mark.parametrize("key", ["preempted", "maintenance-event"])
+async def test_nothing_is_said_before_both_keys_are_known(server: Gce, key: str) -> None:
+    """Else a daemon that is started in the last minutes would take it for news."""
+    server.set(key, {"preempted": "TRUE"}.get(key, "TERMINATE_ON_HOST_MAINTENANCE"))
+    async with watched(of(server.host)) as heard:
+        await heard.until(lambda _: True)
+    assert heard.notices[0] is not None
+
+
+async def test_whoever_listens_anew_is_told_anew(server: Gce) -> None:
+    """Whether the service is heard again shows in its words, also where they are the same."""
+    service = of(server.host)
+    for _ in range(2):
+        async with watched(service) as heard:
+            assert await heard.until(lambda _: True) is None
+
+
 async def test_what_a_cluster_does_not_tell_is_not_asked_again(server: Gce) -> None:
     """The other key is followed all the same."""
     del server.values["maintenance-event"]

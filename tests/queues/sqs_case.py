@@ -13,6 +13,8 @@ from runner.queues.choice import Choice
 from runner.queues.credential import AwsCredential
 from runner.queues.drawer import Drawer
 from runner.queues.sqs import SqsBroker
+from runner.queues.sqs.receipt import CEILING
+from runner.queues.sqs.terms import Terms
 
 
 def sqs_broker(
@@ -27,6 +29,7 @@ def sqs_broker(
     named: Iterable[str] = (),
     prefix: str = "",
     letters: int = 1 << 20,
+    ceiling: timedelta = CEILING,
 ) -> SqsBroker:
     """Make a broker; its drawer is ``directory/dead``."""
     options = BrokerOptions(
@@ -37,4 +40,4 @@ def sqs_broker(
         timeout=timedelta(seconds=timeout),
         drawer=Drawer(directory / "dead", Bytes(letters)),
     )
-    return SqsBroker(credential, options, wait=timedelta(seconds=wait))
+    return SqsBroker(credential, options, wait=timedelta(seconds=wait), terms=Terms(ceiling))

@@ -86,8 +86,8 @@ def test_a_token_says_what_was_held_and_until_when(ack_id: str, until: float) ->
 def test_a_token_of_an_earlier_boot_is_over() -> None:
     """Clocks of two starts of a machine cannot be compared."""
     token = json.loads(Term("a", now() + 1000).token())
-    assert not Term.read(json.dumps(token)).is_over
-    assert Term.read(json.dumps({**token, "boot": "another"})).is_over
+    assert not Term.read(json.dumps(token)).is_over()
+    assert Term.read(json.dumps({**token, "boot": "another"})).is_over()
 
 
 @given(st.text())

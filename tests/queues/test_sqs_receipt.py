@@ -12,6 +12,7 @@ from runner.errors import LeaseLost
 from runner.queues.sqs.facts import Facts
 from runner.queues.sqs.receipt import (
     CEILING,
+    MARK,
     Receipt,
     message_of,
     receipt_of,
@@ -56,6 +57,25 @@ def test_extending_does_not_move_the_ceiling(received: float, first: float, then
     assert receipt.ceiling(received + first + then) <= receipt.ceiling(received + first)
 
 
+@given(received=times, age=st.floats(0, 1e5), life=st.none() | st.floats(0, 2e6))
+def test_a_message_ages_while_there_is_still_time_to_hand_it_over(
+    received: float, age: float, life: float | None
+) -> None:
+    """A sixth of what there was at first, two hours of SQS's twelve; never in a FIFO queue."""
+    receipt = Receipt(URL, "handle", received, None if life is None else received + life)
+    now, whole = received + age, receipt.limit(received)
+    young = receipt.young_for(now)
+    assert young is not None
+    left = receipt.limit(now)
+    assert young == pytest.approx(max(timedelta(0), left - whole / 6), abs=timedelta(seconds=0.01))
+    assert Receipt(f"{URL}.fifo", "handle", received, receipt.vanishes).young_for(now) is None
+
+
+def test_a_message_is_handed_over_after_ten_hours() -> None:
+    """Where nothing else ends it before."""
+    assert Receipt(URL, "handle", 1e9).young_for(1e9) == timedelta(hours=10)
+
+
 @given(wanted=spans, left=spans)
 def test_a_visibility_is_whole_seconds_within_what_is_left(
     wanted: timedelta, left: timedelta
@@ -94,6 +114,16 @@ def test_a_message_is_read_byte_for_byte() -> None:
     message = message_of(told, "sqs_demo")
     assert message.body == body.encode()
     assert message.receive_count == 3
+
+
+def test_a_mark_is_read_where_there_is_one() -> None:
+    """Only a runner writes it; whatever else stands there is no mark."""
+    told = {"MessageId": "1", "Body": "{}"}
+    assert not message_of(told, "sqs_demo").mark
+    marked = {**told, "MessageAttributes": {MARK: {"DataType": "String", "StringValue": "run"}}}
+    assert message_of(marked, "sqs_demo").mark == "run"
+    binary = {**told, "MessageAttributes": {MARK: {"DataType": "Binary", "BinaryValue": b"x"}}}
+    assert not message_of(binary, "sqs_demo").mark
 
 
 def test_the_time_of_an_answer_is_the_servers() -> None:

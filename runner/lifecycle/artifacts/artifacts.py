@@ -11,7 +11,7 @@ from runner.lifecycle.artifacts.forms import IMAGE, METADATA, OUTPUT
 from runner.lifecycle.artifacts.image import ImageArtifact
 from runner.lifecycle.artifacts.lending import Lending
 from runner.lifecycle.artifacts.notes import Notes
-from runner.lifecycle.artifacts.storing import Stored
+from runner.lifecycle.artifacts.storing import Stored, unasked
 from runner.lifecycle.artifacts.uploading import Uploader
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Bytes, Request
@@ -40,9 +40,11 @@ class Artifacts:
         default_budget: Bytes = _DEFAULT_BUDGET,
         at_once: int = 4,
         lending: Lending | None = None,
+        permitted: Callable[[], None] = unasked,
     ) -> None:
         """``lending``: what changes by nobody comes through the cache.
 
+        ``permitted`` is asked in a worker thread right before an object appears; it may raise.
         Raises BadField for a label that cannot be a directory of the workspace.
         """
         notes = Notes(workspace)
@@ -58,7 +60,9 @@ class Artifacts:
             workspace.directory(label)
         self._lending = lending
         self._fetcher = Fetcher(workspace, notes, store_for, at_once=at_once, lending=lending)
-        self._uploader = Uploader(request, workspace, notes, store_for, at_once=at_once)
+        self._uploader = Uploader(
+            request, workspace, notes, store_for, at_once=at_once, permitted=permitted
+        )
 
     @property
     def has_metadata(self) -> bool:

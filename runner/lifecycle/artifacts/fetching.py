@@ -23,9 +23,9 @@ from runner.errors import (
 )
 from runner.lifecycle.artifacts.lending import Lending
 from runner.lifecycle.artifacts.notes import Note, Notes
-from runner.lifecycle.runs.removal import remove_tree
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Bytes
+from runner.removal import remove_tree
 from runner.stores.base import AccessDenied, Conflict, NotFound, ObjectInfo, Store
 
 #: Hashing and handing over: work of the disk, whatever the network does beside it.

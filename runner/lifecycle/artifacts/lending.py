@@ -12,9 +12,9 @@ from runner.cache.base import Cache, Fill, Filled, Kept, Source
 from runner.errors import TooLarge
 from runner.lifecycle.artifacts.forms import OUTPUT, WORKSPACE
 from runner.lifecycle.artifacts.placing import place
-from runner.lifecycle.runs.removal import remove_tree
 from runner.lifecycle.runs.workspace import Workspace, client_distributions
 from runner.model import Artifact, Bytes
+from runner.removal import remove_tree
 from runner.sandboxes.base import Overlay
 from runner.stores.base import AccessDenied, NotFound
 

@@ -62,11 +62,20 @@ class Archive:
     pack: Pack
 
 
+def unasked() -> None:
+    """Let every object appear."""
+
+
 class Storing:
     """The archives of one attempt, with what is known of those in the stores."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, permitted: Callable[[], None] = unasked) -> None:
+        """``permitted`` is asked in a worker thread right before an object appears; it may raise.
+
+        However long the packing took: the machine may have slept, and the experiment be another's.
+        """
         self._layouts = Layouts(workspace)
+        self._permitted = permitted
 
     async def store(self, store: Store, archive: Archive) -> tuple[Stored, Packed]:
         """Store an archive; without reading or sending what the store has, where it can keep that.
@@ -75,7 +84,7 @@ class Storing:
         ``Store.write`` and the packing raise.
         """
         if archive.directory is None or store.smallest_kept is None:
-            packing = _Packing(archive.pack, None)
+            packing = _Packing(archive.pack, None, self._permitted)
             info = await store.write(archive.location, packing)
             return Stored(info.size, info.size), packing.packed
         return await self._update(store, archive, archive.directory, store.smallest_kept)
@@ -90,7 +99,7 @@ class Storing:
         patched = await self._patched(store, archive, now, smallest)
         if patched is not None:
             return patched
-        packing = _Packing(archive.pack, Placing(now))
+        packing = _Packing(archive.pack, Placing(now), self._permitted)
         info = await store.write(archive.location, packing)
         await self._keep(archive, info, packing.members)
         return Stored(info.size, info.size), packing.packed
@@ -104,7 +113,8 @@ class Storing:
             return None
         known, kept = found
         names = {member.name for member in kept.members}
-        packing = _Packing(archive.pack, Placing(now, names, kept.length))
+        placing = Placing(now, names, kept.length)
+        packing = _Packing(archive.pack, placing, self._permitted)
         try:
             info = await store.patch(archive.location, known.version, kept.kept, packing)
         except Conflict as error:
@@ -139,9 +149,10 @@ class Storing:
 class _Packing:
     """What a store is given to produce an object with; remembers what came of it."""
 
-    def __init__(self, pack: Pack, placing: Placing | None) -> None:
+    def __init__(self, pack: Pack, placing: Placing | None, permitted: Callable[[], None]) -> None:
         self._pack = pack
         self._placing = placing
+        self._permitted = permitted
         self.packed = Packed()
 
     @property
@@ -154,3 +165,4 @@ class _Packing:
         if self._placing is not None:
             self._placing = replace(self._placing, members=[])
         self.packed = self._pack(stream, self._placing)
+        self._permitted()

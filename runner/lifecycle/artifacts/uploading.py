@@ -31,7 +31,7 @@ from runner.lifecycle.artifacts.forms import (
     plain,
 )
 from runner.lifecycle.artifacts.notes import Note, Notes
-from runner.lifecycle.artifacts.storing import Archive, Stored, Storing
+from runner.lifecycle.artifacts.storing import Archive, Stored, Storing, unasked
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Location, Request
 from runner.stores.base import AccessDenied, NotFound, Store
@@ -105,13 +105,15 @@ class Uploader:
         store_for: Callable[[Artifact], Awaitable[Store]],
         *,
         at_once: int,
+        permitted: Callable[[], None] = unasked,
     ) -> None:
+        """``permitted`` as ``Storing`` has it."""
         self._request = request
         self._workspace = workspace
         self._notes = notes
         self._store_for = store_for
         self._at_once = at_once
-        self._storing = Storing(workspace)
+        self._storing = Storing(workspace, permitted)
         #: By label: what the object that was stored last does not hold.
         self.warnings: dict[str, str] = {}
 

@@ -74,7 +74,8 @@ class Intake:
         self.line.changed, self.line.gave_up = self.look, self._reservation.owe
         #: Since when each queue waits for room.
         self.want: Want[Seat] = Want(clock)
-        self._is_closed = False
+        #: The daemon ends: what has no room yet gets none.
+        self.closed = anyio.Event()
         #: How often a queue was not asked because nothing is to be claimed; by owner and name.
         self.ignored: Counter[tuple[str, str]] = Counter()
         self._wake_at = float("inf")
@@ -88,12 +89,12 @@ class Intake:
     @property
     def is_closed(self) -> bool:
         """The daemon ends: what has no room yet gets none."""
-        return self._is_closed
+        return self.closed.is_set()
 
     @property
     def wants_nothing(self) -> bool:
         """What an open receive still brings is given back at once."""
-        return self._is_closed or bool(self.suspension.said)
+        return self.closed.is_set() or bool(self.suspension.said)
 
     @property
     def complaint(self) -> str:
@@ -181,7 +182,7 @@ class Intake:
             self._give_back(self._open[poll])
         self.line.serve()
         is_forbidden = self._is_forbidden()
-        if self._is_closed or self._obstacles.last_long:
+        if self.closed.is_set() or self._obstacles.last_long:
             self.line.recall("nothing is claimed any more, and the GPUs that it needs are busy")
         elif not is_forbidden:
             self._reservation.serve()
@@ -200,12 +201,12 @@ class Intake:
                 await self._earlier.wait()
                 continue
             self.look()
-            if self.complaint or self._is_closed:
+            if self.complaint or self.closed.is_set():
                 self.ignored.update((seat.project, seat.name) for seat in self._asking)
 
     def close(self) -> None:
         """Let nobody receive, or wait for room with a message in hand, any more."""
-        self._is_closed = True
+        self.closed.set()
         self._reservation.end()
         self.look()
 
@@ -237,7 +238,7 @@ class Intake:
 
     async def reserved(self, needs: Needs, seat: Seat | None = None) -> Allocation | None:
         """Wait with the machine's one reservation; ``None`` when it is taken, or we are closed."""
-        if self._is_closed:
+        if self.closed.is_set():
             return None
         allocation = await self._reservation.wait(needs, seat, self.look)
         if allocation is not None and seat is not None:

@@ -6,7 +6,7 @@ import heapq
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,19 +49,20 @@ def measure(
     check: Callable[[], None] = lambda: None,
     *,
     since: float = 0.0,
-    holders: Collection[int] = (),
+    holders: Callable[[], Iterable[int]] = lambda: (),
 ) -> Usage:
     """Look at all below ``roots``, each with the name it is shown by; what is gone counts nothing.
 
     No link is followed and no other file system entered. Of what has not changed ``since`` (seconds
-    since the epoch) nothing is counted. ``holders`` are processes that may have files open which
-    have no name any more. ``check`` is called now and then and may raise to stop.
+    since the epoch) nothing is counted. ``holders`` tells the processes that may have files open
+    which have no name any more; to find them is part of the look. ``check`` is called now and then
+    and may raise to stop.
     """
     begun = time.thread_time()
     walk = _Walk(check, since)
     for root, name in roots.items():
         walk.take(root, name)
-    walk.take_nameless(holders)
+    walk.take_nameless(holders())
     largest = heapq.nlargest(_SHOWN, walk.sizes.items(), key=lambda item: item[1])
     return Usage(walk.bytes, walk.entries, tuple(largest), time.thread_time() - begun)
 
@@ -104,7 +105,7 @@ class _Walk:
             for level in self._levels:
                 _close(level)
 
-    def take_nameless(self, holders: Collection[int]) -> None:
+    def take_nameless(self, holders: Iterable[int]) -> None:
         """Count open files without a name, but for those in memory.
 
         A run may have them open by an overlay, whose number is none of ours: it has our size.
@@ -202,10 +203,12 @@ class _Walk:
 
 def _close(level: _Level) -> None:
     if level.descriptor >= 0:
-        if level.mode is not None:
-            os.fchmod(level.descriptor, level.mode)
-        os.close(level.descriptor)
-        level.descriptor = -1
+        try:
+            if level.mode is not None:
+                os.fchmod(level.descriptor, level.mode)
+        finally:
+            os.close(level.descriptor)
+            level.descriptor = -1
 
 
 def _opened(path: str, at: int | None) -> tuple[int, int | None]:
@@ -219,8 +222,9 @@ def _opened(path: str, at: int | None) -> tuple[int, int | None]:
         handle = os.open(path, _OPEN | os.O_PATH, dir_fd=at)
     try:
         mode = stat.S_IMODE(os.fstat(handle).st_mode)
-        Path(f"/proc/self/fd/{handle}").chmod(mode | stat.S_IRUSR | stat.S_IXUSR)
-        return os.open(path, _OPEN, dir_fd=at), mode
+        itself = Path(f"/proc/self/fd/{handle}")  # whatever has its name by now
+        itself.chmod(mode | stat.S_IRUSR | stat.S_IXUSR)
+        return os.open(itself, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), mode
     finally:
         os.close(handle)
 

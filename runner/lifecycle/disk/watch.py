@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +27,7 @@ from runner.lifecycle.disk.looks import (
     to_end,
 )
 from runner.lifecycle.disk.usage import Usage, measure
+from runner.lifecycle.disk.watched import Watched, left, of_build
 from runner.lifecycle.runs.workspace import Workspace
 from runner.lifecycle.tally import Stage
 from runner.model import Bytes, Cause
@@ -42,30 +42,7 @@ PERIOD = 1.0
 PATIENCE = 15.0
 #: Looks are work of the disk: one at a time.
 _LIMIT = blocking.Limit(1)
-_NONE = Bytes(0)
 _DEFECT = "a defect of the runner in watching the disk"
-
-
-@dataclass(eq=False, slots=True)
-class Watched:
-    """What is looked at, and what is done when it is over its bound."""
-
-    name: str
-    account: Account
-    #: Looks at it; blocks.
-    measure: Callable[[Callable[[], None]], Usage]
-    #: Where it lies; what is free there decides when to look.
-    place: Path
-    over: Callable[[Account], None]
-    #: Of a run: the attempt, and what it asked for.
-    entry: Entry | None = None
-    asked: Bytes = _NONE
-
-
-def left(place: Path) -> Free:
-    """Ask the file system. Raises OSError."""
-    found = os.statvfs(place)
-    return Free(found.f_bfree * found.f_frsize, found.f_ffree)
 
 
 @dataclass(eq=False)
@@ -99,11 +76,20 @@ class DiskWatch:
         """Look until cancelled."""
         async with anyio.create_task_group() as group:
             while True:
+                await self._rest()
                 await anyio.sleep(self.period)
                 try:
                     self.tick(group)
                 except Exception as error:  # noqa: BLE001 - our bug must not cost what runs
                     _log.error(_DEFECT, exc_info=error)
+
+    async def _rest(self) -> None:
+        """Sleep while there is nothing to watch: an idle daemon is not to wake up each second."""
+        while not self.board and not self._builds:
+            self._runs.clear()
+            self._free.clear()
+            self._low_since = None
+            await self.board.stirred()
 
     def tick(self, group: anyio.abc.TaskGroup) -> None:
         """See what was eaten, and begin a look in ``group`` where one is due."""
@@ -137,21 +123,16 @@ class DiskWatch:
         if not bound:
             yield
             return
-        since = time.time()
 
         def told(account: Account) -> None:
             self._builds.discard(watched)
             usage = account.usage or Usage()
             over(self._explained(sentence(account, bound, name, "may use"), usage))
 
-        watched = Watched(
-            name,
-            Account(bound, since=self.clock()),
-            lambda check: measure(roots, check, since=since, holders=list(holders())),
-            next(iter(roots)),
-            told,
-        )
+        account = Account(bound, since=self.clock())
+        watched = of_build(name, account, roots, holders, told)
         self._builds.add(watched)
+        self.board.stir()
         try:
             yield
         finally:
@@ -180,8 +161,10 @@ class DiskWatch:
         assert record.workspace is not None  # noqa: S101 - asked before
         workspace, run = Workspace(record.workspace), record.run
 
+        def holders() -> list[int]:
+            return [process.pid for process in processes.of_run(run)]
+
         def look(check: Callable[[], None]) -> Usage:
-            holders = [process.pid for process in processes.of_run(run)]
             return measure(workspace.written(), check, holders=holders)
 
         account = Account(asked or self.default, record.attached, self.clock())

@@ -17,8 +17,8 @@ from runner.lifecycle.runs.exits import Exit
 from runner.lifecycle.runs.run import Run, RunSpec
 from runner.lifecycle.runs.spellings import spellings
 from runner.lifecycle.runs.workspace import Workspace
-from runner.model import Bytes, Cause, Identity
-from runner.sandboxes.base import Command
+from runner.model import Allocation, Bytes, Cause, Identity
+from runner.sandboxes.base import Bounds, Command
 
 #: Computes, and has the disk keep something.
 _SCRIPT = """
@@ -39,6 +39,8 @@ _PASSED = b"passed\n"
 _LIMIT, _PATIENCE = timedelta(seconds=60), 300.0
 _OUTPUT = Bytes(64 << 10)
 _LONGEST_WORDS = 300
+#: Far more than it takes.
+_SHARE = Allocation(cores=1, memory=Bytes(512 << 20), disk=Bytes(0))
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Trial:
         )
 
     def _spec(self, workspace: Workspace, command: Command) -> RunSpec:
-        run = f"{_NAME}-{secrets.token_hex(8)}"
+        options, run = self.parts.options, f"{_NAME}-{secrets.token_hex(8)}"
         return RunSpec(
             run_id=run,
             # No record lies there: a daemon that comes after us sweeps what is left.
@@ -122,8 +124,15 @@ class Trial:
             limits={Cause.TIME_LIMIT: _LIMIT},
             grace=timedelta(0),
             orphan_timeout=_LIMIT,
-            runs_slice=self.parts.options.runs_slice,
+            runs_slice=options.runs_slice,
+            bounds=self._bounds(),
         )
+
+    def _bounds(self) -> Bounds:
+        """Bound it as an experiment that asks for little; it takes no share, and waits for none."""
+        parts = self.parts
+        total = parts.intake.ledger.total.memory
+        return parts.options.bounding.of(_SHARE, total, own_user=parts.users.is_pool)
 
 
 def _trouble(end: Exit, read: Callable[[], bytes]) -> str:

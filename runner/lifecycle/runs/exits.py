@@ -66,6 +66,8 @@ class Exit:
     #: Processes that not even SIGKILL could end, and who they are.
     survivors: int = 0
     left: tuple[Left, ...] = ()
+    #: Machine or container were restarted meanwhile.
+    is_restarted: bool = False
 
 
 #: Words of ours that are causes as well, but nobody asked for them.

@@ -21,7 +21,9 @@ class LiveOutput:
     is read, and no link is followed.
     """
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, *, start: int = 0) -> None:
+        """``start``: how many bytes of it, which end with a line, are somebody else's."""
+        self._start = start
         self._redacted = redactor.stream()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._file = -1
@@ -38,6 +40,14 @@ class LiveOutput:
         """Return what was held back because it might have become a secret or a character."""
         return self._decoder.decode(self._redacted.close(), final=True)
 
+    @property
+    def left(self) -> int:
+        """How many bytes there are that were not read yet."""
+        if self._file < 0:
+            return 0
+        read = os.lseek(self._file, 0, os.SEEK_CUR)
+        return max(0, os.fstat(self._file).st_size - read)
+
     def close(self) -> None:
         """Close the file."""
         if self._file >= 0:
@@ -49,8 +59,17 @@ class LiveOutput:
             try:
                 if self._file < 0:
                     self._file = open_regular(path, os.O_RDONLY)
+                    os.lseek(self._file, self._start, os.SEEK_SET)
                 return os.read(self._file, _CHUNK)
             except OSError:  # not there yet, or no file
                 return b""
 
         return await blocking.call(read, limit=_LIMIT)
+
+
+def size_of(path: Path | None) -> int:
+    """Return how many bytes an output has by now."""
+    try:
+        return 0 if path is None else path.stat(follow_symlinks=False).st_size
+    except OSError:
+        return 0

@@ -54,6 +54,11 @@ async def end(
     return await blocking.call(kill, limit=_LIMIT)
 
 
+def system() -> str:
+    """Return what identifies this boot and pid namespace: elsewhere no process of here is left."""
+    return f"{processes.boot_id()} {processes.pid_namespace()}"
+
+
 def shown(left: Iterable[Left]) -> str:
     """Write who was left in one line."""
     return " ".join(f"{one.pid}@{one.started}" for one in left)

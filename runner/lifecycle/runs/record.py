@@ -72,6 +72,17 @@ class Record:
     started_at: float | None = None
     #: Asked for while the daemon was there; a successor must not forget it.
     stop: Cause | None = None
+    #: Attempts before it that counted, as the claim record tells.
+    counted: int = 0
+    #: Daemons that died while it was made ready, each by what may be its doing.
+    deaths: int = 0
+    #: The daemon left in order.
+    is_left: bool = False
+    #: Boot and pid namespace of the daemon that received it.
+    system: str = ""
+    #: Bytes in its output that earlier attempts had printed, and lines of its own that were told.
+    printed_before: int = 0
+    told: int = 0
 
     def but(self, **changes: Any) -> Record:
         """Return the record with some fields changed."""
@@ -177,6 +188,12 @@ def _to_json(record: Record) -> Mapping[str, object]:
         "claimed_at": record.claimed_at,
         "started_at": record.started_at,
         "stop": record.stop.value if record.stop else None,
+        "counted": record.counted,
+        "deaths": record.deaths,
+        "is_left": record.is_left,
+        "system": record.system,
+        "printed_before": record.printed_before,
+        "told": record.told,
     }
 
 
@@ -218,6 +235,12 @@ def _from_json(data: Mapping[str, Any]) -> Record:
         claimed_at=data["claimed_at"],
         started_at=data["started_at"],
         stop=Cause(data["stop"]) if data["stop"] else None,
+        counted=data.get("counted", 0),
+        deaths=data.get("deaths", 0),
+        is_left=data.get("is_left", False),
+        system=data.get("system", ""),
+        printed_before=int(data.get("printed_before", 0)),
+        told=int(data.get("told", 0)),
     )
 
 

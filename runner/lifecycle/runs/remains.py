@@ -21,7 +21,6 @@ from runner.lifecycle.runs import processes
 from runner.lifecycle.runs.processes import Left
 from runner.lifecycle.runs.record import Record, Records
 from runner.model import Message, News, Report
-from runner.supervisor.processes import boot_id, pid_namespace
 
 if TYPE_CHECKING:  # which holds what is kept back
     from runner.lifecycle.parts import Parts
@@ -148,17 +147,13 @@ def _bare(record: Record) -> Record:
 
 
 def _note(place: Path, left: Sequence[Left]) -> None:
-    (place / _FILE).write_text(f"{_here()}\n{processes.shown(left)}\n")
+    (place / _FILE).write_text(f"{processes.system()}\n{processes.shown(left)}\n")
 
 
 def _noted(place: Path) -> list[Left]:
     """Return who was left; nobody after a restart of the machine, which ends the hardest."""
     try:
         here, shown = (place / _FILE).read_text().splitlines()
-    except (OSError, ValueError):
+        return processes.read(shown) if here == processes.system() else []
+    except (OSError, ValueError):  # cut short by a full disk, say: the run is found by its mark
         return []
-    return processes.read(shown) if here == _here() else []
-
-
-def _here() -> str:
-    return f"{boot_id()} {pid_namespace()}"

@@ -102,6 +102,11 @@ class Run:
             raise RunGone(f"the run in {directory} never began")
         return run
 
+    @property
+    def supervisor(self) -> int:
+        """The pid of its supervisor; 0 where it has none."""
+        return self._supervisor.pid if self._supervisor else 0
+
     async def wait(self) -> Exit:
         """Wait for the end of the run and of all its processes. Cancelling it touches nothing."""
         if self._exit is None:
@@ -170,7 +175,8 @@ class Run:
         supervisor = Supervisor.recorded(self.directory) or self._supervisor
         left: list[Left] = []
         why = "the machine or its container was restarted"
-        if supervisor is not None and supervisor.is_of_this_boot():
+        is_here = supervisor is not None and supervisor.is_of_this_boot()
+        if supervisor is not None and is_here:
             left = await processes.end(self.run_id, supervisor.session())
             why = "its supervisor was killed"
             _remove_groups(supervisor)
@@ -186,6 +192,7 @@ class Run:
             ended_at=time.time(),
             survivors=len(left),
             left=tuple(left),
+            is_restarted=supervisor is not None and not is_here,
         )
 
 

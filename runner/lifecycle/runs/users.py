@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,7 +29,10 @@ from runner.supervisor.users import of_user
 _log = log.get_logger(__name__)
 
 #: Where every user may write, so that an experiment may have left something.
-SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path("/dev/mqueue"))  # noqa: S108 - swept
+SHARED = tuple(
+    Path(name)
+    for name in ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock")  # noqa: S108 - swept
+)
 _LIMIT = blocking.Limit(2)
 _PATIENCE = timedelta(seconds=15)
 #: Seconds for one script: what a million files in ``/tmp`` take.
@@ -66,6 +69,8 @@ class Users:
         self._clean: set[Identity] = set()
         #: Who had processes of somebody else's when they were looked at last.
         self._strange: set[Identity] = set()
+        #: Whose last clearing was not over, though nobody is in the way of it.
+        self._unclear: set[Identity] = set()
 
     @property
     def at_most(self) -> int:
@@ -105,7 +110,8 @@ class Users:
                 return identity
         raise NoUser(
             f"none of the {len(self._names)} users of --run-as is free; with processes that are no "
-            f"experiment's: {', '.join(self._names[one] for one in self._strange) or 'none'}"
+            f"experiment's: {self._listed(self._strange)}; not cleared yet of what they left: "
+            f"{self._listed(self._unclear)}"
         )
 
     def adopt(self, identity: Identity | None) -> None:
@@ -137,13 +143,16 @@ class Users:
 
     # ------------------------------------------------------------------ how
 
+    def _listed(self, users: Collection[Identity]) -> str:
+        return ", ".join(name for one, name in self._names.items() if one in users) or "none"
+
     async def _is_free(self, identity: Identity) -> bool:
         found = await blocking.call(lambda _: of_user(identity.uid), limit=_LIMIT)
         if not found:
             self._strange.discard(identity)
             if identity not in self._clean:
                 await self._clear(identity)
-            return True
+            return identity in self._clean
         if identity not in self._strange:
             self._strange.add(identity)
             _log.warning(
@@ -155,8 +164,11 @@ class Users:
 
     async def _clear(self, identity: Identity) -> None:
         words = [str(folder) for folder in self._swept]
-        await blocking.call(lambda _: _run(identity, words), limit=_LIMIT)
-        self._clean.add(identity)
+        if await blocking.call(lambda stop: _run(identity, words, stop), limit=_LIMIT):
+            self._clean.add(identity)
+            self._unclear.discard(identity)
+        else:
+            self._unclear.add(identity)
 
 
 def _end(identity: Identity, stop: blocking.Stop) -> list[Left]:
@@ -167,29 +179,38 @@ def _end(identity: Identity, stop: blocking.Stop) -> list[Left]:
         stop.check()
         # Stopped first, so that nobody ends who comes to end them.
         processes.tell(found, signal.SIGSTOP)
-        _run(identity, [])
+        _run(identity, [], stop)
         time.sleep(_ROUND)
     return []
 
 
-def _run(identity: Identity, folders: Sequence[str]) -> None:
-    script = [sys.executable, "-I", "-S", str(Path(vacate.__file__))]
-    who = [str(identity.uid), str(identity.gid)]
+def _run(identity: Identity, folders: Sequence[str], stop: blocking.Stop) -> bool:
+    """Run the script; tell whether it came to its end. A stop ends it, too."""
     try:
-        done = subprocess.run(
-            [*script, *who, *folders],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            cwd="/",
-            env={name: os.environ[name] for name in _KEPT if name in os.environ},
-            start_new_session=True,
-            timeout=_LONGEST,
-        )
+        status, said = _ran(identity, folders, stop)
     except (OSError, subprocess.TimeoutExpired) as error:
-        said = str(error)
-    else:
-        if done.returncode == 0:
-            return
-        said = done.stderr.decode(errors="replace").strip() or f"status {done.returncode}"
-    _log.warning("what a user left could not all be removed", uid=identity.uid, trouble=said)
+        status, said = None, str(error)
+    if status != 0:
+        said = said.strip() or f"status {status}"
+        _log.warning("what a user left could not all be removed", uid=identity.uid, trouble=said)
+    return status == 0
+
+
+def _ran(identity: Identity, folders: Sequence[str], stop: blocking.Stop) -> tuple[int, str]:
+    script = [sys.executable, "-I", "-S", str(Path(vacate.__file__))]
+    with subprocess.Popen(
+        [*script, str(identity.uid), str(identity.gid), *folders],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd="/",
+        env={name: os.environ[name] for name in _KEPT if name in os.environ},
+        start_new_session=True,
+    ) as process:
+        try:
+            with stop.calling(process.kill):
+                _, said = process.communicate(timeout=_LONGEST)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return process.returncode, said.decode(errors="replace")

@@ -8,15 +8,16 @@ what the user has in them, and its System V memory, semaphores and message queue
 import ctypes
 import os
 import signal
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[3]))  # -I leaves it out
 
 from runner.errors import HostFault
-from runner.lifecycle.runs.removal import remove_tree
+from runner.removal import remove_tree
 
 _IPC_RMID = 0
 _KINDS = ("shm", "sem", "msg")
@@ -61,12 +62,29 @@ def _remove_shared_memory(uid: int) -> None:
                 libc[f"{kind}ctl"](identifier, _IPC_RMID, None)
 
 
-def _remove_files(folder: Path, uid: int) -> None:
+def own(entries: Iterable[os.DirEntry[str]], uid: int) -> Iterator[Path]:
+    """Yield what of a folder is the user's, and what of the system's open folders in there is."""
+    for entry in entries:
+        try:
+            found = entry.stat(follow_symlinks=False)
+        except OSError:  # gone: where all may write much comes and goes
+            continue
+        if found.st_uid == uid:
+            yield Path(entry.path)
+        elif found.st_uid == 0 and stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IWOTH:
+            yield from own(_listed(entry.path), uid)
+
+
+def _listed(folder: str) -> Sequence[os.DirEntry[str]]:
     with suppress(OSError), os.scandir(folder) as entries:
-        own = [entry.path for entry in entries if entry.stat(follow_symlinks=False).st_uid == uid]
-        for path in own:
-            with suppress(HostFault):  # what others have put there is not the user's to remove
-                remove_tree(Path(path))
+        return list(entries)
+    return ()
+
+
+def _remove_files(folder: str, uid: int) -> None:
+    for path in list(own(_listed(folder), uid)):
+        with suppress(HostFault):  # what others have put there is not the user's to remove
+            remove_tree(path)
 
 
 def main() -> None:
@@ -78,7 +96,7 @@ def main() -> None:
     if folders:
         _remove_shared_memory(uid)
     for folder in folders:
-        _remove_files(Path(folder), uid)
+        _remove_files(folder, uid)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 from runner import blocking
 from runner.errors import BadField, HostFault, Misconfigured, host_fault
 from runner.handover import Locks
-from runner.lifecycle.runs.removal import remove_tree
+from runner.removal import remove_tree
 from runner.sandboxes.base import Identity, Overlay
 
 EXPERIMENTS = "experiments"

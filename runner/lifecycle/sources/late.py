@@ -63,11 +63,30 @@ class Late(Delivery):
             self._answered.set()
             return
 
+    def give_up(self) -> None:
+        """Seek it no longer: it came back by itself, and is held already."""
+        self._is_settled = True
+        self._answered.set()
+
     async def is_lost(self) -> bool:
         """Wait a moment for the answer, and tell whether somebody else may have the message."""
         with anyio.move_on_after(_FIRST_ANSWER):
             await self._answered.wait()
         return self._lost is not None and not isinstance(self._lost, MessageGone)
+
+    @property
+    def is_ageing(self) -> bool:
+        """See ``Delivery``."""
+        return self._held is not None and self._held.is_ageing
+
+    async def send_on(self, mark: str) -> str:
+        """See ``Delivery``."""
+        return await self._found.send_on(mark)
+
+    async def leave(self) -> None:
+        """See ``Delivery``."""
+        await self._found.leave()
+        self.token = self._found.token
 
     async def extend(self) -> None:
         """See ``Delivery``."""
@@ -87,14 +106,18 @@ class Late(Delivery):
         """See ``Delivery``."""
         await self._settled(lambda held: held.bury(reason))
 
+    @property
+    def _found(self) -> Delivery:
+        if self._held is None:
+            raise QueueUnavailable(f"the broker of queue {self.message.queue} was not reached yet")
+        return self._held
+
     async def _settled(self, verb: Callable[[Delivery], Awaitable[None]]) -> None:
         await self._with(verb)
         self._is_settled = True
 
     async def _with(self, verb: Callable[[Delivery], Awaitable[None]]) -> None:
-        if self._held is not None:
-            await verb(self._held)
-        elif self._lost is not None:
+        if self._held is None and self._lost is not None:
             raise self._lost
-        elif not self._supply.lacks(self._account):
-            raise QueueUnavailable(f"the broker of queue {self.message.queue} was not reached yet")
+        if self._held is not None or not self._supply.lacks(self._account):
+            await verb(self._found)

@@ -19,6 +19,7 @@ from runner.lifecycle.claiming.intake import LEAST, Slot
 from runner.lifecycle.claiming.seats import Seat
 from runner.lifecycle.handling import Handling
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.runs import processes
 from runner.lifecycle.runs.record import Record
 from runner.lifecycle.sources.echo import Echo
 from runner.lifecycle.sources.pauses import LONGEST_TROUBLE_PAUSE, TROUBLE_PAUSE, Pauses
@@ -220,4 +221,5 @@ def fresh_record(queue: Queue, delivery: Delivery) -> Record:
         attempt=delivery.message.receive_count,
         allocation=_NOTHING,
         claimed_at=time.time(),
+        system=processes.system(),
     )

@@ -41,6 +41,20 @@ class Drawn(Delivery):
         self._delivery = delivery
         self._suspicion = suspicion
 
+    @property
+    def is_ageing(self) -> bool:
+        """See ``Delivery``."""
+        return self._delivery.is_ageing
+
+    async def send_on(self, mark: str) -> str:
+        """See ``Delivery``."""
+        return await self._delivery.send_on(mark)
+
+    async def leave(self) -> None:
+        """See ``Delivery``."""
+        await self._delivery.leave()
+        self.token = self._delivery.token
+
     async def extend(self) -> None:
         """See ``Delivery``."""
         with _noted(self._suspicion):

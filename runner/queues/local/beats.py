@@ -52,7 +52,7 @@ def forget(places: Places, token: str) -> None:
 def read_all(places: Places, own_lease: timedelta) -> dict[str, Beat]:
     """Return the last beat of every claim; a claim that never beat gets the observer's lease."""
     return {
-        token: _read(places, token, own_lease)
+        token: read(places, token, own_lease)
         for token in listed(places.claims)
         if names.message_of(token)
     }
@@ -67,7 +67,8 @@ def sweep(places: Places) -> None:
             forget(places, token)
 
 
-def _read(places: Places, token: str, own_lease: timedelta) -> Beat:
+def read(places: Places, token: str, own_lease: timedelta) -> Beat:
+    """Return the last beat of one claim."""
     try:
         value = (places.beats / token).read_bytes()
     except FileNotFoundError:

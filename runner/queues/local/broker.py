@@ -14,6 +14,7 @@ from runner.queues.choice import Choice
 from runner.queues.local import names
 from runner.queues.local.beats import Holder
 from runner.queues.local.caretaker import Caretaker
+from runner.queues.local.mailbox import LocalMailbox
 from runner.queues.local.places import Places
 from runner.queues.local.queue import LocalQueue
 
@@ -80,6 +81,10 @@ class LocalBroker(Broker):
         if name not in self._queues:
             self._queues[name] = LocalQueue(name, self._caretaker)
         return self._queues[name]
+
+    def mailbox(self, queue: str) -> LocalMailbox:
+        """Return the directory ``<queue>_response``."""
+        return LocalMailbox(names.checked_queue(queue), self._caretaker)
 
     async def exists(self, queue: str) -> bool:
         """Tell whether there is a directory. Raises QueueUnavailable."""

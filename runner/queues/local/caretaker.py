@@ -31,6 +31,8 @@ _THREADS = 8
 #: Four looks in a lease, but never so many or so few that either would be noticed.
 _SHORTEST_INTERVAL = 0.05
 _LONGEST_INTERVAL = 15.0
+#: Twice this, at most, comes to a lease until a claim is seen to have expired.
+_GLANCE = 2.0
 #: How often to look where nothing wakes us.
 _WITHOUT_INOTIFY = 1.0
 
@@ -137,8 +139,20 @@ class Caretaker:
                 trouble = await self._look_at_all(watch) or trouble
             self._complain(trouble)
             wait = min(self._interval, next_look - time.monotonic())
-            with anyio.move_on_after(max(0.001, min(wait, wait if due is None else due))):
+            await self._rest(news, max(0.001, min(wait, wait if due is None else due)))
+
+    async def _rest(self, news: anyio.Event, seconds: float) -> None:
+        """Wait for news, with an eye on those who hold claims: whose machine dies tells nobody."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            with anyio.move_on_after(min(left, _GLANCE) if self._sweep.sees_claims else left):
                 await news.wait()
+                return
+            if self._sweep.sees_claims:
+                try:
+                    await self.call(self._sweep.glance)
+                except QueueUnavailable:
+                    return  # the next sweep says so
 
     async def _look_at_all(self, watch: Watch) -> str:
         """Refresh what is known of all queues and return what went wrong."""

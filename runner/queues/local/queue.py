@@ -20,6 +20,7 @@ from runner.queues.local.delivery import LocalDelivery
 from runner.queues.local.draft import write_message
 from runner.queues.local.lane import Lane, Taken
 from runner.queues.local.places import Places
+from runner.queues.mailbox import is_response
 
 #: A message that is no complete JSON is delivered once its file has not changed for so long.
 _STABLE = 0.5
@@ -41,6 +42,8 @@ class LocalQueue(Queue, Inspectable):
         self._lanes = [Lane(Places.of(caretaker.root, name))]
         if name == names.FLAT_QUEUE:
             self._lanes.append(Lane(Places.flat(caretaker.root)))
+        #: Reports are no JSON where they are sealed, and appear by a rename.
+        self._is_written_whole = is_response(name)
         self._bell = Bell()
         self._opening = anyio.Lock()
         self._serving = False
@@ -168,7 +171,9 @@ class LocalQueue(Queue, Inspectable):
         """
         body, stamp = taken.body, taken.stamp
         now = began = unchanged_since = anyio.current_time()
-        while not _is_complete(body) and now - unchanged_since < _STABLE:
+        while (
+            not (self._is_written_whole or _is_complete(body)) and now - unchanged_since < _STABLE
+        ):
             if now - began > _PATIENCE:
                 return None
             await anyio.sleep(_LOOK_AGAIN)

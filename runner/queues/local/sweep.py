@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,21 @@ class Sweep:
         self._root = root
         self._holder = holder
         self._sightings = Sightings(interval)
+        #: Of the claims that the last run found.
+        self._homes: dict[str, Places] = {}
+
+    @property
+    def sees_claims(self) -> bool:
+        """Somebody held something when all was looked at last."""
+        return bool(self._homes)
+
+    def glance(self) -> None:
+        """Look at the beats of known claims alone.
+
+        Their end is noticed the sooner, the oftener one looks; all else can wait for ``run``.
+        """
+        lease = self._holder.lease
+        self._note({token: beats.read(home, token, lease) for token, home in self._homes.items()})
 
     def run(self) -> float | None:
         """Do what is due and return the seconds until the next delayed message is.
@@ -47,11 +63,15 @@ class Sweep:
             homes.update(dict.fromkeys(found, places))
             if due is not None:
                 dues.append(due)
-        for token in self._sightings.expired(time.monotonic(), signs):
-            self._expire(claims.Claim(homes[token], token))
+        self._homes = homes
+        self._note(signs)
         if trouble is not None:
             raise trouble
         return (min(dues) - now) / 1000 if dues else None
+
+    def _note(self, signs: Mapping[str, Beat]) -> None:
+        for token in self._sightings.expired(time.monotonic(), signs):
+            self._expire(claims.Claim(self._homes.pop(token), token))
 
     def _expire(self, claim: claims.Claim) -> None:
         with suppress(LeaseLost):  # another observer was faster, or the holder settled it

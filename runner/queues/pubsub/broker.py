@@ -16,6 +16,7 @@ from runner.queues.pubsub import names
 from runner.queues.pubsub.facts import FactBook, facts_of
 from runner.queues.pubsub.identity import Identity
 from runner.queues.pubsub.lines import Lines
+from runner.queues.pubsub.mailbox import PubsubMailbox
 from runner.queues.pubsub.queue import PubsubQueue
 from runner.queues.pubsub.service import Service
 from runner.queues.pubsub.subscription import Subscription, lease_of
@@ -76,6 +77,10 @@ class PubsubBroker(Broker):
         if name not in self._queues:
             self._queues[name] = self._made(name)
         return self._queues[name]
+
+    def mailbox(self, queue: str) -> PubsubMailbox:
+        """Return the response topic in the subscription's project. Raises Misconfigured."""
+        return PubsubMailbox(names.short(self.project, queue), self._service)
 
     async def exists(self, queue: str) -> bool:
         """Ask for the subscription; one that has outlived its topic still exists."""

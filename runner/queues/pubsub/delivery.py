@@ -26,18 +26,21 @@ class PubsubDelivery(Delivery):
         term: Term,
         lease: timedelta,
         hold_limit: timedelta | None = None,
+        *,
+        clock: Callable[[], float] = now,
     ) -> None:
         super().__init__(message, token=term.token(), lease=lease)
         self.hold_limit = hold_limit
         self._subscription = subscription
         self._term = term
+        self._clock = clock
         self._is_settled = False
         self._is_buried = False
 
     async def extend(self) -> None:
         """Keep it for another lease; ``token`` tells the new end."""
         self._check()
-        began = now()
+        began = self._clock()
         await self._told(lambda ack_id: self._subscription.hide(ack_id, self.lease))
         self._check()
         self._term = Term(self._term.ack_id, began + self.lease.total_seconds())
@@ -83,7 +86,7 @@ class PubsubDelivery(Delivery):
             raise MessageGone(str(error)) from error
 
     def _check(self) -> None:
-        if self._term.is_over and not self._subscription.facts.exactly_once:
+        if self._term.is_over(self._clock) and not self._subscription.facts.exactly_once:
             raise LeaseLost(
                 f"message {self.message.id} of {self._subscription.path} was not kept in time"
             )

@@ -75,7 +75,7 @@ class PubsubQueue(Queue, Inspectable):
         try:
             await self._subscription.learn()
         except QueueUnavailable as error:
-            if term.is_over:
+            if term.is_over():
                 raise LeaseLost(f"nobody says that {message.id} is still ours: {error}") from error
         delivery = PubsubDelivery(message, self._subscription, term, self._lease)
         await delivery.extend()

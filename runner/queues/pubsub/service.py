@@ -126,14 +126,21 @@ class Service:
     async def publish(self, topic: str, body: bytes, attributes: Mapping[str, str]) -> str:
         """Publish a message and return its id."""
         message = types.PubsubMessage(data=body, attributes=dict(attributes))
+        return (await self._publish(topic, [message]))[0]
+
+    async def publish_all(self, topic: str, bodies: Sequence[bytes]) -> None:
+        """Publish messages that have a body alone."""
+        await self._publish(topic, [types.PubsubMessage(data=body) for body in bodies])
+
+    async def _publish(self, topic: str, messages: Sequence[types.PubsubMessage]) -> Sequence[str]:
         right, role = "pubsub.topics.publish", "roles/pubsub.publisher"
         published: types.PublishResponse = await self._ask(
             lambda line: line.publisher.publish,
-            types.PublishRequest(topic=topic, messages=[message]),
+            types.PublishRequest(topic=topic, messages=list(messages)),
             {"topic": topic},
             _on_subscription(topic, "publish on", right, role),
         )
-        return str(published.message_ids[0])
+        return [str(one) for one in published.message_ids]
 
     async def make(self, path: str) -> str:
         """Make a topic and a subscription as a client does; return the topic's path."""

@@ -18,6 +18,7 @@ from runner.queues.drawer import DeadLetter, Drawer
 from runner.queues.pubsub import names
 from runner.queues.pubsub.facts import UNKNOWN, FactBook, Facts, facts_of
 from runner.queues.pubsub.service import Service
+from runner.queues.reasons import shortened
 
 T = TypeVar("T")
 
@@ -110,7 +111,7 @@ class Subscription:
 
     async def _sent(self, topic: str, message: Message, reason: str) -> bool:
         attributes = {
-            "studio_runner_reason": _clipped(reason) or "no reason",
+            "studio_runner_reason": shortened(reason, _LONGEST_ATTRIBUTE) or "no reason",
             "studio_runner_subscription": self.path,
             "studio_runner_message_id": message.id,
         }
@@ -161,7 +162,3 @@ def lease_of(wanted: timedelta) -> timedelta:
     """Return the lease in whole seconds, as Pub/Sub counts them."""
     whole = timedelta(seconds=math.ceil(wanted.total_seconds()))
     return min(max(whole, _SHORTEST_LEASE), LONGEST_HIDDEN)
-
-
-def _clipped(reason: str) -> str:
-    return reason.encode()[:_LONGEST_ATTRIBUTE].decode(errors="ignore")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +37,9 @@ class Term:
     #: On the clock of ``now``.
     until: float
 
-    @property
-    def is_over(self) -> bool:
+    def is_over(self, clock: Callable[[], float] = now) -> bool:
         """Tell whether somebody else may have the message by now."""
-        return now() >= self.until
+        return clock() >= self.until
 
     def token(self) -> str:
         """Write what a later daemon on this machine needs."""

@@ -18,6 +18,7 @@ from runner.queues.rabbitmq.boundary import Forbidden, Impossible, NoSuchQueue
 from runner.queues.rabbitmq.burial import Burial
 from runner.queues.rabbitmq.engine import ENGINE
 from runner.queues.rabbitmq.line import Line
+from runner.queues.rabbitmq.mailbox import RabbitMailbox
 from runner.queues.rabbitmq.management import Management
 from runner.queues.rabbitmq.queue import RabbitQueue
 
@@ -40,6 +41,13 @@ class RabbitBroker(Broker):
         self._line = Line(
             self._account, owner=options.owner, timeout=self._timeout, lease=options.lease
         )
+        #: A report that is not confirmed in time ends its connection, and must end no other.
+        self._posting = Line(
+            self._account,
+            owner=f"{options.owner}, reports",
+            timeout=self._timeout,
+            lease=options.lease,
+        )
         self._queues: dict[str, RabbitQueue] = {}
         #: What the management interface said last.
         self._listed: frozenset[str] = frozenset()
@@ -60,6 +68,7 @@ class RabbitBroker(Broker):
     ) -> None:
         """Close the connection: what is parked stays so for its lease, for the next daemon."""
         with anyio.CancelScope(shield=True):
+            await ENGINE.run(self._posting.close)
             await ENGINE.run(self._line.close)
             await ENGINE.stop()
         self._management.close()
@@ -102,6 +111,10 @@ class RabbitBroker(Broker):
             )
         return self._queues[queue]
 
+    def mailbox(self, queue: str) -> RabbitMailbox:
+        """Return the response queue in the same virtual host."""
+        return RabbitMailbox(queue, self._posting)
+
     async def exists(self, queue: str) -> bool:
         """Ask the broker; ``False`` only while the connection lasts in which we saw the queue.
 
@@ -125,6 +138,7 @@ class RabbitBroker(Broker):
 
         async def change() -> None:
             self._line.change(account)
+            self._posting.change(account)
 
         await ENGINE.run(change)
 

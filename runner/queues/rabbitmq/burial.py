@@ -13,11 +13,14 @@ from runner.queues.rabbitmq import parking
 from runner.queues.rabbitmq.channel import Arrived
 from runner.queues.rabbitmq.line import Line
 from runner.queues.rabbitmq.management import Management
+from runner.queues.reasons import shortened
 
 _log = log.get_logger(__name__)
 
 #: Blocking calls for dead letters, which are few.
 DRAWER = blocking.Limit(2)
+#: Bytes: all headers of a message share one frame, of which brokers allow 4 KiB at the least.
+_LONGEST_REASON = 2000
 
 
 class Burial:
@@ -52,7 +55,7 @@ class Burial:
             original.properties,
             message.id,
             message.receive_count,
-            reason=reason,
+            reason=shortened(reason, _LONGEST_REASON),
             queue=message.queue,
             buried_at=int(time.time()),
         )

@@ -13,6 +13,8 @@ from runner.queues.rabbitmq.holding import Hold, Undertaker
 class RabbitDelivery(Delivery):
     """Hops to the engine's loop, where the hold is."""
 
+    has_own_id = False  # clients give none: it is made of what the message says
+
     def __init__(self, hold: Hold, undertaker: Undertaker) -> None:
         super().__init__(hold.message, token=hold.token, lease=timedelta(seconds=hold.lease))
         self._hold = hold
