@@ -11,8 +11,8 @@ PYTEST_ARGS ?=
 SEED ?= 8
 N ?= 500
 # A file's tests stay together: they share daemons and servers. Most tests wait most of the time, so
-# four workers are not too many for two cores; acceptance tests are the longest and come first.
-PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
+# five workers are not too many for two cores; acceptance tests are the longest and come first.
+PARALLEL := -n 5 --dist loadfile --no-loadscope-reorder
 LOCK := "$(BIN)/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 

@@ -29,6 +29,15 @@ BROKERS = (
 )
 #: For tests that take ``pair``; each skips, and says so, where its server is not installed.
 on_every_broker = pytest.mark.parametrize("broker", BROKERS, scope="session")
+#: For tests that wait for leases, where one broker takes as long as the others together.
+slowly_on_every_broker = pytest.mark.parametrize(
+    "broker",
+    [
+        *BROKERS[:-1],
+        pytest.param("pubsub", marks=[pytest.mark.service("pubsub"), pytest.mark.service("long")]),
+    ],
+    scope="session",
+)
 _EXAMPLES = Path(__file__).parents[2] / "certs.example"
 _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 

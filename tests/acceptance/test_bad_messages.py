@@ -172,7 +172,7 @@ def test_a_message_of_many_gigabytes_is_not_read(box: Box) -> None:
     ending = box.ended("local_huge")
     assert (ending["key"], ending["cause"]) == ("message", "not-a-request")
     assert "longer than the 16,777,216 bytes" in ending["detail"]
-    assert box.peak_memory() < 200 << 20
+    assert box.peak_memory() < 300 << 20  # a few copies of what may be read of it
 
 
 def test_a_queue_of_strangers_is_set_aside(box: Box) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.accounts import on_every_broker
+from tests.acceptance.accounts import slowly_on_every_broker
 from tests.acceptance.pair import Pair
 
 #: RabbitMQ believes in a daemon that sleeps for two heartbeats of 20 s; leases come after that.
-pytestmark = [on_every_broker, pytest.mark.timeout(300)]
+pytestmark = [slowly_on_every_broker, pytest.mark.timeout(300)]
 
 
 def test_what_was_sent_twice_runs_once(pair: Pair) -> None:

@@ -7,11 +7,11 @@ import signal
 
 import pytest
 
-from tests.acceptance.accounts import on_every_broker
+from tests.acceptance.accounts import slowly_on_every_broker
 from tests.acceptance.box import PATIENCE
 from tests.acceptance.pair import WHO, Pair
 
-pytestmark = on_every_broker
+pytestmark = slowly_on_every_broker
 
 BIG = {"cpus": 2, "gpus": 0, "ram": "256m", "hdd": "64m"}
 

@@ -554,9 +554,9 @@ def take_processes(plan: Plan) -> None:
     """Start more processes than there may be."""
     for _ in range(plan["processes"]):
         if os.fork() == 0:
-            time.sleep(5)
+            time.sleep(15)
             os._exit(0)
-    time.sleep(2)
+    time.sleep(10)  # whoever measures looks each second or two
 
 
 def take_disk(plan: Plan) -> None:
