@@ -32,6 +32,7 @@ from runner.model import (
     Ack,
     Bury,
     Cause,
+    Completed,
     Deferred,
     Disposition,
     News,
@@ -191,7 +192,9 @@ class Settlement:
             _log.warning("client status", key=self.entry.record.key, trouble=trouble)
 
     async def _verdict(self, outcome: Outcome) -> dict[str, object]:
-        attempt, lines = self.entry.record.attempt, await self._last_lines()
+        # What went well is told without them.
+        lines = () if isinstance(outcome, Completed) else await self._last_lines()
+        attempt = self.entry.record.attempt
         return verdict(outcome, attempt=attempt, host=self.parts.host, last_lines=lines)
 
     # ------------------------------------------------------------------ the broker

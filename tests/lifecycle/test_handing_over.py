@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 
 from runner.errors import LeaseLost, QueueDenied
 from runner.lifecycle.board import Entry
@@ -180,6 +181,20 @@ class Scene:
         letter = await self.queue.receive()
         return Handling(machine.parts, letter, Entry(fresh_record(self.queue, letter)))
 
+    @asynccontextmanager
+    async def ageing(self, machine: Machine) -> AsyncIterator[tuple[TaskGroup, Letter]]:
+        """Have the experiment run there, under a message that has just begun to age.
+
+        Yields what it runs in, and that message; ends with it.
+        """
+        handling, letter = await machine.handling(self.message)
+        slot = await machine.parts.intake.slot()
+        async with anyio.create_task_group() as group:
+            group.start_soon(handling.perform, slot)
+            await seen(lambda: self.pids)
+            self.last.is_old = True
+            yield group, letter
+
     async def served(self, machine: Machine) -> None:
         """Handle whatever comes, until cancelled."""
         async with anyio.create_task_group() as group:
@@ -253,12 +268,7 @@ async def test_a_message_that_nobody_takes_is_no_loss(scene: Scene) -> None:
     """The daemon has no room to receive: the run ends, and who comes later finds it over."""
     with anyio.fail_after(PATIENCE):
         async with scene.machine() as machine:
-            handling, letter = await machine.handling(scene.message)
-            slot = await machine.parts.intake.slot()
-            async with anyio.create_task_group() as group:
-                group.start_soon(handling.perform, slot)
-                await seen(lambda: scene.pids)
-                scene.last.is_old = True
+            async with scene.ageing(machine) as (_, letter):
                 await seen(lambda: letter.settled == ["left"])
                 scene.last.is_old = True  # the fresh one ages as well, held or not
                 await seen(lambda: len(scene.queue.sent) == 2)
@@ -279,12 +289,7 @@ async def test_a_broker_that_takes_no_message_costs_no_lease(scene: Scene) -> No
         async with scene.machine() as machine:
             for number, error in enumerate(denied, start=1):
                 scene.points.raises(f"send on {number}", error)
-            handling, letter = await machine.handling(scene.message)
-            slot = await machine.parts.intake.slot()
-            async with anyio.create_task_group() as group:
-                group.start_soon(handling.perform, slot)
-                await seen(lambda: scene.pids)
-                scene.last.is_old = True
+            async with scene.ageing(machine) as (_, letter):
                 await seen(lambda: letter.settled == ["left"])
                 scene.go.touch()
             assert scene.points.until("send on done 1") == ["send on done 1"]
@@ -297,12 +302,7 @@ async def test_what_ends_unheld_is_buried_by_whoever_gets_it(scene: Scene) -> No
     scene.message["config"]["runner"] = {"max_attempts": 1}
     with anyio.fail_after(PATIENCE):
         async with scene.machine() as machine:
-            handling, letter = await machine.handling(scene.message)
-            slot = await machine.parts.intake.slot()
-            async with anyio.create_task_group() as group:
-                group.start_soon(handling.perform, slot)
-                await seen(lambda: scene.pids)
-                scene.last.is_old = True
+            async with scene.ageing(machine) as (_, letter):
                 await seen(lambda: letter.settled == ["left"])
                 scene.points.acts["store output 1"] = fail
                 scene.go.touch()
@@ -352,15 +352,12 @@ async def crashed(scene: Scene, request: pytest.FixtureRequest) -> Scene:
     reached = scene.points.holds(request.param)
     with anyio.fail_after(PATIENCE):
         # Claims are renewed too rarely to be mistaken for the hand-over's own writing.
-        async with Machine.open(scene.box, points=scene.points, queue=scene.queue) as machine:
-            handling, _ = await machine.handling(scene.message)
-            slot = await machine.parts.intake.slot()
-            async with anyio.create_task_group() as group:
-                group.start_soon(handling.perform, slot)
-                await seen(lambda: scene.pids)
-                scene.last.is_old = True
-                await seen(reached.is_set)
-                group.cancel_scope.cancel()
+        async with (
+            Machine.open(scene.box, points=scene.points, queue=scene.queue) as machine,
+            scene.ageing(machine) as (group, _),
+        ):
+            await seen(reached.is_set)
+            group.cancel_scope.cancel()
     scene.points.acts.clear()
     return scene
 
@@ -415,12 +412,7 @@ async def kept_elsewhere(scene: Scene) -> AsyncIterator[tuple[Machine, Machine, 
         ):
             # One store for both.
             other.parts = replace(other.parts, store_for=here.parts.store_for)
-            handling, letter = await here.handling(scene.message)
-            slot = await here.parts.intake.slot()
-            async with anyio.create_task_group() as group:
-                group.start_soon(handling.perform, slot)
-                await seen(lambda: scene.pids)
-                scene.last.is_old = True
+            async with scene.ageing(here) as (_, letter):
                 await seen(lambda: letter.settled == ["left"])
                 guarding = await scene.received(other)
                 kept = scene.last

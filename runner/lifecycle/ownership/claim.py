@@ -153,15 +153,8 @@ class Claims:
 
         Raises StoreUnavailable.
         """
-        if self._store is None or self._location is None:
-            return None
-        try:
-            found = await read_versioned(self._store, self._location)
-        except AccessDenied:
-            return None
-        if found is None or found[0] is None:
-            return None
-        return self._obstacle(self._store, self._location, found[0], found[1])
+        found = await self._found()
+        return None if found is None else self._obstacle(*found)
 
     async def adopt(self) -> Claim | Ended:
         """Return the claim that the same run took before the daemon was restarted.
@@ -189,16 +182,10 @@ class Claims:
 
         Raises StoreUnavailable.
         """
-        if self._store is None or self._location is None:
+        found = await self._found()
+        if found is None or found[2].owner.run != self._owner.run:
             return None
-        try:
-            found = await read_versioned(self._store, self._location)
-        except AccessDenied:
-            return None
-        record, version = found or (None, "")
-        if record is None or record.owner.run != self._owner.run:
-            return None
-        claim = RecordedClaim(self._store, self._location, record, version)
+        record, claim = found[2], RecordedClaim(*found)
         if record.state is State.ENDED:
             return _ended(record, claim)
         return claim if record.state is State.RUNNING else None
@@ -207,6 +194,17 @@ class Claims:
         """Claim an experiment whose message was taken out of the dead letters; nothing counts."""
         self._reopens = True
         return await self.take()
+
+    async def _found(self) -> tuple[Store, Location, ClaimRecord, str] | None:
+        """Read the record, where there is one to be read. Raises StoreUnavailable."""
+        if self._store is None or self._location is None:
+            return None
+        try:
+            found = await read_versioned(self._store, self._location)
+        except AccessDenied:
+            return None
+        record, version = found or (None, "")
+        return None if record is None else (self._store, self._location, record, version)
 
     async def _try_to_take(
         self, store: Store, location: Location
