@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
+
+Mapped = Callable[[], Collection[int]]
+"""Asked after a look at files: the inodes of those whose times prove nothing."""
 
 _PROCESSES = Path("/proc")
 #: Parts of a line of ``/proc/PID/maps``: range, permissions, offset, device, inode, path.
 _PERMISSIONS, _INODE = 1, 4
+
+
+def nothing_at_work() -> frozenset[int]:
+    """Return none: of what only programs that have ended could write to, all times are right."""
+    return frozenset()
 
 
 def written_through_maps() -> frozenset[int]:

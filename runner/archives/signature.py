@@ -41,13 +41,14 @@ def signature(
         check()
         state = entry.state
         youngest = max(youngest, state.st_ctime_ns)
-        inodes.add(state.st_ino)
+        if stat.S_ISREG(state.st_mode):
+            inodes.add(state.st_ino)
         facts = [stat.S_IFMT(state.st_mode), stat.S_IMODE(state.st_mode), state.st_ino]
         if not stat.S_ISDIR(state.st_mode):
             # A directory's own size and times follow from its entries, which are all here.
             facts += [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
         digest.update(_line(entry.name, *facts))
-    if not wait_past(youngest) or not inodes.isdisjoint(mapped()):
+    if not wait_past(youngest) or (inodes and not inodes.isdisjoint(mapped())):
         digest.update(secrets.token_bytes(16))
     return digest.hexdigest()
 

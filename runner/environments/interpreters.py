@@ -6,19 +6,18 @@ import json
 import os
 import re
 import subprocess
-import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from runner.environments.programs import Programs
 from runner.errors import BadField, PythonMissing
 from runner.model import Identity
 
 #: Older ones can neither be probed nor built for.
 OLDEST = (3, 8)
-_NAME = re.compile(r"python(3(\.\d+)?)?")
 _VERSION = re.compile(r"\d+(\.\d+){0,2}")
 _PATIENCE = 20.0
 _AT_ONCE = 4
@@ -131,68 +130,6 @@ def _sortable(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def candidates(environ: Mapping[str, str], home: Path, downloads: Path) -> list[Path]:
-    """Return programs that may be interpreters, each once, links resolved.
-
-    Looks in ``PATH``, the system's directories, pyenv, conda, ``downloads`` and uv's own.
-    """
-    paths: dict[Path, None] = {Path(sys.executable).resolve(): None}
-    for folder in (*_folders(environ, home), *downloads.glob("*/bin")):
-        for path in _pythons_in(folder):
-            paths[path] = None
-    return list(paths)
-
-
-def _folders(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
-    for entry in environ.get("PATH", "").split(os.pathsep):
-        if entry.startswith("/"):
-            yield Path(entry)
-    yield Path("/usr/bin")
-    yield Path("/usr/local/bin")
-    yield from Path("/opt").glob("*/bin")
-    pyenv = Path(environ.get("PYENV_ROOT") or home / ".pyenv")
-    yield from pyenv.glob("versions/*/bin")
-    data = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
-    yield from data.glob("uv/python/*/bin")
-    for root in _conda_roots(environ, home):
-        yield root / "bin"
-        yield from root.glob("envs/*/bin")
-
-
-def _conda_roots(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
-    if environ.get("CONDA_EXE"):
-        yield Path(environ["CONDA_EXE"]).parent.parent
-    if environ.get("CONDA_PREFIX"):
-        yield Path(environ["CONDA_PREFIX"])
-    names = ("conda", "miniconda3", "anaconda3", "miniforge3", "mambaforge")
-    for parent in (home, Path("/opt")):
-        yield from (parent / name for name in names)
-
-
-def _pythons_in(folder: Path) -> Iterator[Path]:
-    try:
-        names = [name for name in os.listdir(folder) if _NAME.fullmatch(name)]  # noqa: PTH208 - thousands
-    except OSError:
-        return
-    for name in names:
-        path = (folder / name).resolve()
-        if _is_program(path) and not _in_virtualenv(path):
-            yield path
-
-
-def _is_program(path: Path) -> bool:
-    """Tell a binary from pyenv's shims and other scripts, which are no interpreters."""
-    try:
-        with path.open("rb") as file:
-            return file.read(4) == b"\x7fELF"
-    except OSError:
-        return False
-
-
-def _in_virtualenv(path: Path) -> bool:
-    return (path.parent.parent / "pyvenv.cfg").exists()
-
-
 class Interpreters:
     """The interpreters of this machine, each asked once; the answers are kept in a file."""
 
@@ -200,8 +137,10 @@ class Interpreters:
         """Ask as ``identity``: one that it cannot run is as good as none."""
         self._memory = memory
         self._identity = identity
-        self._downloads = downloads
+        self._programs = Programs(downloads)
         self._looking = threading.Lock()
+        #: What was told in this process, also by one that ``find`` does not come upon.
+        self._told: dict[str, dict[str, str]] = {}
 
     def find(self) -> list[Interpreter]:
         """Look at the machine as it is now; blocks, also for another look that is under way."""
@@ -210,9 +149,7 @@ class Interpreters:
 
     def _find(self) -> list[Interpreter]:
         known = self._recall()
-        stamps = {
-            self._stamp(path): path for path in candidates(os.environ, Path.home(), self._downloads)
-        }
+        stamps = {self._stamp(path): path for path in self._programs.find(os.environ, Path.home())}
         unknown = [stamp for stamp in stamps if stamp not in known]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             found = pool.map(self.ask, (stamps[stamp] for stamp in unknown))
@@ -224,9 +161,17 @@ class Interpreters:
         return [_interpreter(answer) for answer in answers.values() if answer]
 
     def ask(self, path: Path) -> Interpreter | None:
-        """Return what ``path`` says of itself; None when it is no interpreter that runs."""
-        answer = self._answer(path.resolve())
-        return _interpreter(answer) if answer else None
+        """Return what ``path`` says of itself, asked once; None when it is none that runs."""
+        place = path.resolve()
+        try:
+            stamp = self._stamp(place)
+        except OSError:
+            return None
+        answer = self._told.get(stamp) or self._answer(place)
+        if answer is None:  # perhaps it was only too slow this time
+            return None
+        self._told[stamp] = answer
+        return _interpreter(answer)
 
     def _stamp(self, path: Path) -> str:
         found = path.stat()

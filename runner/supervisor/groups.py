@@ -30,6 +30,8 @@ class Groups:
     #: Where the bounds of memory and of processor time are written.
     _memory_file: str
     _quota_file: str
+    #: What a process that has one thread writes 0 into to enter.
+    _door = "cgroup.procs"
 
     def __init__(self, name: str, directories: dict[str, str]) -> None:
         """``directories`` are the run's own, by controller; several may be the same one."""
@@ -54,9 +56,9 @@ class Groups:
             raise
 
     def join(self) -> None:
-        """Enter, with what this process will start. Raises OSError."""
+        """Enter, with what this process of one thread will start. Raises OSError."""
         for directory in self.directories:
-            write(f"{directory}/cgroup.procs", 0)
+            write(f"{directory}/{self._door}", 0)
 
     def members(self) -> list[int]:
         """Return the processes that are in there."""

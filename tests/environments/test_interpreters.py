@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.environments.interpreters import Interpreter, Interpreters, candidates, choose
+from runner.environments.interpreters import Interpreter, Interpreters, choose
+from runner.environments.programs import Programs
 from runner.errors import BadField, PythonMissing
 
 
@@ -74,7 +75,7 @@ def test_shims_and_virtual_environments_are_no_interpreters(tmp_path: Path) -> N
     (venv.parent / "pyvenv.cfg").write_text("")
     (linked / "python3").symlink_to(real)
     path = os.pathsep.join(str(folder) for folder in (shims, venv, linked))
-    found = candidates({"PATH": path}, tmp_path, tmp_path / "downloads")
+    found = Programs(tmp_path / "downloads").find({"PATH": path}, tmp_path)
     assert real in found
     assert not [place for place in found if place.is_relative_to(tmp_path)]
 
@@ -90,13 +91,54 @@ def test_pyenv_conda_and_downloads_are_looked_at(tmp_path: Path) -> None:
     for place in places:
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "python3").write_bytes(b"\x7fELF")
-    found = candidates({}, tmp_path, tmp_path / "downloads")
+    found = Programs(tmp_path / "downloads").find({}, tmp_path)
     ours = [str(path.relative_to(tmp_path)) for path in found if path.is_relative_to(tmp_path)]
     assert ours == [
         f"{places[0]}/python3",
         *(f"{place}/python3" for place in places[2:0:-1]),
         f"{places[3]}/python3",
     ]
+
+
+def test_what_changes_is_found_by_the_next_look(tmp_path: Path) -> None:
+    """A directory that did not change is not read again, and one that did is; so is a dead link."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        (folder / "python3.11").write_bytes(b"\x7fELF")
+    (here / "python3").symlink_to(there / "python3.11")
+    for folder in (here, there):
+        os.utime(folder, (1, 1))  # long ago, so that the next look need not doubt the stamp
+    programs, places = Programs(tmp_path / "downloads"), {"PATH": str(here)}
+
+    def found() -> set[str]:
+        paths = programs.find(places, tmp_path)
+        return {str(path.relative_to(tmp_path)) for path in paths if tmp_path in path.parents}
+
+    assert found() == {"here/python3.11", "there/python3.11"}
+    (here / "python3.11").write_text("#!/bin/sh")  # the directory has the same stamp as before
+    assert found() == {"here/python3.11", "there/python3.11"}
+    (there / "python3.11").unlink()
+    assert found() == set()
+    (here / "python3.12").write_bytes(b"\x7fELF")
+    assert found() == {"here/python3.12"}
+    (here / "python3.13").write_bytes(b"\x7fELF")  # within the same moment
+    assert found() == {"here/python3.12", "here/python3.13"}
+
+
+def test_one_that_is_named_is_asked_once(tmp_path: Path) -> None:
+    """Until another program lies there."""
+    program, log = tmp_path / "python3", tmp_path / "log"
+    program.write_text(f'#!/bin/sh\necho asked >> {log}\nexec {sys.executable} "$@"\n')
+    program.chmod(0o755)
+    interpreters = Interpreters(tmp_path / "memory.json", None, tmp_path)
+    first = interpreters.ask(program)
+    assert first is not None
+    assert interpreters.ask(program) == first
+    assert log.read_text() == "asked\n"
+    os.utime(program, (1, 1))
+    assert interpreters.ask(program) == first
+    assert log.read_text() == "asked\nasked\n"
 
 
 def test_every_interpreter_is_asked_once(tmp_path: Path) -> None:

@@ -134,19 +134,23 @@ class Artifacts:
         labels: Collection[str] | None = None,
         *,
         final: bool,
+        is_over: bool = False,
         on_stored: Callable[[str, Stored], None] = _ignore,
     ) -> dict[str, Stored]:
         """Store what changed of the mutable artifacts (of ``labels``); return what, with sizes.
 
         ``retval`` only when ``final``, after all others are there; so never for a run that was
-        stopped half way. One that fails does not stop the others: all are named by the error at
-        the end, whose kind says whether trying again is worth while (StoreUnavailable, OutOfDisk,
-        HostFault) or not (ArtifactMissing for what is denied, ArtifactBad). ``retval`` is held back
-        while it is. Called again, it stores only what is not stored yet.
+        stopped half way. ``is_over``: nothing of the experiment is at work any more,
+        so what changed has another time. One that fails does not stop the others: all are named by
+        the error at the end, whose kind says whether trying again is worth while (StoreUnavailable,
+        OutOfDisk, HostFault) or not (ArtifactMissing for what is denied, ArtifactBad). ``retval``
+        is held back while it is. Called again, it stores only what is not stored yet.
         """
         chosen = [
             artifact
             for label, artifact in self._artifacts.items()
             if artifact.mutable and (labels is None or label in labels)
         ]
-        return await self._uploader.upload(chosen, final=final, on_stored=on_stored)
+        return await self._uploader.upload(
+            chosen, final=final, is_over=is_over, on_stored=on_stored
+        )

@@ -102,7 +102,7 @@ class Checkpoints:
             except HostFault as error:  # results are worth more than what is said about them
                 await self._on_failed(error)
         await self._confirm()
-        stored = await self._artifacts.upload(final=result)
+        stored = await self._artifacts.upload(final=result, is_over=ended)
         if not ended:
             await self._on_saved(stored)
         return stored

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from runner import blocking, log
 from runner.archives.layout import Placed, Plan, plan
 from runner.archives.look import look
-from runner.archives.mapped import written_through_maps
+from runner.archives.mapped import Mapped
 from runner.archives.pack import Packed, Placing
 from runner.lifecycle.artifacts.layouts import MOST_MEMBERS, Known, Layouts
 from runner.lifecycle.runs.workspace import Workspace
@@ -60,6 +60,7 @@ class Archive:
     #: What is packed, where it is a directory that becomes a plain archive; else ``None``.
     directory: Path | None
     pack: Pack
+    mapped: Mapped
 
 
 def unasked() -> None:
@@ -93,7 +94,7 @@ class Storing:
         self, store: Store, archive: Archive, directory: Path, smallest: Bytes
     ) -> tuple[Stored, Packed]:
         now = await blocking.call(
-            lambda stop: look(directory, mapped=written_through_maps, check=stop.check),
+            lambda stop: look(directory, mapped=archive.mapped, check=stop.check),
             limit=_LIMIT,
         )
         patched = await self._patched(store, archive, now, smallest)

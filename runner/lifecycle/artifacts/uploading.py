@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 
 from runner import blocking
-from runner.archives.mapped import written_through_maps
+from runner.archives.mapped import Mapped, nothing_at_work, written_through_maps
 from runner.archives.signature import signature
 from runner.errors import (
     ArtifactBad,
@@ -118,11 +118,12 @@ class Uploader:
         self.warnings: dict[str, str] = {}
 
     async def upload(
-        self, artifacts: Iterable[Artifact], *, final: bool, on_stored: Told
+        self, artifacts: Iterable[Artifact], *, final: bool, is_over: bool, on_stored: Told
     ) -> dict[str, Stored]:
         """Store what changed; see ``Artifacts.upload``."""
+        mapped = nothing_at_work if is_over else written_through_maps
         uploads = await blocking.call(lambda _: self._uploads(artifacts), limit=_LIMIT)
-        one_pass = _Pass(self._store, on_stored)
+        one_pass = _Pass(lambda upload: self._store(upload, mapped), on_stored)
         await one_pass.side_by_side(
             (upload for upload in uploads if upload.artifact.label != RETVAL), self._at_once
         )
@@ -160,14 +161,14 @@ class Uploader:
             if path.is_file() and not path.is_symlink()
         ]
 
-    async def _store(self, upload: _Upload) -> Stored | None:
+    async def _store(self, upload: _Upload, mapped: Mapped) -> Stored | None:
         """Store one object; ``None`` when the store has it already, or there is nothing in it."""
-        found = await blocking.call(lambda _: self._look(upload), limit=_LIMIT)
+        found = await blocking.call(lambda _: self._look(upload, mapped), limit=_LIMIT)
         if found is None:
             return None
         note, form = found
         store = await self._store_for(upload.artifact)
-        archive = Archive(upload.note, upload.location, form.directory, form.pack)
+        archive = Archive(upload.note, upload.location, form.directory, form.pack, mapped)
         stored, packed = await self._storing.store(store, archive)
         self._notes.keep(upload.note, note)
         self._warn(upload.note, packed.left_out)
@@ -180,7 +181,7 @@ class Uploader:
             more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
             self.warnings[label] = f"artifact {label!r} lacks {name!r} ({why}){more}"
 
-    def _look(self, upload: _Upload) -> tuple[Note, Form] | None:
+    def _look(self, upload: _Upload, mapped: Mapped) -> tuple[Note, Form] | None:
         """Decide; the note is taken first, so that what changes meanwhile is stored next time."""
         known = self._notes.of(upload.note)
         if upload.artifact.label == METADATA:
@@ -189,7 +190,7 @@ class Uploader:
             return None if seen == known.signature else (Note(seen), plain(upload.path))
         if upload.path.is_symlink() or not upload.path.is_dir():
             raise ArtifactBad("its directory was replaced by something else")
-        seen = signature(upload.path, mapped=written_through_maps)
+        seen = signature(upload.path, mapped=mapped)
         is_empty = not any(upload.path.iterdir())
         if seen == known.signature or (is_empty and not known.had_content):
             return None
