@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -138,8 +139,8 @@ async def _work(
     parts, manager = loop.parts, Notify.told_by(os.environ)
     # Cancelling the loop leaves every run to the next daemon, and lets us clean up behind it.
     with anyio.CancelScope() as serving:
-        leaving = Leaving(loop, serving, signals.reexec, manager)
-        desk = Desk(parts, loop, detach=leaving.detach, reload=leaving.reload)
+        leaving = Leaving(loop, serving, signals.reexec, manager, settings)
+        desk = Desk(parts, loop, detach=leaving.detach, reloads=leaving)
         await listening.begin(settings, background, loop, desk)
         await background.start(ControlServer(places_.control, desk.handlers).serve)
         # Not before all is open: a manager may start us again and again, and people hear of each.
@@ -149,6 +150,7 @@ async def _work(
         await noticing.begin(settings, background, loop)
         fusing.begin(background, parts)
         background.start_soon(heartbeat.beat, manager, loop)
+        gc.freeze()  # what is open now stays: the collector need not look through it ever again
         await loop.run(adopted)
     ended, facts = "has ended", dict[str, str]()
     if serving.cancelled_caught:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.model import NOTHING, Bytes, Identity
+from runner.model import NOTHING, Bytes, Identity, Stock
 
 if TYPE_CHECKING:
     from runner.environments.within import Within
@@ -93,6 +93,10 @@ class Environments(AbstractAsyncContextManager["Environments"], ABC):
 
     async def give_way(self, wanted: Bytes) -> None:
         """Remove about ``wanted`` bytes of what nobody uses, what is least missed first."""
+
+    async def stock(self) -> Stock | None:
+        """Tell how full it is; ``None`` where that cannot be known now."""
+        return None
 
     async def compile_later(self, environment: Environment) -> None:
         """Do what makes later starts faster, beside the first run; nothing where nothing helps."""

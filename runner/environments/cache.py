@@ -54,7 +54,7 @@ class EnvironmentCache:
 
     def __init__(self, root: Path, limit: Bytes, threads: blocking.Limit) -> None:
         self.root = root
-        self._limit = limit
+        self.limit = limit
         self._threads = threads
         self._built = root / "built"
         self._locks = root / "locks"
@@ -134,7 +134,7 @@ class EnvironmentCache:
         """Remove environments that nobody uses until the rest fits; return their keys."""
         held: set[str] = set()
         gone: list[str] = []
-        bound = self._limit if limit is None else limit
+        bound = self.limit if limit is None else limit
         while going := victims(self.entries(), bound, frozenset(held)):
             key = going[0].key
             if await self.drop(key):

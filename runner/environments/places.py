@@ -43,6 +43,8 @@ class Places:
         self._identity = identity
         self._threads = threads
         self._working = 0
+        #: Somebody may have put something into the caches since they were measured.
+        self.may_have_grown = True
 
     def open(self) -> None:
         """Make the directories."""
@@ -67,6 +69,7 @@ class Places:
                         yield Place(scratch, cache, self._builder, runs_code=True)
         finally:
             self._working -= 1
+            self.may_have_grown = True
 
     def give(self, path: Path) -> None:
         """Let the builder own ``path``, where it is another user."""
@@ -99,6 +102,7 @@ class Places:
 
         Nothing that was built depends on them: they are never linked into an environment.
         """
+        self.may_have_grown = self._working > 0
         if await blocking.call(self._size, limit=self._threads) <= limit or self._working:
             return False
         async with self._cache.staging() as folder:

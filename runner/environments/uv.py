@@ -28,7 +28,7 @@ from runner.environments.protection import Protection
 from runner.environments.sources import Sources
 from runner.environments.whose import working_for
 from runner.errors import HostFault, OutOfDisk
-from runner.model import NOTHING, Bytes, Identity
+from runner.model import NOTHING, Bytes, Identity, Stock
 
 if TYPE_CHECKING:
     from runner.environments.plan import Plan
@@ -212,13 +212,22 @@ class UvEnvironments(Environments):
         async with self._cache.leased(environment.key), self._cache.building(environment.key):
             if not (isinstance(environment, Leased) and environment.plan.within):
                 await bytecode.compile_packages(environment.root, self._threads)
-        if self._uv_cache_limit is not None:
+        if self._uv_cache_limit is not None and self._open_places.may_have_grown:
             await self._open_places.trim(self._uv_cache_limit)
 
     def installed(self, key: str) -> tuple[str, ...]:
         """See ``Environments``."""
         known = manifest.read(self._cache.path(key))
         return known.packages if known else ()
+
+    async def stock(self) -> Stock | None:
+        """See ``Environments``."""
+        try:
+            entries = await self._call(self._cache.entries)
+        except OSError:
+            return None
+        used = Bytes(sum(entry.bytes for entry in entries))
+        return Stock(len(entries), used, self._cache.limit)
 
     async def give_way(self, wanted: Bytes) -> None:
         """Forget the installer's downloads; if there were none, environments, oldest first."""

@@ -347,6 +347,24 @@ async def test_the_installers_cache_is_emptied_above_its_limit(
         assert run(attachment, "import colours", tmp_path) == ""
 
 
+async def test_the_installers_cache_is_measured_when_something_was_built(
+    opener: Opener, tmp_path: Path
+) -> None:
+    """It may hold a million files, and most experiments add none."""
+    own = tmp_path / "uv"
+    async with opener(uv_cache=own, uv_cache_limit=Bytes(64 << 20)) as environments:
+        async with environments.lease(spec("colours==1.0")) as environment:
+            await environments.compile_later(environment)
+        large = own / "wheels" / "large"
+        large.write_bytes(bytes(65 << 20))
+        async with environments.lease(spec("colours==1.0")) as environment:
+            await environments.compile_later(environment)
+        assert large.exists()
+        async with environments.lease(spec("colours==2.0")) as environment:
+            await environments.compile_later(environment)
+        assert not large.exists()
+
+
 async def test_a_full_disk_takes_downloads_first_then_unused_environments(
     opener: Opener, tmp_path: Path
 ) -> None:

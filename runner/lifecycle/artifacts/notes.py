@@ -47,7 +47,7 @@ class Notes:
     def _write(self) -> None:
         new = self._path.with_suffix(".new")
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump({label: asdict(note) for label, note in self._notes.items()}, file)
+            file.write(json.dumps({label: asdict(note) for label, note in self._notes.items()}))
         new.rename(self._path)
 
 

@@ -143,9 +143,17 @@ class Uploader:
             directory = self._workspace.directory(artifact.label)
             if artifact.label == METADATA:
                 uploads += self._metadata(artifact, directory)
-            elif directory.exists() or directory.is_symlink():
+            elif not self._has_nothing(artifact.label, directory):
                 uploads.append(_Upload(artifact, artifact.location, artifact.label, directory))
         return uploads
+
+    def _has_nothing(self, label: str, directory: Path) -> bool:
+        """Tell whether there is nothing to be stored, nor was: so it is of most artifacts."""
+        if directory.is_symlink():
+            return False
+        if not directory.is_dir():
+            return not directory.exists()
+        return not self._notes.of(label).had_content and not any(directory.iterdir())
 
     def _metadata(self, artifact: Artifact, directory: Path) -> list[_Upload]:
         if directory.is_symlink() or not directory.is_dir():

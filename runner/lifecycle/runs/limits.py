@@ -32,6 +32,17 @@ def limits(
     return found
 
 
+def allowed(left: Mapping[Cause, timedelta], *, started: float, now: float) -> float:
+    """Return how many seconds a run may last from its start, of what is ``left`` of each at ``now``.
+
+    A time limit is counted from the start of the run in any case.
+    """
+    return min(
+        seconds if cause is Cause.TIME_LIMIT else now - started + seconds
+        for cause, seconds in ((cause, one.total_seconds()) for cause, one in left.items())
+    )
+
+
 def checkpoint_interval(request: Request, default: timedelta | None) -> timedelta | None:
     """Return the time between checkpoints: the request's, else ``default`` (``None``: none)."""
     interval = request.checkpoint_interval or default

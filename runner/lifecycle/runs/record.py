@@ -112,7 +112,7 @@ class Records:
             temporary = place / f".{_FILE}.new"
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(_to_json(record), file)
+                file.write(json.dumps(_to_json(record)))
             temporary.rename(place / _FILE)
         except OSError as error:
             raise host_fault(f"the run record {record.run} cannot be written", error) from error
@@ -161,6 +161,7 @@ def _to_json(record: Record) -> Mapping[str, object]:
             "body": base64.b64encode(record.message.body).decode(),
             "queue": record.message.queue,
             "receive_count": record.message.receive_count,
+            "traceparent": record.message.traceparent,
         },
         "broker": record.broker,
         "project": record.project,
@@ -206,6 +207,7 @@ def _from_json(data: Mapping[str, Any]) -> Record:
             body=base64.b64decode(message["body"]),
             queue=message["queue"],
             receive_count=message["receive_count"],
+            traceparent=message.get("traceparent", ""),
         ),
         broker=data["broker"],
         project=data["project"],

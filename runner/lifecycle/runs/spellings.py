@@ -13,6 +13,8 @@ def spellings(path: Path) -> tuple[Path, ...]:
     name by which somebody may know it.
     """
     whole = path.absolute()
+    if os.path.realpath(whole) == str(whole):  # then none of its parents is a link either
+        return (whole,)
     found = [
         Path(os.path.realpath(parent)) / whole.relative_to(parent)
         for parent in (whole, *whole.parents)

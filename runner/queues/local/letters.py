@@ -86,7 +86,7 @@ def _reserve(directory: Path, letter: Letter) -> str:
             name = names.another(letter.message)
             continue
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(asdict(letter), file)
+            file.write(json.dumps(asdict(letter)))
             file.flush()
             os.fsync(handle)
         return name
