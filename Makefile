@@ -19,7 +19,7 @@ LOCK := "$(BIN)/uv" pip compile --quiet --universal --python-version 3.11 --gene
 SERVICES := .make/services
 
 .PHONY: help setup demo test check format lint types arch fix faults faults-long bench services lock clean
-.PHONY: image push release deploy undeploy
+.PHONY: image push release deploy undeploy docs reference
 
 help: ## Show this list
 	@echo 'studio-runner: make VERB'
@@ -52,6 +52,14 @@ fix: setup ## Format, and repair what the linter can repair
 	@"$(BIN)/ruff" format .
 	@"$(BIN)/ruff" check --fix .
 
+docs: setup ## Build the documentation into build/docs; a warning is an error
+	@"$(BIN)/python" -m sphinx --fail-on-warning --keep-going --quiet --fresh-env -c docs/site \
+		-d build/docs-doctrees docs build/docs
+	@echo 'build/docs/index.html'
+
+reference: setup ## Write the pages that are made from the code: options, commands, causes, exit statuses
+	@"$(BIN)/python" -m docs.site.reference
+
 faults: setup ## Kill daemons, supervisors, brokers and stores; count what that costs (SEED=8)
 	@PYTHONPATH=. "$(BIN)/python" -m tests.faults.harness --seed $(SEED) --experiments 60 --minutes 9
 
@@ -72,9 +80,9 @@ services: setup ## Install the servers that the tests can talk to (S3, GCS, SQS)
 
 lock: setup ## Resolve the newest versions that pyproject.toml allows into requirements/*.txt
 	@$(LOCK) --upgrade pyproject.toml --output-file requirements/runtime.txt
-	@$(LOCK) --upgrade pyproject.toml --all-extras --group dev \
+	@$(LOCK) --upgrade pyproject.toml --all-extras --group dev --group docs \
 		--constraints requirements/runtime.txt --output-file requirements/dev.txt
-	@$(LOCK) pyproject.toml --all-extras --constraints requirements/dev.txt \
+	@$(LOCK) pyproject.toml --extra all --constraints requirements/dev.txt \
 		--output-file requirements/all.txt
 	@echo hatchling | $(LOCK) - --constraints requirements/dev.txt \
 		--output-file requirements/build.txt

@@ -35,6 +35,8 @@ class Message:
     #: It was sent by the runner that works on its experiment, in the place of one that it could not
     #: hold any longer: that attempt's ``Record.run``. Empty for all others.
     mark: str = ""
+    #: The trace that its sender says it belongs to, beside the body; unread: anybody may write it.
+    traceparent: str = ""
 
 
 # ----------------------------------------------------------------------------- requests
@@ -63,6 +65,17 @@ class Needs:
         What states no memory takes whole cards all the same: nothing bounds what it uses of one.
         """
         return bool(self.gpu_group and self.gpu_memory and self.gpu_count)
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What is kept below a bound, to be used again."""
+
+    #: Artifacts, or environments; ``None``: nobody has counted.
+    count: int | None
+    #: Of the disk.
+    used: Bytes
+    limit: Bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +294,8 @@ class Request:
     max_attempts: int | None = None
     #: ``config.runner.slack_destination``: followed only where the operator allows it.
     slack_destination: str = ""
+    #: ``config.runner.traceparent``: the trace that it belongs to, in W3C's form.
+    traceparent: str = ""
     #: Sentences about sloppy fields that were tolerated; shown in the experiment's output.
     warnings: tuple[str, ...] = ()
 
@@ -291,34 +306,45 @@ class Request:
 class Cause(enum.StrEnum):
     """Why an attempt ended. Values are stable: they are shown to users and kept in records."""
 
+    #: The script exited with 0, and its results are stored.
     COMPLETED = "completed"
     #: The experiment exited with a non-zero code.
     EXIT = "exit"
     #: The experiment died of a signal that we did not send.
     SIGNAL = "signal"
+    #: It took more memory than it asked for, or than the machine has.
     OUT_OF_MEMORY = "out-of-memory"
     #: It had as many processes and threads as it may, and wanted more.
     TOO_MANY_PROCESSES = "too-many-processes"
+    #: It wrote more than it asked for, or the machine's disk is full.
     OUT_OF_DISK = "out-of-disk"
     #: ``max_duration`` or the operator's cap.
     TIME_LIMIT = "time-limit"
     #: ``experimentLifetime`` has passed.
     LIFETIME = "lifetime"
+    #: One of its cards broke while it had it.
     GPU_FAULT = "gpu-fault"
     #: CUDA found no memory left on a card that was its own.
     GPU_OUT_OF_MEMORY = "gpu-out-of-memory"
     #: Its cards and its output were silent for too long.
     IDLE = "idle"
+    #: Its message and its claim may be another runner's by now.
     LEASE_LOST = "lease-lost"
+    #: The daemon was stopped, or the machine is about to end.
     DRAINED = "drained"
+    #: Somebody stopped it, or deleted its queue.
     CANCELLED = "cancelled"
+    #: An artifact or image is not where the message says, or is denied.
     ARTIFACT_MISSING = "artifact-missing"
     #: An archive that is none, is truncated, escapes or is larger than the disk need.
     ARTIFACT_BAD = "artifact-bad"
+    #: What it requires cannot be installed, or takes too much.
     REQUIREMENTS = "requirements"
     #: The requested Python is not on this machine.
     PYTHON_MISSING = "python-missing"
+    #: Its sandbox does not start on this machine.
     SANDBOX_UNAVAILABLE = "sandbox-unavailable"
+    #: The object store did not answer.
     STORE_UNAVAILABLE = "store-unavailable"
     #: It ran, and the store refused what it made.
     RESULTS_DENIED = "results-denied"
@@ -336,6 +362,12 @@ class Cause(enum.StrEnum):
     TOO_BIG = "too-big"
     #: Another runner owns the experiment, or it has already ended.
     NOT_OURS = "not-ours"
+    #: The operator's hook does not let it run (docs/hooks.md).
+    REFUSED_BY_HOOK = "refused-by-hook"
+    #: The operator's hook wants it later.
+    DEFERRED_BY_HOOK = "deferred-by-hook"
+    #: The operator's hook, without whose word nothing begins, could not be run.
+    HOOK_FAILED = "hook-failed"
     #: A defect of the runner itself.
     INTERNAL = "internal"
 

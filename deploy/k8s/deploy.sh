@@ -1,7 +1,7 @@
 #!/bin/sh
 # Applies an overlay to a cluster, or takes it away again: deploy.sh deploy|undeploy. It is told by
 # variables:
-#   OVERLAY                        gke, eks, on-premise, laptop, or a directory with a kustomization
+#   OVERLAY                        gke, eks, aks, on-premise, laptop, or a directory with a kustomization
 #   CONTEXT                        the cluster, as kubectl calls it; without it, it is asked about
 #   REGISTRY PROJECT VERSION_TAG   the image, as for `make image`
 #   DRY_RUN                        anything: show what would change, and change nothing
@@ -31,11 +31,11 @@ is_absent() { # is_absent KIND NAME; "you may not ask" does not say so
 }
 
 choose_overlay() {
-    [ -n "${OVERLAY:-}" ] || fail "name an overlay: make $verb OVERLAY=gke|eks|on-premise|laptop"
+    [ -n "${OVERLAY:-}" ] || fail "name an overlay: make $verb OVERLAY=gke|eks|aks|on-premise|laptop"
     for directory in "$here/overlays/$OVERLAY" "$OVERLAY"; do
         [ -f "$directory/kustomization.yaml" ] && return
     done
-    fail "there is no overlay $OVERLAY: choose gke, eks, on-premise, laptop, or a directory with a kustomization.yaml"
+    fail "there is no overlay $OVERLAY: choose gke, eks, aks, on-premise, laptop, or a directory with a kustomization.yaml"
 }
 
 render() {
@@ -66,6 +66,9 @@ check_placeholders() {
     if grep -q 'arn:aws:iam::111122223333:' "$manifest"; then
         fail "overlays/eks/service-account.yaml still names the role of Amazon's example account: write yours"
     fi
+    if grep -q 'your[_-]\(queue\|subscription\)' "$manifest"; then
+        fail "the component keda-… still names a queue of nobody's: write yours into its scaled-job.yaml, at both places"
+    fi
 }
 
 choose_context() {
@@ -80,7 +83,24 @@ choose_context() {
     [ "$answer" = y ] || fail "nothing was changed"
 }
 
+# What makes the pods, as kubectl calls it.
+workload() {
+    sed -n 's/^kind: \(Deployment\|DaemonSet\|ScaledJob\)$/\1/p' "$manifest" | tr '[:upper:]' '[:lower:]'
+}
+
+check_form() {
+    for other in deployment daemonset scaledjob; do
+        [ "$other" = "$(workload)" ] || [ -z "$(there "$other" studio-runner)" ] || fail "there is a $other studio-runner from before, whose pods would stay: $kubectl --context $context --namespace $namespace delete $other studio-runner"
+    done
+}
+
 check_cluster() {
+    for crd in ScaledJob:scaledjobs.keda.sh:KEDA ServiceMonitor:servicemonitors.monitoring.coreos.com:"Prometheus's operator"; do
+        name=${crd#*:}
+        if grep -q "^kind: ${crd%%:*}\$" "$manifest" && is_absent customresourcedefinition "${name%%:*}"; then
+            fail "the cluster has no ${crd%%:*}: install ${crd##*:} first"
+        fi
+    done
     if is_absent namespace "$namespace"; then
         fail "there is no namespace $namespace: $kubectl --context $context create namespace $namespace"
     fi
@@ -133,7 +153,10 @@ deploy() {
     elif [ "$state" != Running ]; then
         echo "STATE is $state, and stays so: the runner claims nothing until it is Running"
     fi
-    echo "watch it: $kubectl --context $context --namespace $namespace rollout status deployment/studio-runner"
+    case $(workload) in
+    scaledjob) echo "watch it: $kubectl --context $context --namespace $namespace get scaledjobs,jobs,pods --watch" ;;
+    *) echo "watch it: $kubectl --context $context --namespace $namespace rollout status $(workload)/studio-runner" ;;
+    esac
 }
 
 undeploy() {
@@ -166,6 +189,7 @@ fi
 choose_context
 if [ "$verb" = deploy ]; then
     check_cluster
+    check_form
     check_secrets
 fi
 "$verb"

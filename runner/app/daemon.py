@@ -15,10 +15,12 @@ from anyio.abc import TaskGroup
 from runner import __version__, log
 from runner.app import (
     cache,
+    fleet,
     fusing,
     gpu_watching,
     gpus,
     heartbeat,
+    keeping,
     listening,
     machine,
     noticing,
@@ -27,6 +29,7 @@ from runner.app import (
     responding,
     sources,
     state,
+    tracing,
 )
 from runner.app.ahead import Ahead
 from runner.app.background import in_background
@@ -38,6 +41,7 @@ from runner.app.containers import containers
 from runner.app.disk import disk_watch
 from runner.app.environments import environments
 from runner.app.hidden import check, hidden, visible
+from runner.app.hooks import hooks
 from runner.app.leaving import Leaving, leave
 from runner.app.masking import redactor_of
 from runner.app.notify import Notify
@@ -149,6 +153,7 @@ async def _work(
         signals.serve(loop, leaving)
         await noticing.begin(settings, background, loop)
         fusing.begin(background, parts)
+        fleet.begin(settings, background, loop)
         background.start_soon(heartbeat.beat, manager, loop)
         gc.freeze()  # what is open now stays: the collector need not look through it ever again
         await loop.run(adopted)
@@ -171,8 +176,9 @@ async def _parts(
     locks: Locks,
 ) -> tuple[Parts, Supply]:
     held = Ahead(background, lambda: _held(settings))
+    spans = tracing.opened(settings, os.environ, places_.owner, redactor)
     report = await stack.enter_async_context(
-        reporting.opened(settings, redactor, places_.slack_threads)
+        reporting.opened(settings, redactor, places_.slack_threads, [spans] if spans else [])
     )
     pulse, tally = listening.counting(background)
     keeper = await stack.enter_async_context(Keeper(pulse))
@@ -182,14 +188,16 @@ async def _parts(
     check(settings, places_, hides=sandbox.hides)
     kept = await cache.opened(stack, settings, places_, sandbox)
     slice_, bounds = await held.result()
-    board = Board(tally.stage)
+    board = Board(tally.stage, tracing.tracing(spans, redactor))
     eye = disk_watch(settings, board, host, redactor)
+    failed = keeping.kept(settings, board, host, background)
     building = bounds.of(Allocation(0, Bytes(0), Bytes(0)), machine_.ledger.total.memory)
     builder = await stack.enter_async_context(
         environments(settings, places_, sandbox, eye, building)
     )
     containers_, images = await containers(stack, settings, places_, sandbox, building)
-    keeps: list[tuple[Keeps, Path]] = [] if kept is None else [(kept, kept.root)]
+    keeps: list[tuple[Keeps, Path]] = [(failed, failed.root)]
+    keeps += [] if kept is None else [(kept, kept.root)]
     keeps += [] if images is None else [(images, places_.images)]
     near = on_the_disk_of(settings.working_dir, [*keeps, (builder, places_.environments)])
     background.start_soon(keep_room, host.disk_shortage, near)
@@ -238,6 +246,8 @@ async def _parts(
         containers=containers_,
         opening=opening(settings, places_.state),
         responses=await stack.enter_async_context(responding.opened(settings, supply, redactor)),
+        hooks=hooks(settings),
+        kept=failed,
     )
     await gpu_watching.begin(stack, settings, watch, parts)
     return parts, supply

@@ -12,8 +12,8 @@ from runner.lifecycle.loop import Loop
 from runner.lifecycle.ownership.pulse import Organ
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.sources.depths import Depth
-from runner.lifecycle.tally import Stage
-from runner.model import Capacity
+from runner.lifecycle.tally import SETTLED, Stage
+from runner.model import Capacity, Cause
 from runner.reporters.metrics import Reading, Readings
 from runner.revision import revision
 
@@ -45,6 +45,12 @@ def _standing(parts: Parts, loop: Loop) -> Readings:
         "runner_claiming": [((), claiming)],
         "runner_draining": [((), loop.is_draining)],
         "runner_suspended": [((), suspended)],
+        "runner_obstacle": [
+            (("draining",), loop.is_draining),
+            (("suspended",), suspended),
+            (("hours",), parts.intake.is_off_hours),
+            (("disk",), bool(parts.intake.disk_complaint)),
+        ],
         "runner_fuse_blown": [((), parts.fuse.is_blown)],
         "runner_fuse_blows": [((), parts.fuse.times)],
     }
@@ -88,8 +94,11 @@ def _attempts(parts: Parts, host: str) -> Readings:
             ((host, place.broker, place.queue, place.project), count)
             for place, count in tally.completed.items()
         ],
+        # A counter that begins with 1 has never grown, and no alert that asks for that sees it.
         "runner_experiments_ended": [
-            ((cause.value, settled), count) for (cause, settled), count in tally.ended.items()
+            ((cause.value, settled), tally.ended[cause, settled])
+            for cause in Cause
+            for settled in SETTLED.values()
         ],
         "runner_attempts": [((_STAGES[stage],), by_stage[stage]) for stage in Stage],
         "runner_stage_seconds": [

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from runner import log
+from runner.app.keeping import root_of
 from runner.app.places import Places
 from runner.errors import Misconfigured
 from runner.lifecycle.runs.spellings import spellings
@@ -46,6 +47,7 @@ def hidden(settings: Settings, places: Places, environ: Mapping[str, str]) -> tu
         *_own(environ),
         places.state,
         settings.working_dir / EXPERIMENTS,
+        root_of(settings),
         *([settings.cache_dir] if settings.cache_dir else ()),
         *_messages(settings, places),
     ]

@@ -16,6 +16,9 @@ from runner.app.reexec import Reexec
 from runner.app.rehearsal import rehearse
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.ownership.keeper import Keeper
+from runner.lifecycle.reloading import Prospect
+from runner.settings import Settings
+from runner.settings.changes import Change, obstacle
 
 _log = log.get_logger(__name__)
 
@@ -42,13 +45,26 @@ class Leaving:
     serving: anyio.CancelScope
     reexec: Reexec
     notify: Notify
+    #: What this daemon goes by.
+    settings: Settings
+    #: Why the last reload that was asked for was refused: the options of before count. Empty: it
+    #: was not, or it was mended.
+    refusal: str = ""
     _is_reloading: bool = False
 
     def detach(self) -> None:
         """End within two seconds."""
         begin_to_leave(self.serving)
 
-    async def reload(self) -> str:
+    async def look(self) -> Prospect:
+        """Say what a reload would bring, or why there can be none; nothing is done."""
+        rehearsed = await rehearse(os.environ)
+        redact = self.loop.parts.redactor.redact
+        found = rehearsed.changes(self.settings, redact)
+        reason = rehearsed.reason or obstacle(found, len(self.loop.parts.board))
+        return Prospect(redact(reason), tuple(_told(one, redact) for one in found))
+
+    async def reload(self) -> Prospect:
         """Make sure that the next daemon would start, and leave to it; or return why not."""
         if self.loop.is_draining:
             return _refused("the daemon is draining: start it again when it has ended")
@@ -56,15 +72,19 @@ class Leaving:
             return _refused("it is being reloaded already")
         self._is_reloading = True
         self.notify.say(*notify.reloading())
-        reason = "it was given up"
+        prospect = Prospect("it was given up")
         try:
-            reason = self.loop.parts.redactor.redact(await rehearse(os.environ))
+            prospect = await self.look()
         finally:
-            if reason:
-                self._stay(f"not reloaded: {reason}")
-        if not reason:
+            self.refusal = prospect.reason
+            if prospect.reason:
+                self._stay(f"not reloaded: {prospect.reason}")
+        if not prospect.reason:
+            for one in prospect.changes:
+                facts = {name: text for name, text in one.items() if name != "sentence"}
+                _log.info("an option changes", **facts)
             self.loop.parts.background(self._leave)
-        return reason
+        return prospect
 
     async def heed_reload(self) -> None:
         """Reload for somebody who waits for no answer."""
@@ -88,9 +108,19 @@ class Leaving:
         self.notify.say(notify.READY, notify.status(why))
 
 
-def _refused(reason: str) -> str:
+def _refused(reason: str) -> Prospect:
     _log.warning("not reloaded", why=reason)
-    return reason
+    return Prospect(reason)
+
+
+def _told(one: Change, redact: Callable[[str], str]) -> dict[str, str]:
+    return {
+        "option": one.name,
+        "before": redact(one.before),
+        "after": redact(one.after),
+        "origin": redact(one.origin),
+        "sentence": redact(str(one)),
+    }
 
 
 def begin_to_leave(

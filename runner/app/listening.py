@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from runner import blocking, log
+from runner.app.status_page import StatusPage
 from runner.lifecycle.desk import Desk
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.ownership.pulse import Organ, Pulse, beat_on
@@ -33,7 +34,7 @@ _log = log.get_logger(__name__)
 STATUS_VERSION = 1
 _LOADING = blocking.Limit(1)
 #: Brokers charge for every question.
-_DEPTHS_AGE, _STATUS_AGE = timedelta(seconds=30), timedelta(seconds=2)
+_DEPTHS_AGE, _STATUS_AGE = timedelta(seconds=30), timedelta(seconds=10)
 #: Who scrapes more often gets the same numbers again.
 _PAGE_SECONDS = 1.0
 _MOST_FORMS = 4
@@ -50,7 +51,9 @@ def counting(background: TaskGroup) -> tuple[Pulse, Tally]:
 async def begin(settings: Settings, background: TaskGroup, loop: Loop, desk: Desk) -> None:
     """Listen until ``background`` is cancelled. Raises Misconfigured, as where a port is taken."""
     if settings.listen is not None:
-        await background.start(_serve, settings, Pages(loop, desk))
+        page = StatusPage(loop.parts, desk)
+        background.start_soon(page.tidy)
+        await background.start(_serve, settings, Pages(loop, desk, further=page.pages))
 
 
 async def _serve(settings: Settings, pages: Pages, *, task_status: TaskStatus[None]) -> None:
@@ -80,6 +83,8 @@ class Pages:
     loop: Loop
     desk: Desk
     clock: Callable[[], float] = time.monotonic
+    #: Those of the status page.
+    further: Mapping[str, Page] = field(default_factory=dict)
     _depths: tuple[Depth, ...] = ()
     #: What renders metrics, once somebody wanted some.
     _exposition: Exposition | None = None
@@ -92,6 +97,7 @@ class Pages:
         """Return all pages."""
         return Site(
             {
+                **self.further,
                 "/healthz": Page(self.healthz, is_open=True),
                 "/readyz": Page(self.readyz, is_open=True),
                 "/metrics": Page(self.metrics, is_open=True),
@@ -142,8 +148,13 @@ class Pages:
 
         return await blocking.call(load, limit=_LOADING)
 
-    async def status(self, _: Request) -> Answer:
-        """Give what the verb ``status`` of the control socket gives, redacted."""
+    async def status(self, request: Request) -> Answer:
+        """Give what the verb ``status`` of the control socket gives, redacted.
+
+        ``?recent=N``: no more of what ended than the last ``N``.
+        """
         standing = await self.desk.standing(_STATUS_AGE)
+        if (most := request.asked("recent")).isdecimal():
+            standing["recent"] = standing["recent"][-int(most[:9]) :] if int(most[:9]) else []
         shown = self.loop.parts.redactor.redact_all(standing)
         return document({"version": STATUS_VERSION, **shown})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner import log
-from runner.app import gpus
+from runner.app import gpus, keeping
 from runner.app.gpus import Cards
 from runner.errors import Misconfigured
 from runner.handover import Locks
@@ -49,7 +49,7 @@ async def opened(stack: AsyncExitStack, settings: Settings, records: Path, kept:
     host: HostProbe = PROBES.load("host")(
         settings.working_dir,
         floor=settings.min_free_disk.of,
-        held=held,
+        held=(*held, keeping.held(settings)),
         state_dir=settings.state_dir,
     )
     probe = gpus.probe_of(settings, os.environ)

@@ -33,7 +33,8 @@ def redactor_of(settings: Settings, environ: Mapping[str, str] = NOTHING) -> Red
         value = getattr(settings, field, None)
         if isinstance(value, Secret) and value:
             redactor.add(value, *_of_url(value.reveal()))
-    for place in (settings.index_url, *settings.extra_index_url, *settings.find_links):
+    places = (settings.index_url, *settings.extra_index_url, *settings.find_links)
+    for place in (*places, settings.otlp_endpoint):
         redactor.add(*of_address(place))
     redactor.add(*of_variables(environ.items()))
     if settings.google_store_credentials:

@@ -77,8 +77,8 @@ def _slack(settings: Settings, redactor: Redactor, memory: Path) -> Reporter:
     if settings.slack_token and settings.slack_hook:
         _log.warning("--slack-hook is not used: the bot of --slack-token tells all that it would")
     if not settings.slack_token:
-        _check_address("--slack-hook", settings.slack_hook.reveal())
-    _check_address("--slack-api", settings.slack_api)
+        check_address("--slack-hook", settings.slack_hook.reveal())
+    check_address("--slack-api", settings.slack_api)
     options = SlackOptions(
         hook=settings.slack_hook,
         token=settings.slack_token,
@@ -91,12 +91,12 @@ def _slack(settings: Settings, redactor: Redactor, memory: Path) -> Reporter:
 
 
 def _webhook(settings: Settings, redactor: Redactor) -> Reporter:
-    _check_address("--webhook", settings.webhook.reveal())
+    check_address("--webhook", settings.webhook.reveal())
     options = WebhookOptions(settings.webhook, settings.webhook_secret)
     return cast("Reporter", REPORTERS.load("webhook")(options, redactor))
 
 
-def _check_address(option: str, value: str) -> None:
+def check_address(option: str, value: str) -> None:
     """Say nothing of the value itself: whoever has it may be believed."""
     is_plain = value.isascii() and value.isprintable() and " " not in value
     if not (is_plain and value.startswith(_SCHEMES) and _host(value)):

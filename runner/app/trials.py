@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -35,8 +35,9 @@ async def trial(
     A sandbox of images is tried with ``image``; without one with the programs of this machine, in
     an image that is made for the purpose and holds nothing.
     """
-    place = await blocking.call(lambda _: _scratch(places.state), limit=_LIMIT)
+    place = await blocking.call(lambda _: _new_place(places.state), limit=_LIMIT)
     try:
+        await blocking.call(lambda _: _furnish(place), limit=_LIMIT)
         command = Command(
             argv=("/bin/sh", "-c", _script(sandbox)),
             cwd=place,
@@ -56,7 +57,7 @@ async def trial(
         return str(error)
     finally:
         with anyio.CancelScope(shield=True):
-            await blocking.call(lambda _: shutil.rmtree(place), limit=_LIMIT)
+            await blocking.call(lambda _: shutil.rmtree(place, ignore_errors=True), limit=_LIMIT)
 
 
 def _script(sandbox: Sandbox) -> str:
@@ -89,12 +90,16 @@ async def _tried(sandbox: Sandbox, command: Command) -> str:
     return ended.detail or f"a trial ended with code {ended.code} and signal {ended.signal}"
 
 
-def _scratch(state: Path) -> Path:
-    place = Path(os.path.realpath(tempfile.mkdtemp(prefix=".trial-", dir=state)))
+def _new_place(state: Path) -> Path:
+    """Return a path that is not there yet: who is cancelled before it is made leaves nothing."""
+    return Path(os.path.realpath(state), f".trial-{secrets.token_hex(8)}")
+
+
+def _furnish(place: Path) -> None:
+    place.mkdir(mode=0o700)
     place.chmod(0o711)
     (place / _HIDDEN).mkdir()
     (place / _HIDDEN / "secret").touch()
-    return place
 
 
 def _programs() -> tuple[Path, ...]:

@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.model import Bytes, Location
+from runner.model import Bytes, Location, Stock
 from runner.stores.base import ObjectInfo
 
 
@@ -102,6 +102,10 @@ class Cache(AbstractAsyncContextManager["Cache"], ABC):
 
     async def give_way(self, wanted: Bytes) -> None:
         """Remove about ``wanted`` bytes of what nobody uses, oldest use first."""
+
+    async def stock(self) -> Stock | None:
+        """Tell how full it is; ``None`` where that cannot be known now."""
+        return None
 
     @abstractmethod
     def lease(self, source: Source, fill: Fill) -> AbstractAsyncContextManager[Kept | None]:

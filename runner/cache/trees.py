@@ -26,7 +26,7 @@ from runner.cache.sealing import Sealer
 from runner.cache.shelf import Found, Shelf
 from runner.cache.waiting import hold_alone
 from runner.errors import HostFault
-from runner.model import Bytes, Identity
+from runner.model import Bytes, Identity, Stock
 
 T = TypeVar("T")
 
@@ -93,6 +93,14 @@ class TreeCache(Cache):
     ) -> None:
         with anyio.CancelScope(shield=True):
             await self._call(lambda _: self._close(), long=True)
+
+    async def stock(self) -> Stock | None:
+        """See ``Cache``."""
+        try:
+            used = await self._call(lambda _: self._room.used())
+        except OSError:
+            return None
+        return Stock(None, Bytes(used), Bytes(self._room.limit))
 
     async def give_way(self, wanted: Bytes) -> None:
         """Remove about ``wanted`` bytes of what nobody uses, oldest use first."""

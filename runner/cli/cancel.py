@@ -9,7 +9,7 @@ import anyio
 from runner.cli import show, stores
 from runner.cli.arguments import ClientCommand, add_json
 from runner.cli.daemon import ask_once
-from runner.cli.shop import Shop
+from runner.client.shop import Shop
 from runner.control.client import NoDaemon
 from runner.lifecycle.ownership.record import State
 from runner.settings import Settings

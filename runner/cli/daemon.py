@@ -8,6 +8,7 @@ from typing import Any
 
 from runner.control.client import NoDaemon, ask
 from runner.lifecycle import history
+from runner.lifecycle.runs import kept
 from runner.settings import Settings
 
 Item = dict[str, Any]
@@ -36,6 +37,10 @@ def state_on_disk(settings: Settings) -> Item:
     return {
         "daemon": None,
         "running": [_record(path) for path in sorted(settings.state_dir.glob(_RECORDS))],
+        "kept": [
+            kept.shown(one, settings.keep_failed)
+            for one in kept.remnants(settings.working_dir / kept.KEPT)
+        ],
         "recent": [
             {name: getattr(ending, name) for name in ending.__dataclass_fields__}
             for ending in recent

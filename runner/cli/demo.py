@@ -20,9 +20,9 @@ from runner.cli import show
 from runner.cli.arguments import ClientCommand
 from runner.cli.daemon import ask_once
 from runner.cli.demo_board import Board, Screen, Trial
-from runner.cli.message import Submission, message
 from runner.cli.queues import Access
-from runner.cli.shop import LocalShop
+from runner.client.message import Submission, message
+from runner.client.shop import LocalShop
 from runner.control.client import NoDaemon
 from runner.errors import RunnerError
 from runner.queues.addresses import LocalAddress

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from runner.cli import show
-from runner.cli.shop import LocalShop
+from runner.client.shop import LocalShop
 from runner.lifecycle import history
 from runner.lifecycle.ownership.record import ClaimRecord, State
 from runner.model import Cause

@@ -13,8 +13,9 @@ from pathlib import Path
 import anyio
 
 from runner import __version__, log
-from runner.cli import bucket, show, stores
+from runner.cli import show, stores
 from runner.cli.arguments import ClientCommand, add_json
+from runner.client import bucket
 from runner.doctor.check import Check, document, exit_status
 from runner.doctor.examination import Examination, Subject
 from runner.doctor.patient import Bucket, admitted

@@ -16,7 +16,8 @@ from runner.cli import show
 from runner.cli.daemon import HISTORY
 from runner.cli.masking import redactor_for
 from runner.cli.meter import Meter
-from runner.cli.shop import Shop
+from runner.client.results import ended_here
+from runner.client.shop import Shop
 from runner.control.client import NoDaemon, Refusal, ask
 from runner.control.protocol import Item
 from runner.errors import Unavailable
@@ -165,11 +166,9 @@ class Watch:
 
     def _ended_here(self) -> Ending | None:
         """Return an end that left no record: of a message refused before anything was claimed."""
-        for one in reversed(history.read(self.control.with_name(HISTORY))):
-            if one.key == self.key and one.settled != "released":
-                is_older = self.submitted is not None and one.ended < self.submitted
-                return None if is_older else Ending(one.cause, one.exit_code, one.detail, 0)
-        return None
+        lately = history.read(self.control.with_name(HISTORY))
+        one = ended_here(lately, self.key, self.submitted)
+        return Ending(one.cause, one.exit_code, one.detail, 0) if one else None
 
     async def _stream(self, output: Output) -> None:
         """Print what the daemon on this machine has, until it has no more."""

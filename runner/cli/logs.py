@@ -13,7 +13,7 @@ from runner.cli.daemon import control_socket
 from runner.cli.following import Output, Watch
 from runner.cli.masking import redactor_for
 from runner.cli.meter import Meter
-from runner.cli.shop import Shop
+from runner.client.shop import Shop
 from runner.control.client import NoDaemon, ask
 from runner.errors import RunnerError
 from runner.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from runner.cli.shop import Shop
+from runner.client.shop import Shop
 from runner.redaction import Redactor
 from runner.redaction.names import of_data, of_variables
 

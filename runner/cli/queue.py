@@ -22,7 +22,8 @@ _ABOUT = f"""Look into queues, and empty them; no daemon is asked.
 
   list                  every queue of every credential: how much waits, how much
                         is dead, and whether a daemon with these options takes it
-  peek [QUEUE]          the waiting messages, oldest first; nothing is taken
+  peek [QUEUE]          the waiting messages, oldest first; none is taken, and
+                        what a look costs at that broker is said first
   dead [QUEUE]          the dead letters, and why they were buried
   requeue QUEUE ID…     make dead letters waiting messages again; --all for every one
   purge QUEUE           remove every waiting message; asks for the queue's name

@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from typing import Any
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -74,16 +73,6 @@ def duration(seconds: float) -> str:
 def since(moment: object) -> str:
     """Write how long ago a moment was; empty for what is no moment."""
     return duration(time.time() - moment) if isinstance(moment, int | float) else ""
-
-
-def written(span: timedelta) -> str:
-    """Write a duration as the options take it: ``1h30m``, ``90s``, ``0s``."""
-    seconds = span.total_seconds()
-    whole = int(seconds)
-    if seconds != whole:
-        return f"{seconds:g}s"
-    parts = ((whole // _HOUR, "h"), (whole % _HOUR // _MINUTE, "m"), (whole % _MINUTE, "s"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
 
 
 def line(value: object) -> str:

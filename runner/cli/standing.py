@@ -1,102 +1,29 @@
-"""How an experiment stands, as its store tells it: wherever it runs, and without a daemon."""
+"""How an experiment stands, in a sentence for a person."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 from runner.cli import show
-from runner.cli.shop import Shop
-from runner.lifecycle.causes import advice
-from runner.lifecycle.ownership.record import ClaimRecord, State
-from runner.model import Cause
+from runner.client.standing import Standing
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What is known of one experiment."""
-
-    key: str
-    #: ``waiting``, ``running``, ``released``, ``ended``, or ``stopped`` where that is wanted and
-    #: not done yet.
-    state: str
-    attempt: int = 0
-    host: str = ""
-    #: Why it ended; of a released one, why its last attempt did.
-    cause: str | None = None
-    exit_code: int | None = None
-    detail: str = ""
-    #: The message lies among the dead letters.
-    buried: bool = False
-    #: Seconds since the epoch, by the client's clock.
-    submitted: float | None = None
-    #: The same, by the runner's clock: its last sign of life.
-    updated: float | None = None
-
-    def facts(self) -> dict[str, Any]:
-        """Return everything for scripts."""
-        return {**asdict(self), "advice": self.advice}
-
-    @property
-    def advice(self) -> str:
-        """Say in a sentence what to do about its end; empty while there is nothing to be done."""
-        if self.state != State.ENDED or self.cause not in set(Cause) - {Cause.COMPLETED}:
-            return ""
-        return advice(Cause(self.cause))
-
-    @property
-    def sentence(self) -> str:
-        """Say it to a person."""
-        where = f"attempt {self.attempt} on {self.host}" if self.attempt else ""
-        words = {
-            "waiting": "waiting for a runner",
-            "running": f"running, {where}",
-            "released": f"waiting for the next attempt; {where}, {self.cause or 'was given back'}",
-            "stopped": f"to be stopped{f'; {where}' if where else ''}",
-            "ended": self._ending(where),
-        }
-        seen = f", last heard of {show.since(self.updated)} ago" if self.updated else ""
-        submitted = f", submitted {show.since(self.submitted)} ago" if self.submitted else ""
-        return words.get(self.state, self.state) + (seen or submitted)
-
-    def _ending(self, where: str) -> str:
-        code = f", exit code {self.exit_code}" if self.exit_code else ""
-        detail = f": {self.detail}" if self.detail else ""
-        buried = "; its message is among the dead letters" if self.buried else ""
-        return f"ended ({self.cause or 'without an outcome'}{code}), {where}{detail}{buried}"
+def sentence(standing: Standing) -> str:
+    """Say it, with how long ago the last sign of life was."""
+    where = f"attempt {standing.attempt} on {standing.host}" if standing.attempt else ""
+    given_back = standing.cause or "was given back"
+    words = {
+        "waiting": "waiting for a runner",
+        "running": f"running, {where}",
+        "released": f"waiting for the next attempt; {where}, {given_back}",
+        "stopped": f"to be stopped{f'; {where}' if where else ''}",
+        "ended": _ending(standing, where),
+    }
+    seen = f", last heard of {show.since(standing.updated)} ago" if standing.updated else ""
+    submitted = f", submitted {show.since(standing.submitted)} ago" if standing.submitted else ""
+    return words.get(standing.state, standing.state) + (seen or submitted)
 
 
-def standing(shop: Shop, key: str) -> Standing | None:
-    """Ask a store; ``None`` where it knows nothing. Raises what the store raises."""
-    record, claim = shop.experiment(key), shop.claim(key)
-    if record is None and claim is None:
-        return None
-    return of(key, record or {}, claim)
-
-
-def of(key: str, record: dict[str, Any], claim: ClaimRecord | None) -> Standing:
-    """Put together what the client's record and the runners' claim say."""
-    added = record.get("time_added")
-    submitted = float(added) if isinstance(added, int | float) else None
-    is_stopped = record.get("status") == "stopped"
-    if claim is None or _is_of_earlier(claim, submitted):
-        return Standing(key, "stopped" if is_stopped else "waiting", submitted=submitted)
-    outcome = claim.outcome if claim.state is State.ENDED else None
-    wanted = is_stopped and claim.state is not State.ENDED
-    return Standing(
-        key,
-        "stopped" if wanted else claim.state.value,
-        claim.attempt,
-        claim.owner.host,
-        outcome.cause if outcome else claim.previous_cause,
-        outcome.exit_code if outcome else None,
-        outcome.detail if outcome else "",
-        claim.buried and not claim.burying,
-        submitted if submitted is not None else claim.submitted,
-        claim.updated_at or None,
-    )
-
-
-def _is_of_earlier(claim: ClaimRecord, submitted: float | None) -> bool:
-    """Tell whether the claim belongs to an earlier submission of the key."""
-    return submitted is not None and claim.submitted not in {None, submitted}
+def _ending(standing: Standing, where: str) -> str:
+    code = f", exit code {standing.exit_code}" if standing.exit_code else ""
+    detail = f": {standing.detail}" if standing.detail else ""
+    buried = "; its message is among the dead letters" if standing.buried else ""
+    return f"ended ({standing.cause or 'without an outcome'}{code}), {where}{detail}{buried}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,8 @@ import anyio
 from runner.cli import show, stores
 from runner.cli.arguments import ClientCommand, add_json
 from runner.cli.daemon import ask_once, control_socket, state_on_disk
-from runner.cli.standing import standing
+from runner.cli.standing import sentence
+from runner.client.standing import standing
 from runner.control.client import NoDaemon
 from runner.errors import RunnerError
 from runner.redaction import Redactor
@@ -32,7 +34,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         "status",
         _ABOUT,
         "[--json] [--all | KEY]",
-        settings=("state_dir", *stores.SETTINGS),
+        settings=("state_dir", "working_dir", "keep_failed", *stores.SETTINGS),
         client_keys=stores.KEYS,
         arguments=_arguments,
     )
@@ -45,6 +47,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return 0
     _show_daemon(found["daemon"], settings)
     _show_running(found["running"], has_daemon=bool(found["daemon"]))
+    _show_kept(found.get("kept", ()))
     _show_recent(found["recent"] if arguments.all else found["recent"][-_SHOWN:])
     return 0
 
@@ -69,7 +72,7 @@ def _show_one(settings: Settings, arguments: Namespace, environ: Mapping[str, st
     if arguments.json:
         show.as_json(found.facts())
     else:
-        print(f"{found.key}: {show.line(Redactor().redact(found.sentence))}")
+        print(f"{found.key}: {show.line(Redactor().redact(sentence(found)))}")
         if found.advice:
             print(found.advice)
     return 0
@@ -104,6 +107,8 @@ def _show_daemon(daemon: dict[str, Any] | None, settings: Settings) -> None:
         )
     if why := daemon.get("fuse"):
         print(f"The host fuse has blown: {show.line(why)}.")
+    if why := daemon.get("not_reloaded"):
+        print(f"Not reloaded, the options of before count: {show.line(why)}.")
     _show_missing_gpus(daemon)
     rows = [(q.get("name"), q.get("broker"), q.get("waiting")) for q in daemon.get("queues", ())]
     if rows:
@@ -148,6 +153,25 @@ def _show_running(running: Sequence[dict[str, Any]], *, has_daemon: bool) -> Non
     images = [(one.get("key"), one.get("image")) for one in running if one.get("image")]
     if images:
         show.table("In container images", ("key", "image"), images)
+
+
+def _show_kept(kept: Sequence[dict[str, Any]]) -> None:
+    if not kept:
+        return
+    rows = [
+        (
+            one.get("key"),
+            one.get("attempt"),
+            one.get("cause"),
+            show.since(one.get("ended")),
+            show.duration(max(0.0, (one.get("until") or 0) - time.time())),
+            show.size(one.get("bytes") or 0),
+            one.get("path"),
+        )
+        for one in kept
+    ]
+    columns = ("key", "attempt", "cause", "ago", "for", "size", "where")
+    show.table("Kept to be looked at", columns, rows)
 
 
 def _show_recent(recent: Sequence[dict[str, Any]]) -> None:

@@ -1,16 +1,11 @@
-"""``studio-runner submit``: pack this directory and queue a script of it as an experiment."""
+"""``studio-runner submit``: pack this directory and queue a script of it, once or as a sweep."""
 
 from __future__ import annotations
 
-import json
-import platform
-import re
-import secrets
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +15,23 @@ from runner.app import choosing
 from runner.archives.select import Selection, select
 from runner.cli import queues, show, stores
 from runner.cli.arguments import ClientCommand, own_words
-from runner.cli.bucket import Bucket
 from runner.cli.daemon import control_socket
 from runner.cli.following import Ending, Output, Watch
-from runner.cli.message import Submission, message
 from runner.cli.queues import Access
-from runner.cli.requirement_files import find
-from runner.cli.sealing import Wrap, wrapping
-from runner.cli.shop import Shop
-from runner.cli.submit_options import (
-    add_options,
-    attempts_of,
-    durations_of,
-    env_of,
-    needs_of,
-    python_of,
-)
-from runner.errors import Misconfigured, RequestError
-from runner.images.reference import NotAnImage, of_location
-from runner.model import Message
+from runner.cli.submit_options import add_options, options_of, points_of
+from runner.client import grid, listings, submitting
+from runner.client.message import Submission
+from runner.client.requirement_files import find
+from runner.client.sealing import Wrap, wrapping
+from runner.client.shop import Shop
+from runner.errors import Misconfigured
 from runner.queues.addresses import LocalAddress, QueueAddress
-from runner.request.location import IMAGE_LABEL
-from runner.request.schema import decode
 
 _ABOUT = (
     "Pack the current directory, put it into a store, and queue an experiment that runs SCRIPT "
     "with ARGS in a copy of it. Files that .gitignore or .studioignore name, .git, virtual "
-    "environments and files that look like credentials stay behind."
+    "environments and files that look like credentials stay behind. With --grid, an experiment "
+    "for each combination of values: studio-runner results shows what came of them."
 )
 _USAGE = "[OPTION…] SCRIPT [ARG…]   or   submit [OPTION…] -m MODULE [ARG…]"
 #: Bytes of a workspace above which we ask.
@@ -69,106 +54,180 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     settings, chosen = command.parse(own, environ)
     if not words:
         raise Misconfigured(f"name what to run: studio-runner submit {_USAGE}")
+    points = points_of(chosen)
+    if points and chosen.follow:
+        raise Misconfigured("--follow shows one experiment: with --grid, say --wait")
     address = queues.address_in(chosen.queue, "--queue")
     access = queues.Access(settings, environ, chosen.credential or "")
     access.opening(address)  # what is missing is said before anything is packed
     wrap = wrapping(chosen.public_key_path, chosen.signing_key_path)
     with stores.opened(settings, chosen, environ) as shops:
         shop = stores.first(shops)
-        _check_reach(address, shop, is_chosen=bool(stores.chosen_store(chosen, environ)))
-        submission = _submission(chosen, words, environ, shop)
+        is_chosen = bool(stores.chosen_store(chosen, environ))
+        if said := submitting.check_reach(address, shop, is_chosen=is_chosen):
+            show.note(said)
+        batch = _Batch(access, chosen, shop, address)
+        batch.prepare(words, points, environ)
+        if chosen.dry_run:
+            return batch.list()
+        batch.store()
         try:
-            publish = partial(_publish, wrap=wrap)
-            return anyio.run(publish, access, chosen, submission, shop, address)
+            return anyio.run(batch.publish, wrap)
         except KeyboardInterrupt:
             again = "studio-runner logs -f KEY, studio-runner cancel KEY"
-            show.note(f"{submission.key} goes on: {again}")
+            show.note(f"{batch.name} goes on: {again}")
             return _INTERRUPTED
 
 
-def _check_reach(address: QueueAddress, shop: Shop, *, is_chosen: bool) -> None:
-    """Refuse a store that nobody else can read, for a queue that others take from."""
-    if isinstance(address, LocalAddress) or isinstance(shop.place, Bucket):
-        return
-    if not is_chosen:
-        raise Misconfigured(
-            f"{address} is taken from by other machines, which cannot read {shop}: name a bucket "
-            "with --store s3://HOST/BUCKET, or with the key store in the file of --config"
+@dataclass
+class _Batch:
+    """What one call submits: an experiment, or those of a sweep."""
+
+    access: Access
+    chosen: Namespace
+    shop: Shop
+    address: QueueAddress
+
+    def __post_init__(self) -> None:
+        self.submissions: Sequence[Submission] = ()
+        self.selection = Selection({}, frozenset(), ())
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        one = self.submissions[0]
+        return one.sweep or one.key
+
+    def prepare(
+        self, words: Sequence[str], points: Sequence[Mapping[str, str]], environ: Mapping[str, str]
+    ) -> None:
+        """Find out all there is to know before anything is packed. Raises Misconfigured."""
+        chosen, workspace = self.chosen, Path.cwd()
+        options = options_of(chosen)
+        requirements = find(
+            chosen.requirements, workspace, environ, has_image=bool(chosen.container)
         )
-    show.note(
-        f"note: runners of {address} need {shop} at the same place, and --allow-file-artifacts"
-    )
+        self.selection = select(workspace)
+        if not chosen.module:
+            submitting.check_script(words[0], workspace, self.selection)
+        key = chosen.key or submitting.made_key(words[0])
+        one = submitting.submission(
+            key,
+            words,
+            options,
+            requirements,
+            store=self.shop.place,
+            workspace=workspace,
+            module=chosen.module,
+        )
+        sweep = listings.sweep_name(chosen.sweep or key) if points or chosen.sweep else ""
+        self.submissions = submitting.swept(one, points, sweep)
+        submitting.check(self.submissions[-1])
+        if chosen.key:
+            submitting.check_new(self.shop, self.submissions)
+        _tell(self.selection, requirements.origin, len(requirements.lines), requirements.notes)
+
+    def list(self) -> int:
+        """Show what would be queued."""
+        if self.chosen.json:
+            show.as_json(self._facts())
+            return 0
+        rows = [
+            (one.key, grid.shown(one.parameters), " ".join((one.filename, *one.args)))
+            for one in self.submissions
+        ]
+        show.table(f"{len(rows)} experiments", ("key", "parameters", "runs"), rows)
+        return 0
+
+    def store(self) -> None:
+        """Put the workspace into the store, once."""
+        _ask_when_large(self.selection, yes=self.chosen.yes)
+        self.submissions, packed = submitting.store(self.shop, self.submissions, self.selection)
+        for name in packed.changed:
+            show.note(f"note: {name} changed while it was packed")
+
+    async def publish(self, wrap: Wrap) -> int:
+        """Queue them, and wait for their ends where that is wanted; the exit status."""
+        ids: dict[str, str] = {}
+        async with self.access.queue(self.address) as queue:
+            published = submitting.publish(self.shop, queue, self.submissions, wrap)
+            async for submission, message_id in published:
+                ids[submission.key] = message_id
+            self._confirm()
+            if not (self.chosen.wait or self.chosen.follow):
+                return 0
+            if isinstance(self.address, LocalAddress):
+                return self._report(
+                    [await self._ending(one, ids, queue) for one in self.submissions]
+                )
+        # Elsewhere a look at the dead letters leaves a trace, and a connection need not last so
+        # long.
+        return self._report([await self._ending(one, ids) for one in self.submissions])
+
+    async def _ending(
+        self, one: Submission, ids: Mapping[str, str], queue: queues.AnyQueue | None = None
+    ) -> Ending:
+        watch = Watch(
+            self.shop,
+            one.key,
+            one.time_added,
+            control_socket(self.access.settings),
+            output=Output() if self.chosen.follow and not self.chosen.json else None,
+            queue=queue,
+            message_id=ids[one.key],
+        )
+        ending = await watch.ending()
+        show.note(f"{one.key}: {ending.sentence}")
+        return ending
+
+    def _confirm(self) -> None:
+        """Say what was queued: for scripts the keys alone on stdout."""
+        waits = self.chosen.wait or self.chosen.follow
+        if self.chosen.json and not waits:
+            show.as_json(self._facts())
+        elif not waits:
+            print("\n".join(one.key for one in self.submissions))
+        where, count = queues.label(self.address), len(self.submissions)
+        if self.submissions[0].sweep:
+            show.note(
+                f"queued {count} of sweep {self.name} in {where}: studio-runner results "
+                f"{self.name} --watch"
+            )
+        else:
+            show.note(f"queued {self.name} in {where}")
+        choice = choosing.choice(self.access.settings, self.address.broker)
+        if not choice.takes(self.address.name):
+            show.note(f"note: --queue-match and --queue-mismatch leave {where} to others")
+
+    def _report(self, endings: Sequence[Ending]) -> int:
+        if self.chosen.json:
+            show.as_json(self._facts(endings))
+        return endings[0].status if len(endings) == 1 else int(any(one.status for one in endings))
+
+    def _facts(self, endings: Sequence[Ending] = ()) -> dict[str, Any]:
+        one = self.submissions[0]
+        common = {
+            "queue": queues.label(self.address),
+            "workspace": one.workspace,
+            "store": str(one.store),
+        }
+        ends = [_end(ending) for ending in endings] or [{} for _ in self.submissions]
+        if not one.sweep:
+            return {"key": one.key, **common, **ends[0]}
+        experiments = [
+            {"key": each.key, "parameters": dict(each.parameters), **end}
+            for each, end in zip(self.submissions, ends, strict=True)
+        ]
+        return {"sweep": one.sweep, **common, "experiments": experiments}
 
 
-def _submission(
-    chosen: Namespace, words: Sequence[str], environ: Mapping[str, str], shop: Shop
-) -> Submission:
-    workspace = Path.cwd()
-    needs, durations, env = needs_of(chosen), durations_of(chosen), env_of(chosen)
-    python, attempts = python_of(chosen, _this_python()), attempts_of(chosen)
-    requirements = find(chosen.requirements, workspace, environ, has_image=bool(chosen.container))
-    selection = select(workspace)
-    if not chosen.module:
-        _check_script(words[0], workspace, selection)
-    key = chosen.key or _key(words[0])
-    if chosen.key and stores.knowing([shop], key) is not None:
-        raise Misconfigured(f"there is an experiment {key!r} in {shop}: choose another --key")
-    _tell(selection, requirements.origin, len(requirements.lines), requirements.notes)
-    _ask_when_large(selection, yes=chosen.yes)
-    submission = Submission(
-        key=key,
-        filename="-m" if chosen.module else words[0],
-        args=tuple(words if chosen.module else words[1:]),
-        requirements=requirements.lines,
-        python=python,
-        store=shop.place,
-        workspace="",
-        directory=workspace,
-        needs=needs,
-        time_added=time.time(),
-        project=chosen.project,
-        env=env,
-        retry_on=tuple(c for text in chosen.retry_on for c in text.split(",") if c),
-        max_attempts=attempts,
-        container=chosen.container.strip(),
-        **durations,
-    )
-    _check(submission)
-    digest, packed = shop.put_workspace(workspace, selection)
-    for name in packed.changed:
-        show.note(f"note: {name} changed while it was packed")
-    return submission.but(workspace=digest)
-
-
-def _check(submission: Submission) -> None:
-    """Refuse here what every runner would refuse. Raises Misconfigured."""
-    try:
-        request = decode(Message("", json.dumps(message(submission)).encode(), ""))
-        if submission.container:
-            of_location(request.artifacts[IMAGE_LABEL].location)
-    except RequestError as error:
-        raise Misconfigured(f"the experiment cannot be submitted: {error}") from error
-    except NotAnImage as error:
-        raise Misconfigured(f"--container is {submission.container!r}: {error}") from error
-
-
-def _check_script(script: str, workspace: Path, selection: Selection) -> None:
-    name = Path(script).as_posix().removeprefix("./")
-    if name in selection.files:
-        return
-    for left in selection.left_out:
-        if name == left.name or name.startswith(f"{left.name}/"):
-            raise Misconfigured(f"the script {script!r} would be left out: {left.reason}")
-    raise Misconfigured(f"the script {script!r} is not in {workspace}: name a file inside it")
-
-
-def _this_python() -> str:
-    return ".".join(platform.python_version_tuple()[:2])
-
-
-def _key(script: str) -> str:
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(script).stem).strip("-")[:60] or "experiment"
-    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+def _end(ending: Ending) -> dict[str, Any]:
+    return {
+        "cause": ending.cause,
+        "exit_code": ending.exit_code,
+        "detail": ending.detail,
+        "attempt": ending.attempt,
+    }
 
 
 def _tell(selection: Selection, origin: str, count: int, notes: Sequence[str]) -> None:
@@ -191,68 +250,3 @@ def _ask_when_large(selection: Selection, *, yes: bool) -> None:
         raise Misconfigured(f"{large}: say --yes, or name what is not needed in .studioignore")
     if input(f"{large}. Submit it all the same? [y/N] ").strip().lower() not in {"y", "yes"}:
         raise Misconfigured("nothing was submitted; .studioignore names what is to stay behind")
-
-
-async def _publish(
-    access: Access,
-    chosen: Namespace,
-    submission: Submission,
-    shop: Shop,
-    address: QueueAddress,
-    *,
-    wrap: Wrap,
-) -> int:
-    shop.put_experiment(submission)
-    body = json.dumps(wrap(message(submission))).encode()
-    watch = Watch(
-        shop,
-        submission.key,
-        submission.time_added,
-        control_socket(access.settings),
-        output=Output() if chosen.follow and not chosen.json else None,
-    )
-    async with access.queue(address) as queue:
-        watch.message_id = await queue.publish(body)
-        _confirm(access, chosen, submission, address)
-        if not (chosen.wait or chosen.follow):
-            return 0
-        if isinstance(address, LocalAddress):
-            watch.queue = queue
-            return _report(chosen, submission, address, await watch.ending())
-    # Elsewhere a look at the dead letters leaves a trace, and a connection need not last so long.
-    return _report(chosen, submission, address, await watch.ending())
-
-
-def _confirm(
-    access: Access, chosen: Namespace, submission: Submission, address: QueueAddress
-) -> None:
-    """Say what was queued: for scripts the key alone on stdout."""
-    waits = chosen.wait or chosen.follow
-    if chosen.json and not waits:
-        show.as_json(_facts(submission, address))
-    elif not waits:
-        print(submission.key)
-    show.note(f"queued {submission.key} in {queues.label(address)}")
-    if not choosing.choice(access.settings, address.broker).takes(address.name):
-        name = queues.label(address)
-        show.note(f"note: --queue-match and --queue-mismatch leave {name} to others")
-
-
-def _report(
-    chosen: Namespace, submission: Submission, address: QueueAddress, ending: Ending
-) -> int:
-    if chosen.json:
-        facts = _facts(submission, address)
-        end = {"cause": ending.cause, "exit_code": ending.exit_code, "detail": ending.detail}
-        show.as_json(facts | end | {"attempt": ending.attempt})
-    show.note(f"{submission.key}: {ending.sentence}")
-    return ending.status
-
-
-def _facts(submission: Submission, address: QueueAddress) -> dict[str, Any]:
-    return {
-        "key": submission.key,
-        "queue": queues.label(address),
-        "workspace": submission.workspace,
-        "store": str(submission.store),
-    }

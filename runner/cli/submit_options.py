@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from runner.cli import queues, stores
 from runner.cli.arguments import add_json
+from runner.client import grid
+from runner.client.options import Options
 from runner.errors import Misconfigured
-from runner.request.units import parse_duration, parse_size
 from runner.settings.parser import Parser
-
-_PYTHON = re.compile(r"\d+(\.\d+){0,2}")
 
 
 def add_options(parser: Parser) -> None:
     """Add the options of ``submit``."""
     _add_what(parser.add_argument_group("The experiment"))
+    _add_grid(parser.add_argument_group("A sweep"))
     _add_needs(parser.add_argument_group("What it needs"))
     _add_when(parser.add_argument_group("Time and failure"))
     _add_where(parser.add_argument_group("Where to, and then"))
@@ -52,6 +52,33 @@ def _add_what(group: Any) -> None:
     )
     group.add_argument(
         "--env", action="append", default=[], metavar="NAME=VALUE", help="variable, may be repeated"
+    )
+
+
+def _add_grid(group: Any) -> None:
+    group.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,…",
+        help="an experiment for each value, given to the script as --NAME VALUE, or in place of "
+        "{NAME} in its arguments; may be repeated for the product of all",
+    )
+    group.add_argument(
+        "--sweep",
+        metavar="NAME",
+        default="",
+        help="what results and plot find them by (default with --grid: made of the script's name)",
+    )
+    group.add_argument(
+        "--grid-limit",
+        type=int,
+        default=grid.MOST,
+        metavar="N",
+        help=f"refuse a grid of more experiments (default: {grid.MOST})",
+    )
+    group.add_argument(
+        "--dry-run", action="store_true", help="list what would be queued, and queue nothing"
     )
 
 
@@ -107,38 +134,13 @@ def _add_where(group: Any) -> None:
     )
 
 
-def needs_of(chosen: Namespace) -> Mapping[str, Any]:
-    """Return ``resources_needed``. Raises Misconfigured."""
-    cards = _count(chosen, "gpus")
-    needs: dict[str, Any] = {
-        "cpus": _count(chosen, "cores"),
-        "ram": _checked(chosen, "memory", parse_size, "a size such as 16gib"),
-        "hdd": _checked(chosen, "disk", parse_size, "a size such as 16gib"),
-        # Slots of each card; how many cards is gpuCount.
-        "gpus": min(cards, 1),
-        "gpuCount": cards,
-    }
-    memory = _checked(chosen, "gpu_memory", parse_size, "a size such as 16gib")
-    if memory and not cards:
-        raise Misconfigured("--gpu-memory is given without --gpus: say how many cards, --gpus 1")
-    return needs | ({"gpuMem": memory} if memory else {})
+def options_of(chosen: Namespace) -> Options:
+    """Return what is asked for. Raises Misconfigured."""
+    asked = {field.name: getattr(chosen, field.name) for field in fields(Options)}
+    return Options(**(asked | {"env": _env_of(chosen)}))
 
 
-def durations_of(chosen: Namespace) -> Mapping[str, str | None]:
-    """Return the durations as written, by their option's name. Raises Misconfigured."""
-    return {
-        name: _checked(chosen, name, parse_duration, "a duration such as 20m, 1h30m or 48h")
-        for name in ("max_duration", "lifetime", "checkpoint")
-    }
-
-
-def attempts_of(chosen: Namespace) -> int | None:
-    """Return the attempts in all. Raises Misconfigured."""
-    return None if chosen.max_attempts is None else _count(chosen, "max_attempts")
-
-
-def env_of(chosen: Namespace) -> Mapping[str, str]:
-    """Return the experiment's variables. Raises Misconfigured."""
+def _env_of(chosen: Namespace) -> Mapping[str, str]:
     env = {}
     for text in chosen.env:
         name, equals, value = text.partition("=")
@@ -148,32 +150,7 @@ def env_of(chosen: Namespace) -> Mapping[str, str]:
     return env
 
 
-def python_of(chosen: Namespace, default: str) -> str | None:
-    """Return the Python version; ``None`` for that of an image. Raises Misconfigured."""
-    if chosen.container and not chosen.python:
-        return None
-    version = str(chosen.python or default)
-    if not _PYTHON.fullmatch(version):
-        raise Misconfigured(f"--python is {version!r}: give a version such as 3.11")
-    return version
-
-
-def _count(chosen: Namespace, name: str) -> int:
-    text = getattr(chosen, name)
-    if not (text.isascii() and text.isdigit()):
-        raise Misconfigured(f"--{name.replace('_', '-')} is {text!r}: give a whole number")
-    return int(text)
-
-
-def _checked(
-    chosen: Namespace, name: str, parse: Callable[[str], Any], accepted: str
-) -> str | None:
-    text: str | None = getattr(chosen, name)
-    if text is None:
-        return None
-    try:
-        parse(text)
-    except (ValueError, OverflowError) as error:
-        flag = name.replace("_", "-")
-        raise Misconfigured(f"--{flag} is {text!r}: give {accepted}") from error
-    return text
+def points_of(chosen: Namespace) -> Sequence[Mapping[str, str]]:
+    """Return the points of the grid; none without one. Raises Misconfigured."""
+    found = grid.grid_of(chosen.grid)
+    return tuple(grid.points(found, chosen.grid_limit)) if found else ()

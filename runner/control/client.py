@@ -14,6 +14,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from runner.control.address import socket_address
 from runner.control.protocol import (
     LONGEST_LINE,
+    BadLine,
     Done,
     Item,
     Problem,
@@ -21,6 +22,9 @@ from runner.control.protocol import (
     request_line,
 )
 from runner.errors import RunnerError, Unavailable
+
+#: Bytes of one line; the status of a busy machine has megabytes of reasons in it.
+_LONGEST_ANSWER = 64 * LONGEST_LINE
 
 
 class NoDaemon(Unavailable):
@@ -42,12 +46,14 @@ async def ask(path: Path, verb: str, **arguments: Any) -> AsyncIterator[Item]:
         try:
             await stream.send(request_line(verb, arguments))
             while True:
-                answer = parse_answer(await lines.receive_until(b"\n", 2 * LONGEST_LINE))
+                answer = parse_answer(await lines.receive_until(b"\n", _LONGEST_ANSWER))
                 if isinstance(answer, Done):
                     return
                 if isinstance(answer, Problem):
                     raise Refusal(answer.sentence)
                 yield answer
+        except anyio.DelimiterNotFound as error:
+            raise BadLine(f"the daemon's answer has more than {_LONGEST_ANSWER} bytes") from error
         except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError) as error:
             raise NoDaemon(f"the daemon on {path} went away before it had answered") from error
 

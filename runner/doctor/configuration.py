@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from runner.app.hidden import check
 from runner.app.reporting import reporters_for
 from runner.app.stores import store_options
+from runner.doctor import hooks
 from runner.doctor.check import Finding, failed, ok, warning
 from runner.doctor.examination import Tell, tell_all
 from runner.doctor.patient import Patient
@@ -22,6 +23,7 @@ def _findings(patient: Patient) -> Iterator[Finding]:
     troubles = [*patient.troubles, *_refused(patient)]
     yield from (failed(trouble) for trouble in troubles)
     yield from (warning(note) for note in patient.settings.notes)
+    yield from hooks.findings(patient.settings, patient.environ)
     if not troubles:
         given = sum(patient.settings.given(name) for name in patient.settings.origins)
         yield ok(

@@ -15,7 +15,7 @@ import msgspec
 from runner.environments import interpreters
 from runner.environments.interpreters import OLDEST, Interpreter
 from runner.environments.layering import Base
-from runner.errors import ArtifactBad, HostFault, PythonMissing
+from runner.errors import ArtifactBad, HostFault, PythonMissing, host_fault
 from runner.images.base import Ended, Errand, Errands, Image
 
 _PATIENCE = timedelta(minutes=2)
@@ -97,15 +97,26 @@ class Interiors:
         PythonMissing where there is none at all, ArtifactBad for what is no image, HostFault.
         """
         name = f"{image.key}-{wanted or ''}.json"
-        async with self._looking.setdefault(name, anyio.Lock()):
-            known = _read(self._root / name)
-            if known is None:
-                known = await self._ask(image, wanted)
-                self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-                new = self._root / f"{name}.new"
-                new.write_bytes(msgspec.json.encode(known))
-                new.replace(self._root / name)
+        looking = self._looking.setdefault(name, anyio.Lock())
+        try:
+            async with looking:
+                known = _read(self._root / name)
+                if known is None:
+                    known = await self._ask(image, wanted)
+                    self._remember(name, known)
+        finally:
+            if not looking.locked():  # nobody waits for it either
+                self._looking.pop(name, None)
         return _interior(known)
+
+    def _remember(self, name: str, answer: Answer) -> None:
+        new = self._root / f"{name}.new"
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new.write_bytes(msgspec.json.encode(answer))
+            new.replace(self._root / name)
+        except OSError as error:
+            raise host_fault("what is in an image cannot be noted", error) from error
 
     async def _ask(self, image: Image, wanted: str | None) -> Answer:
         there: list[Answer] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -42,16 +43,20 @@ async def announce(
     outcome: Outcome,
     disposition: Disposition,
     *,
+    kept: Path | None = None,
     seconds: float = _SECONDS,
 ) -> None:
-    """Remember and report an attempt that was just settled; its news need not have its output."""
+    """Remember and report an attempt that was just settled; its news need not have its output.
+
+    ``kept``: where its workspace will lie from now on.
+    """
     _remember(parts, entry, outcome, disposition)
     telling.ended(parts, entry, outcome, disposition)
     output: tuple[str, ...] = ()
     with anyio.move_on_after(seconds):
         output = await last_lines(entry.output, parts.redactor)
     with anyio.move_on_after(seconds):
-        await parts.report(_ended(entry, outcome, disposition, output))
+        await parts.report(_ended(entry, outcome, disposition, output, kept))
 
 
 def _remember(parts: Parts, entry: Entry, outcome: Outcome, disposition: Disposition) -> None:
@@ -74,7 +79,11 @@ def _remember(parts: Parts, entry: Entry, outcome: Outcome, disposition: Disposi
 
 
 def _ended(
-    entry: Entry, outcome: Outcome, disposition: Disposition, output: tuple[str, ...]
+    entry: Entry,
+    outcome: Outcome,
+    disposition: Disposition,
+    output: tuple[str, ...],
+    kept: Path | None,
 ) -> Report:
     record = entry.record
     text = f"{record.key or record.message.id} ended: {outcome.cause.value}"
@@ -82,6 +91,8 @@ def _ended(
         text += f": {outcome.detail}"
     if isinstance(disposition, Release):
         text += f"; it comes back in {disposition.delay.total_seconds():.0f} s"
+    if kept is not None:
+        text += f"; its workspace is kept in {kept}"
     result = Result(
         outcome=WORDS[type(outcome)],
         settled=SETTLED[type(disposition)],
@@ -103,5 +114,6 @@ def _ended(
             "seconds": f"{result.seconds:.3f}",
             "exit_code": "" if outcome.exit_code is None else str(outcome.exit_code),
             "advice": result.advice,
+            **({"kept": str(kept)} if kept is not None else {}),
         },
     )

@@ -23,11 +23,13 @@ from runner.lifecycle.equipping import Equipping
 from runner.lifecycle.gpus.cards import Use
 from runner.lifecycle.gpus.failure import Findings, findings
 from runner.lifecycle.homecoming import Homecoming
+from runner.lifecycle.hooks.hooks import Barred
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Expired, Preparation
 from runner.lifecycle.runs import processes
 from runner.lifecycle.runs.exits import Exit
 from runner.lifecycle.runs.last_words import last_words
+from runner.lifecycle.runs.limits import allowed
 from runner.lifecycle.runs.live_output import size_of
 from runner.lifecycle.runs.processes import Left
 from runner.lifecycle.runs.record import Phase
@@ -58,6 +60,7 @@ class Attempt:
         async with AsyncExitStack() as stack:
             try:
                 async with self.entry.stopper.cancels(), self.beside.listening():
+                    await self.parts.hooks.ask(self.parts, self.entry, self.preparation.request)
                     spec = await self._equipping.ready(stack)
                 if self.entry.stopper.cause is not None:
                     return await self._without_run(self._stopped())
@@ -102,6 +105,8 @@ class Attempt:
         return Equipping(self.parts, self.entry, self.preparation)
 
     async def _without_run(self, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Deferred):  # by a hook: nothing is to be explained to anybody
+            return outcome
         self._equipping.give_back()
         return await self.homecoming.bring(outcome, ran=False)
 
@@ -122,6 +127,10 @@ class Attempt:
             _log.warning("environment not kept", key=self.entry.record.key, trouble=str(error))
 
     async def _see_through(self, run: Run, use: Use) -> Outcome:
+        now = time.time()
+        started = self.entry.record.started_at or now
+        self.entry.limit = allowed(self.preparation.limits(), started=started, now=now)
+        self.entry.supervisor = run.supervisor
         try:
             exit_ = await self.beside.until_exit(run)
             self.entry.note(self.parts.records, phase=Phase.FINISHING)
@@ -162,6 +171,8 @@ class Attempt:
 
 
 def _failed(error: RunnerError) -> Outcome:
+    if isinstance(error, Barred):
+        return error.outcome
     if isinstance(error, Expired):
         return Failed(error.cause, None, str(error))
     return Failed(causes.cause_of(Evidence(error=error)), None, str(error))

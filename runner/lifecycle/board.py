@@ -17,6 +17,7 @@ from runner.lifecycle.artifacts.progress import Progress
 from runner.lifecycle.runs.record import Record, Records
 from runner.lifecycle.stopper import Stopper
 from runner.lifecycle.tally import Stage
+from runner.lifecycle.trail import Tracing, Trail
 from runner.queues.base import Delivery
 from runner.request.units import format_size
 
@@ -55,6 +56,12 @@ class Entry:
     idle_since: float | None = None
     #: It was ended for holding more of the disk than it may: it would be so anywhere.
     outgrew: bool = False
+    #: Its supervisor's pid while it runs; 0: there is none.
+    supervisor: int = 0
+    #: Seconds that it may run; known once it does.
+    limit: float | None = None
+    #: Bytes that its workspace held when somebody last looked.
+    disk_held: int | None = None
     #: Has it hold its message by another delivery; whether it could.
     attach: Callable[[Delivery], Awaitable[bool]] = _nobody
     #: When its run ended, since the epoch; 0 until then.
@@ -63,6 +70,8 @@ class Entry:
     spent: dict[Stage, float] = field(default_factory=dict)
     #: Told of each stage that is over; the board says by whom.
     timed: Callable[[Stage, float], None] = lambda *_: None
+    #: Its spans; the board says where they go.
+    trail: Trail = field(default_factory=Trail)
     _since: float = field(default_factory=time.monotonic)
 
     def begin(self, stage: Stage, *, before: timedelta = timedelta(0)) -> None:
@@ -76,6 +85,7 @@ class Entry:
         seconds, self._since = now - self._since, now
         self.spent[self.stage] = self.spent.get(self.stage, 0.0) + seconds
         self.timed(self.stage, seconds)
+        self.trail.over(self.record, self.stage, seconds)
 
     @property
     def fetched(self) -> tuple[int, int] | None:
@@ -111,9 +121,14 @@ class Entry:
 class Board:
     """Everything that this daemon is doing."""
 
-    def __init__(self, timed: Callable[[Stage, float], None] = lambda *_: None) -> None:
-        """``timed`` is told how long each stage of an attempt took."""
+    def __init__(
+        self,
+        timed: Callable[[Stage, float], None] = lambda *_: None,
+        tracing: Tracing = Tracing(),  # noqa: B008 - frozen
+    ) -> None:
+        """``timed`` is told how long each stage of an attempt took, ``tracing`` when it was."""
         self._timed = timed
+        self._tracing = tracing
         self._entries: dict[str, Entry] = {}
         self._stirred = anyio.Event()
 
@@ -126,6 +141,7 @@ class Board:
     def enter(self, entry: Entry) -> None:
         """Show an attempt."""
         entry.timed = self._timed
+        entry.trail.tracing = self._tracing
         self._entries[entry.record.run] = entry
         self.stir()
 
@@ -143,6 +159,11 @@ class Board:
         entry = self._entries.pop(run, None)
         if entry is not None:
             entry.end()
+            entry.trail.close(entry.record)
+
+    def of_run(self, run: str) -> Entry | None:
+        """Find an attempt by its own name."""
+        return self._entries.get(run)
 
     def find(self, key: str) -> Entry | None:
         """Find an attempt by its experiment's key; the latest where there are several."""

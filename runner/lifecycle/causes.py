@@ -221,5 +221,14 @@ _ADVICE: Mapping[Cause, str] = {
         "the queue out."
     ),
     Cause.NO_ROOM: "Nothing is to be done: it waits until the machine has room.",
+    Cause.REFUSED_BY_HOOK: (
+        "The rules of this runner do not allow it: change what the reason names, or ask its "
+        "operator."
+    ),
+    Cause.DEFERRED_BY_HOOK: "Nothing is to be done: it is tried again later.",
+    Cause.HOOK_FAILED: (
+        "The operator has to mend the program of --hook-before: studio-runner doctor says what is "
+        "wrong with it."
+    ),
     Cause.INTERNAL: "This is a defect of the runner; please report it with the daemon's log.",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from datetime import timedelta
@@ -14,15 +14,21 @@ import anyio
 
 from runner import __version__
 from runner.errors import host_fault
-from runner.lifecycle.board import Entry
+from runner.lifecycle import entry_row
 from runner.lifecycle.claiming.suspension import OPERATOR, Intent
+from runner.lifecycle.gauges import Gauges
 from runner.lifecycle.gpus import board as gpu_board
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.parts import Parts
+from runner.lifecycle.reloading import Reloads
+from runner.lifecycle.runs.kept import shown
 from runner.lifecycle.runs.live_output import LiveOutput
 from runner.lifecycle.rush import Haste
-from runner.lifecycle.sources.depths import Depths
+from runner.lifecycle.sources.depths import Depth, Depths
+from runner.lifecycle.sources.queue_rows import passed_over, rows
+from runner.lifecycle.stocks import Stocks
 from runner.model import Capacity, Cause
+from runner.revision import revision
 
 Item = dict[str, Any]
 Answer = Callable[[Item], AsyncIterator[Item]]
@@ -39,15 +45,16 @@ class Desk:
         loop: Loop,
         *,
         detach: Callable[[], None],
-        reload: Callable[[], Awaitable[str]],
+        reloads: Reloads,
     ) -> None:
-        """``reload`` begins it, or returns why not."""
         self._parts = parts
         self._loop = loop
         self._detach = detach
-        self._reload = reload
+        self._reloads = reloads
         #: How much waits in the queues that are taken from.
         self.depths = Depths(lambda: loop.queues)
+        self._stocks = Stocks(parts)
+        self._gauges = Gauges(parts.board)
         self._started = time.time()
 
     @property
@@ -66,9 +73,10 @@ class Desk:
             "resume": self.resume,
         }
 
-    async def status(self, _: Item) -> AsyncIterator[Item]:
-        """Give one item: ``standing``."""
-        yield self._parts.redactor.redact_all(await self.standing())
+    async def status(self, arguments: Item) -> AsyncIterator[Item]:
+        """Give one item: ``standing``; ``age``: how old the depths of queues may be, in seconds."""
+        age = timedelta(seconds=float(arguments.get("age") or 0))
+        yield self._parts.redactor.redact_all(await self.standing(age))
 
     async def standing(self, age: timedelta = timedelta(0)) -> Item:
         """Tell of the daemon, what runs, and what ended lately.
@@ -76,26 +84,39 @@ class Desk:
         What waits in queues may have been asked ``age`` ago.
         """
         ledger = self._parts.intake.ledger
+        await self._gauges.look()
         return {
             "daemon": {
                 "pid": os.getpid(),
                 "version": __version__,
+                "revision": revision(),
                 "host": self._parts.host,
                 "started": self._started,
+                "now": time.time(),
                 "draining": self._loop.is_draining,
                 "suspended_by": list(self._parts.intake.suspension.by),
                 "fuse": self._parts.redactor.redact(self._parts.fuse.said),
                 "messages": self._parts.opening.mode,
+                "not_reloaded": self._parts.redactor.redact(self._reloads.refusal),
                 "capacity": _capacity(ledger.total),
                 "free": _capacity(ledger.free),
                 **self._users(),
                 **self._cards(),
-                "queues": [asdict(depth) for depth in await self.depths.look(age)],
+                **await self._stocks.look(),
+                "waits": self._parts.intake.complaint,
+                "queues": self._queues(await self.depths.look(age)),
+                "passed_over": passed_over(self._loop.supply, self._loop.aside),
                 "sources": self._sources(),
+                "hours": [asdict(hour) for hour in self._parts.history.day.at(time.time())],
             },
-            "running": [_entry(entry) for entry in self._parts.board],
+            "running": [entry_row.row(one, self._gauges.of(one)) for one in self._parts.board],
+            "kept": self._kept(),
             "recent": [asdict(ending) for ending in self._parts.history.endings],
         }
+
+    def _kept(self) -> list[Item]:
+        kept = self._parts.kept
+        return [] if kept is None else [shown(one, kept.span) for one in kept.remnants()]
 
     def _users(self) -> Item:
         users = self._parts.users
@@ -131,11 +152,13 @@ class Desk:
                 yield {"text": text}
 
     async def cancel(self, arguments: Item) -> AsyncIterator[Item]:
-        """Stop an attempt; its message is settled and does not come back."""
-        key = str(arguments.get("key", ""))
-        entry = self._parts.board.find(key)
+        """Stop an attempt, by ``key`` or ``run``; its message is settled and does not come back."""
+        key, run = str(arguments.get("key", "")), str(arguments.get("run", ""))
+        board = self._parts.board
+        entry = board.of_run(run) if run else board.find(key)
         if entry is None:
-            yield {"cancelled": False, "reason": f"nothing of the key {key!r} runs here"}
+            what = f"the run {run!r}" if run else f"the key {key!r}"
+            yield {"cancelled": False, "reason": f"nothing of {what} runs here"}
             return
         entry.stopper.stop(Cause.CANCELLED, "cancelled by the operator")
         yield {"cancelled": True, "reason": ""}
@@ -166,12 +189,17 @@ class Desk:
             "running": len(self._parts.board),
         }
 
-    async def reload(self, _: Item) -> AsyncIterator[Item]:
-        """Execute the daemon anew in place; this one ends soon after the answer."""
-        reason = await self._reload()
+    async def reload(self, arguments: Item) -> AsyncIterator[Item]:
+        """Execute the daemon anew in place; this one ends soon after the answer.
+
+        With ``check``: tell what that would change, or why it cannot be, and do nothing.
+        """
+        is_check = bool(arguments.get("check"))
+        prospect = await (self._reloads.look() if is_check else self._reloads.reload())
         yield {
-            "reloading": not reason,
-            "reason": reason,
+            "reloading": not prospect.reason and not is_check,
+            "reason": prospect.reason,
+            "changes": [dict(change) for change in prospect.changes],
             "pid": os.getpid(),
             "started": self._started,
         }
@@ -201,6 +229,10 @@ class Desk:
             raise host_fault("the wish cannot be kept for the next daemon", error) from error
         return {"suspended_by": list(suspension.by), "running": len(self._parts.board)}
 
+    def _queues(self, depths: Iterable[Depth]) -> list[Item]:
+        found = rows(depths, self._parts.intake, self._parts.board, self._loop.supply)
+        return [{**one, "why": self._parts.redactor.redact(one["why"])} for one in found]
+
     def _sources(self) -> list[Item]:
         """Tell where experiments come from, and what keeps a source from working."""
         return [
@@ -221,23 +253,4 @@ def _capacity(capacity: Capacity) -> Item:
         "memory": capacity.memory,
         "disk": capacity.disk,
         "gpus": [gpu.uuid for gpu in capacity.gpus],
-    }
-
-
-def _entry(entry: Entry) -> Item:
-    record = entry.record
-    return {
-        "key": record.key,
-        "queue": record.message.queue,
-        "project": record.experiment_project,
-        "attempt": record.attempt,
-        "phase": entry.phase,
-        "since": record.claimed_at,
-        "cores": record.allocation.cores,
-        "memory": record.allocation.memory,
-        "gpus": list(record.allocation.gpus),
-        "idle_since": entry.idle_since,
-        "image": record.image,
-        "run": record.run,
-        "output": str(entry.output) if entry.output else None,
     }

@@ -55,16 +55,27 @@ FINAL = frozenset(
 #: Given back at once and not counted: the experiment had no part in it.
 INTERRUPTED = frozenset({Cause.DRAINED, Cause.LEASE_LOST})
 #: Given back for as long as possible: somebody else may have a use for it.
-FOR_OTHERS = frozenset({Cause.TOO_BIG, Cause.NOT_A_REQUEST, Cause.NO_ROOM})
+FOR_OTHERS = frozenset(
+    {
+        Cause.TOO_BIG,
+        Cause.NOT_A_REQUEST,
+        Cause.NO_ROOM,
+        Cause.DEFERRED_BY_HOOK,
+        Cause.HOOK_FAILED,
+    }
+)
 GIVEN_BACK = INTERRUPTED | FOR_OTHERS
 #: Over, whoever brought it to its end. ``NOT_OURS`` is over where it is no ``Deferred``: the
 #: experiment's record says that it has ended before.
 OVER = frozenset({Cause.COMPLETED, Cause.CANCELLED, Cause.NOT_OURS})
 #: Nobody can do anything with it but its sender, who has to be told why.
-BURIED = frozenset({Cause.BAD_REQUEST, Cause.RESULTS_DENIED})
+BURIED = frozenset({Cause.BAD_REQUEST, Cause.RESULTS_DENIED, Cause.REFUSED_BY_HOOK})
 #: As causes of a ``Deferred``: a store or a package index that did not answer before anything of
 #: the experiment had begun.
 OUTAGES = frozenset({Cause.STORE_UNAVAILABLE, Cause.HOST_FAULT})
+#: As causes of a ``Deferred``: until the operator, or the operator's hook, has it otherwise. Never
+#: is anything buried for it, and each time it waits for longer.
+_HOOKS = frozenset({Cause.DEFERRED_BY_HOOK, Cause.HOOK_FAILED})
 #: An expired lifetime stays expired.
 NEVER_RETRIED = frozenset({Cause.LIFETIME})
 #: What a message that brings down a daemon looks like afterwards.
@@ -138,6 +149,8 @@ def dispose(
 
 
 def _deferred(outcome: Deferred, policy: RetryPolicy, receive_count: int) -> Disposition:
+    if outcome.cause in _HOOKS:
+        return Release(max(outcome.delay, policy.delay(receive_count)))
     if outcome.cause not in OUTAGES:
         return Release(outcome.delay)
     if receive_count >= policy.patience:

@@ -25,29 +25,20 @@ from runner.lifecycle.claiming import admission
 from runner.lifecycle.claiming.allotting import Ledger
 from runner.lifecycle.claiming.intake import Slot
 from runner.lifecycle.gpus.choice import grouped
-from runner.lifecycle.ownership.claim import (
-    Beating,
-    Claim,
-    Claims,
-    Ended,
-    Replaced,
-)
+from runner.lifecycle.ownership.claim import Claim, Claims
 from runner.lifecycle.ownership.guard import Guard
 from runner.lifecycle.ownership.holding import Holding, hold_warning
-from runner.lifecycle.ownership.record import outcome_of
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.responses import telling
 from runner.lifecycle.runs import limits, processes
 from runner.lifecycle.runs.remains import keep_back
 from runner.lifecycle.runs.users import NoUser
 from runner.lifecycle.settling import Settlement
+from runner.lifecycle.taking import Taking
 from runner.lifecycle.tally import Stage
 from runner.model import (
-    Ack,
-    Bury,
     Cause,
     Deferred,
-    Disposition,
     Failed,
     Needs,
     News,
@@ -98,9 +89,7 @@ class Handling:
         self._judged = judged
         self._lacks = lacks
         entry.attach = self._attach
-        self._decided: Disposition | None = None
-        #: Another runner is at the experiment: what tells when it is not any more.
-        self._guarded_by: Claims | None = None
+        self._taking = Taking(parts, entry, self._holding)
 
     @property
     def delivery(self) -> Delivery:
@@ -123,8 +112,8 @@ class Handling:
             raise
         finally:
             slot.give_back()
-        if self._guarded_by is not None and self.entry.stopper.cause is None:
-            await self._keep_for_others(self._guarded_by)
+        if self._taking.guarded_by is not None and self.entry.stopper.cause is None:
+            await self._keep_for_others(self._taking.guarded_by)
             return outcome
         return await self._settle(outcome)
 
@@ -145,10 +134,10 @@ class Handling:
         self.parts.records.write(self.entry.record)
         barrier: Outcome | None = None
         async with self.entry.stopper.cancels():
-            barrier = await self._stood_for(request) or await self._unboxed(request)
+            barrier = await self._taking.look(request) or await self._unboxed(request)
             barrier = barrier or await self._room(request.needs, slot)
             barrier = barrier or await self._user()
-            barrier = barrier or await self._take_claim(request)
+            barrier = barrier or await self._taking.take(request)
         if self.entry.stopper.cause is not None:
             return await self._stopped_before_the_start(request)
         if barrier is not None:
@@ -190,6 +179,7 @@ class Handling:
         request = decode(await self.parts.opening.open(reading))
         self.parts.redactor.learn(self.entry.record.run, secrets_of(request))
         self.entry.destination = request.slack_destination
+        self.entry.trail.belongs(self.entry.record, request)
         self.request = replace(request, needs=self._grouped(request))
         return self.request
 
@@ -243,82 +233,26 @@ class Handling:
             self._lacks(needs)
         self.too_big_for_now = needs
 
-    async def _take_claim(self, request: Request) -> Outcome | None:
-        claims = await making.claims_for(self.parts, request, self.entry)
-        # Written first: a claim of which no next daemon knows would be waited for, for a lease.
-        self.parts.records.write(self.entry.record)
-        taken = await self.parts.keeper.run(claims.take)
-        if isinstance(taken, Ended) and taken.unburied is not None:
-            return self._ended_before(taken)
-        if isinstance(taken, Ended) and taken.buried and not self.delivery.message.mark:
-            taken = await self.parts.keeper.run(claims.reopen)
-        if not isinstance(taken, Claim):
-            return self._not_ours(taken, claims)
-        self._note(attempt=taken.attempt, counted=taken.counted)
-        await self._holding.keep_claim(taken)
-        return self._worn_out(taken)
-
-    def _worn_out(self, claim: Claim) -> Outcome | None:
-        """Nobody lived to say so, but the attempts before have used up all there are."""
-        policy = self.parts.options.retry
-        policy = policy if self.request is None else policy.of(self.request)
-        if claim.previous_cause != Cause.HOST_FAULT or claim.counted < policy.max_attempts:
-            return None
-        said = f"whoever had it before died of it or with it, {claim.counted} times"
-        return Failed(Cause.HOST_FAULT, None, said)
-
-    async def _stood_for(self, request: Request) -> Outcome | None:
-        """Look first, and take no room, where a runner says that it works on the experiment."""
-        if not self.delivery.message.mark:
-            return None
-        claims = await making.claims_for(self.parts, request, self.entry)
-        said = await self.parts.keeper.run(claims.look)
-        return self._not_ours(said, claims) if isinstance(said, Beating | Replaced) else None
-
-    def _not_ours(self, said: Beating | Ended | Replaced, claims: Claims) -> Outcome:
-        if isinstance(said, Replaced):
-            return Refused(Cause.NOT_OURS, "a later message stands for it")
-        if isinstance(said, Ended):
-            return Refused(Cause.NOT_OURS, f"it has ended before: {said.outcome.cause}")
-        if said.is_carrier:
-            self._guarded_by = claims
-        who = said.owner.host if said.owner else "another runner"
-        return Deferred(said.wait, f"{who} works on it")
-
     async def _stopped_before_the_start(self, request: Request) -> Outcome:
         stopper = self.entry.stopper
         cause = stopper.cause or Cause.DRAINED
         try:
             if self._holding.claim is None and cause is Cause.CANCELLED:
                 # Whoever waits for its end reads the record, so it has to be written there.
-                barrier = await self._take_claim(request)
+                barrier = await self._taking.take(request)
                 if barrier is not None:
                     return barrier
             elif self._holding.claim is None:
-                await self._find_claim(request)
+                await self._taking.find(request)
         except RunnerError as error:
             _log.warning("claim not taken", key=self.entry.record.key, trouble=str(error))
         return Stopped(cause, None, stopper.detail)
-
-    async def _find_claim(self, request: Request) -> Ended | None:
-        claims = await making.claims_for(self.parts, request, self.entry)
-        found = await self.parts.keeper.run(claims.left)
-        if isinstance(found, Ended):
-            return found
-        self._holding.claim = found
-        return None
-
-    def _ended_before(self, ended: Ended) -> Outcome:
-        """The record came to be written, and the broker was not told: only settling is left."""
-        self._note(attempt=ended.attempt)
-        self._holding.claim = ended.unburied
-        self._decided = Bury(ended.outcome.detail) if ended.buried else Ack()
-        return outcome_of(ended.outcome)
 
     # ------------------------------------------------------------------ the end
 
     async def _settle(self, outcome: Outcome) -> Outcome:
         """Settle, and return what was told: the outcome without what is secret."""
+        self.entry.trail.failed(outcome)
         self.entry.begin(Stage.SETTLE)
         outcome = replace(outcome, detail=self.parts.redactor.redact(outcome.detail))
         self._holding.close()
@@ -328,7 +262,7 @@ class Handling:
             self.delivery,
             self.request,
             self._holding.claim,
-            self._decided,
+            self._taking.decided,
         )
         try:
             outcome = await settlement.settle(outcome, self._holding.held)

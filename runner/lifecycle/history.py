@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from runner.lifecycle.day import Day
+
 _KEPT = 200
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
 _FLAGS = {"a": _CREATE | os.O_APPEND, "w": _CREATE | os.O_TRUNC}
@@ -41,6 +43,10 @@ class History:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._endings = list(read(file))
+        #: How many ended in each hour.
+        self.day = Day()
+        for ending in self._endings:
+            self.day.add(ending.ended, ending.cause, ending.settled)
         #: Of the file, which daemons before us may have left long.
         self._lines, self._is_cut = _look(file)
 
@@ -52,6 +58,8 @@ class History:
     def add(self, ending: Ending) -> None:
         """Remember an ending. What cannot be written is still shown while the daemon lives."""
         self._endings.append(ending)
+        del self._endings[:-_KEPT]
+        self.day.add(ending.ended, ending.cause, ending.settled)
         try:
             if self._lines >= 5 * _KEPT:
                 self._shorten()
@@ -64,7 +72,6 @@ class History:
             return
 
     def _shorten(self) -> None:
-        del self._endings[:-_KEPT]
         temporary = self._file.with_suffix(".new")
         lines = (json.dumps(asdict(ending)) + "\n" for ending in self._endings)
         with _private(temporary, "w") as file:

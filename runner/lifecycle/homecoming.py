@@ -44,6 +44,7 @@ class Homecoming:
         """
         stopper = self.entry.stopper
         if not stopper.is_lost and outcome.cause is not Cause.LEASE_LOST:
+            self.entry.trail.failed(outcome)
             self.entry.begin(Stage.UPLOAD)
             brought: list[Outcome] = []
             async with stopper.cancels(storing=True):

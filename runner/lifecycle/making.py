@@ -10,6 +10,7 @@ from runner.errors import LeaseLost, RunnerError
 from runner.lifecycle.announcing import about
 from runner.lifecycle.artifacts.artifacts import Artifacts
 from runner.lifecycle.artifacts.checkpoints import Checkpoints
+from runner.lifecycle.artifacts.forms import WORKSPACE
 from runner.lifecycle.artifacts.lending import Lending
 from runner.lifecycle.artifacts.storing import Stored
 from runner.lifecycle.attempt import Attempt
@@ -152,7 +153,11 @@ def _lending(parts: Parts, entry: Entry, workspace: Workspace) -> Lending | None
         return None
     # A workspace that is kept to be looked at holds everything itself.
     can_overlay = parts.sandbox.overlays and not parts.options.keep_workspaces
-    return Lending(parts.cache, workspace, can_overlay=can_overlay, key=entry.record.key)
+    # One that is kept when it fails, or is shown to a hook, holds at least the code.
+    is_shown = parts.hooks.after is not None or (parts.kept is not None and parts.kept.is_on)
+    own = {WORKSPACE} if is_shown else set()
+    key = entry.record.key
+    return Lending(parts.cache, workspace, can_overlay=can_overlay, key=key, own=own)
 
 
 def _facts(parts: Parts, request: Request, entry: Entry) -> Facts:

@@ -16,6 +16,7 @@ from runner.lifecycle.fuses.fuse import Fuse
 from runner.lifecycle.gpus.cards import Cards
 from runner.lifecycle.gpus.choice import Sharing
 from runner.lifecycle.history import History
+from runner.lifecycle.hooks.hooks import Hooks
 from runner.lifecycle.ownership.claim import Observations
 from runner.lifecycle.ownership.guard import Guards
 from runner.lifecycle.ownership.keeper import Keeper
@@ -23,6 +24,7 @@ from runner.lifecycle.ownership.pulse import Pulse
 from runner.lifecycle.responses.responses import Responses
 from runner.lifecycle.runs.bounding import Bounding
 from runner.lifecycle.runs.containers import Containers
+from runner.lifecycle.runs.kept import Kept
 from runner.lifecycle.runs.record import Records
 from runner.lifecycle.runs.remains import Remains
 from runner.lifecycle.runs.users import Users
@@ -116,3 +118,7 @@ class Parts:
     remains: Remains = field(default_factory=Remains)
     #: Where reports for the experiments' senders are posted.
     responses: Responses = field(default_factory=Responses)
+    #: The operator's programs around each experiment.
+    hooks: Hooks = field(default_factory=Hooks)
+    #: Where the workspaces of failed experiments are kept for a while; ``None``: nowhere.
+    kept: Kept | None = None

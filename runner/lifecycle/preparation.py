@@ -177,6 +177,7 @@ class Preparation:
             name=self.workspace.name,
             attachment=attachment,
         )
+        env |= self.entry.trail.handed(self.entry.record)
         command = Command(
             argv=(str(attachment.python), experiment.filename, *experiment.args),
             cwd=self.workspace.code,

@@ -73,7 +73,7 @@ class Resumption(Handling):
             claims = await making.claims_for(self.parts, request, self.entry)
             taken = await self._adopted(claims)
             if isinstance(taken, Ended):
-                return self._ended_before(taken)
+                return self._taking.ended_before(taken)
             self._check(taken)
             await self._holding.keep_claim(taken)
             attempt = await making.attempt_again(self.parts, request, self.entry, taken)
@@ -106,17 +106,17 @@ class Resumption(Handling):
         deaths = self.entry.record.deaths
         if deaths > self.parts.options.retry.max_attempts:  # who reads it dies of it
             said = f"{deaths} daemons died while it was made ready"
-            self._decided = Bury(said)
+            self._taking.decided = Bury(said)
             return Failed(Cause.HOST_FAULT, None, said)
         request = await self._understood()
-        ended = await self._find_claim(request)
+        ended = await self._taking.find(request)
         if ended is not None:
-            return self._ended_before(ended)
+            return self._taking.ended_before(ended)
         if not deaths:
             return Stopped(Cause.DRAINED, None, "the daemon left while it was made ready")
         if self._holding.claim is None:
             # It counts, and whoever waits for its end reads the record: it has to be written there.
-            barrier = await self._take_claim(request)
+            barrier = await self._taking.take(request)
             if barrier is not None:
                 return barrier
         return self._died(self._claim())

@@ -17,6 +17,7 @@ from runner.errors import (
     RunnerError,
     Unavailable,
 )
+from runner.lifecycle.aftermath import Aftermath
 from runner.lifecycle.announcing import announce
 from runner.lifecycle.board import Entry
 from runner.lifecycle.disposition import NO_DELAY, RetryPolicy, counts, dispose
@@ -86,9 +87,11 @@ class Settlement:
                 await self.parts.keeper.release(promise)
         disposition = await self._settle_delivery(disposition)
         self._count(outcome, disposition)
+        aftermath = Aftermath(self.parts, self.entry, outcome, disposition)
         with anyio.CancelScope(shield=True):
-            await announce(self.parts, self.entry, outcome, disposition)
+            await announce(self.parts, self.entry, outcome, disposition, kept=aftermath.kept)
             await self.parts.records.remove(self.entry.record.run)
+        await aftermath.see_to(self.request if self.claim is not None else None)
         await self._clean_up()
         return outcome
 
@@ -108,6 +111,7 @@ class Settlement:
 
     def _count(self, outcome: Outcome, disposition: Disposition) -> None:
         tally, record = self.parts.tally, self.entry.record
+        self.entry.trail.settled(outcome, disposition)
         place = tally.place(record.broker, record.message.queue, record.experiment_project)
         tally.end(place, outcome.cause, disposition)
         tally.fetched_bytes += self.entry.progress.read

@@ -27,6 +27,8 @@ class Stage(enum.StrEnum):
     CLAIM = "claiming"
     ROOM = "waiting for room"
     RESUME = "resuming"
+    #: Whether it may begin.
+    HOOK = "asking the hook"
     FETCH = "fetching"
     ENVIRONMENT = "building"
     #: Ready but for the cards, which others have.

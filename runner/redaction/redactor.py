@@ -16,6 +16,8 @@ _MASK = MASK.encode()
 _BATCH = 4_096
 #: News of what ended may still be under way: its secrets are forgotten after so many others.
 _KEPT_OWNERS = 32
+#: Characters of a text that is remembered, and how many are.
+_SHORT, _MOST_REMEMBERED = 500, 4_000
 
 
 class Redactor:
@@ -31,6 +33,8 @@ class Redactor:
         #: What was learned of whom; those who ended are the first ones.
         self._owners: dict[str, frozenset[bytes]] = {}
         self._ended: list[str] = []
+        #: What texts of plain data became; begun anew whenever something else is secret.
+        self._remembered: dict[str, str] = {}
 
     def add(self, *secrets: Secret | str) -> None:
         """Mask these values from now on, also as they look in URLs, JSON and base64."""
@@ -38,6 +42,7 @@ class Redactor:
             new = _all_looks(secrets) - self._for_good
             self._for_good |= new
             self._known.add(new)
+            self._remembered = {}
 
     def learn(self, owner: str, secrets: Iterable[Secret | str]) -> None:
         """Mask these until ``forget``, in the place of what was learned of the owner before."""
@@ -46,6 +51,7 @@ class Redactor:
             before = self._owners.get(owner, frozenset())
             self._known.add(found)
             self._known.remove(before)
+            self._remembered = {}
             self._owners[owner] = found
             if owner in self._ended:
                 self._ended.remove(owner)
@@ -57,6 +63,7 @@ class Redactor:
                 self._ended.append(owner)
             while len(self._ended) > _KEPT_OWNERS:
                 self._known.remove(self._owners.pop(self._ended.pop(0)))
+                self._remembered = {}
 
     def redact(self, text: str) -> str:
         """Return ``text`` with every secret masked."""
@@ -65,14 +72,29 @@ class Redactor:
         )
 
     def redact_all(self, value: Any) -> Any:
-        """Return plain data, of objects and lists, with every secret in its texts masked."""
+        """Return plain data, of objects and lists, with every secret in its texts masked.
+
+        Who asks for the same data again and again is answered from memory, text by text.
+        """
         if isinstance(value, str):
-            return self.redact(value)
+            return self._redact_again(value)
         if isinstance(value, dict):
             return {name: self.redact_all(one) for name, one in value.items()}
         if isinstance(value, list | tuple):
             return [self.redact_all(one) for one in value]
         return value
+
+    def _redact_again(self, text: str) -> str:
+        # Taken before it is searched: what is added meanwhile has another one.
+        remembered = self._remembered
+        found = remembered.get(text)
+        if found is None:
+            found = self.redact(text)
+            if len(text) <= _SHORT:
+                if len(remembered) >= _MOST_REMEMBERED:
+                    remembered.clear()
+                remembered[text] = found
+        return found
 
     def redact_bytes(self, data: bytes) -> bytes:
         """Return ``data`` with every secret masked."""

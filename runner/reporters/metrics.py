@@ -77,12 +77,13 @@ METRICS = (
     Described(
         "runner_build_info",
         _G,
-        "1; the labels say what runs, the commit only where the builder wrote it down.",
+        "1; the labels say what runs, the commit where that is known.",
         ("version", "revision", "python"),
     ),
     Described("runner_claiming", _G, "1 while messages may be claimed, else 0."),
     Described("runner_draining", _G, "1 while the daemon finishes what it runs, to end then."),
     Described("runner_suspended", _G, "1 while claiming is suspended, by whomever."),
+    Described("runner_obstacle", _G, "1 while this forbids to claim anything.", ("reason",)),
     Described("runner_fuse_blown", _G, "1 while the host fuse keeps anything from being claimed."),
     Described("runner_fuse_blows", _C, "Times that the host fuse has blown."),
     Described(

@@ -24,6 +24,7 @@ from runner.request.location import IMAGE_LABEL
 from runner.request.names import COMPONENT_BYTES, blanked, component, visible
 from runner.request.needs import decode_needs
 from runner.request.reading import Reading
+from runner.request.trace import TRACEPARENT, TraceContext
 
 #: Causes that a request or an operator may want retried.
 RETRYABLE = frozenset(Cause) - {
@@ -38,6 +39,9 @@ RETRYABLE = frozenset(Cause) - {
     Cause.NOT_A_REQUEST,
     Cause.NO_ROOM,
     Cause.RESULTS_DENIED,
+    Cause.REFUSED_BY_HOOK,
+    Cause.DEFERRED_BY_HOOK,
+    Cause.HOOK_FAILED,
 }
 MOST_ATTEMPTS = 100
 #: Slack's names of channels have 80 characters at most, and a mark before them.
@@ -91,6 +95,7 @@ def _request(document: Mapping[str, object]) -> Request:
         retry_on=_retry_on(runner),
         max_attempts=_max_attempts(runner),
         slack_destination=_slack_destination(runner),
+        traceparent=_traceparent(runner),
         warnings=tuple(warnings),
     )
 
@@ -174,6 +179,17 @@ def _max_attempts(runner: Fields) -> int | None:
     if not 1 <= attempts <= MOST_ATTEMPTS:
         raise runner.bad("max_attempts", f"write a number from 1 to {MOST_ATTEMPTS}")
     return attempts
+
+
+def _traceparent(runner: Fields) -> str:
+    """Read it likewise: an experiment runs without a trace as well."""
+    written = runner.raw(TRACEPARENT)
+    if written is None or written == "":
+        return ""
+    context = TraceContext.read(written)
+    if context is None:
+        runner.warn(TRACEPARENT, "is none as W3C describes it, and is ignored")
+    return context.traceparent if context else ""
 
 
 def _slack_destination(runner: Fields) -> str:

@@ -12,7 +12,9 @@ from runner.settings.bounds import BoundOptions
 from runner.settings.caching import CacheOptions
 from runner.settings.claiming import ClaimOptions
 from runner.settings.containers import ContainerOptions
+from runner.settings.fleet import FleetOptions
 from runner.settings.gpus import GpuOptions
+from runner.settings.hooks import HookOptions
 from runner.settings.installing import EnvironmentOptions
 from runner.settings.listening import ListenOptions
 from runner.settings.machine import MachineOptions
@@ -38,11 +40,13 @@ __all__ = ["OPTIONS", "Option", "Origin", "Settings", "Source"]
 class Settings(
     NewsOptions,
     ListenOptions,
+    FleetOptions,
     StateOptions,
     CacheOptions,
     ServiceOptions,
     RetryOptions,
     BoundOptions,
+    HookOptions,
     RunOptions,
     NoticeOptions,
     ClaimOptions,

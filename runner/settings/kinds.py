@@ -17,6 +17,8 @@ from runner.settings import users
 
 _TRUE = frozenset({"true", "t", "1", "yes", "y", "on"})
 _FALSE = frozenset({"false", "f", "0", "no", "n", "off"})
+#: What YAML makes of a bare ``on`` and ``off`` in the option file.
+_TRUTH = {"true": "on", "false": "off"}
 _ACCESS = frozenset({"ro", "rw"})
 
 
@@ -156,9 +158,12 @@ def choice(*words: str, metavar: str = "WORD") -> Kind:
     """One of a few words, in any case."""
 
     def read(text: str) -> str:
-        if text.strip().lower() not in words:
+        word = text.strip().lower()
+        if word not in words:
+            word = _TRUTH.get(word, word)
+        if word not in words:
             raise ValueError("none of them")
-        return text.strip().lower()
+        return word
 
     return Kind(_plain(read), f"one of {', '.join(words)}", metavar)
 

@@ -77,15 +77,15 @@ class ListenOptions:
     listen: Listen | None = option(
         _LISTEN,
         "127.0.0.1:9464",
-        "address of /healthz, /readyz, /metrics and /status.json; :PORT listens on all addresses, "
-        "port 0 picks a free one, empty switches it off",
+        "address of the status page, /healthz, /readyz, /metrics and /status.json; :PORT listens "
+        "on all addresses, port 0 picks a free one, empty switches it off",
         aliases=("prom-address",),
     )
     web_token: Secret = option(
         kinds.TEXT,
         "",
-        "what /status.json asks for, as `Authorization: Bearer TOKEN`; beyond loopback it is "
-        "closed without one",
+        "what the status page and /status.json ask for, as `Authorization: Bearer TOKEN`; beyond "
+        "loopback they are closed without one",
         secret=True,
         file_form=True,
     )

@@ -18,7 +18,7 @@ _PATTERNS = replace(kinds.PATTERN, separator=None)
 
 @dataclass(frozen=True, kw_only=True)
 class NewsOptions:
-    """Slack, and a program of the operator's own."""
+    """Slack, a program of the operator's own, and a collector of traces."""
 
     GROUP: ClassVar = "News"
 
@@ -63,4 +63,11 @@ class NewsOptions:
         "signs what --webhook gets, with HMAC-SHA256",
         secret=True,
         file_form=True,
+    )
+    otlp_endpoint: str = option(
+        kinds.ADDRESS,
+        "",
+        "OpenTelemetry collector that gets a trace of each experiment, by OTLP over HTTP, as in "
+        "http://collector:4318 (docs/tracing.md)",
+        aliases=("otel-exporter-otlp-endpoint",),
     )

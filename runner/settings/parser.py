@@ -7,6 +7,7 @@ import difflib
 import re
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -58,8 +59,25 @@ class ConfigFile(configargparse.YAMLConfigFileParser):  # type: ignore[misc]  # 
         return values
 
 
+class Asked(BaseException):
+    """Somebody wants the parser itself, not its help."""
+
+    def __init__(self, parser: Parser) -> None:
+        self.parser = parser
+
+
+#: Set where ``Parser`` raises ``Asked`` in the place of printing help.
+ASKED: ContextVar[bool] = ContextVar("ASKED", default=False)
+
+
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]  # untyped base
     """Raises instead of exiting, and knows what an unknown option may have meant."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help. Raises Asked."""
+        if ASKED.get():
+            raise Asked(self)
+        super().print_help(file)
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""

@@ -75,6 +75,12 @@ class RunOptions:
         kinds.FLAG, "true", "keep output lines that are no JSON in the scraped metadata as well"
     )
     debug: bool = option(kinds.FLAG, "false", "keep the directories of ended experiments")
+    keep_failed: timedelta = option(
+        kinds.DURATION,
+        "0s",
+        "how long the directory of a failed experiment is kept to be looked at, as long as the "
+        "disk has room for it; 0s means not at all",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,25 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a folder."""
+
+    location: Location
+    size: Bytes
+    #: When it was written, by the store's clock; seconds since the epoch.
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies in a folder."""
+
+    entries: tuple[Entry, ...]
+    #: What the store's clock showed as it answered; ``None``: it does not tell.
+    now: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoreOptions:
     """What the operator says about stores; each field is the option of the same name."""
 
@@ -174,3 +193,11 @@ class Store(AbstractAsyncContextManager["Store"], ABC):
     @abstractmethod
     async def delete(self, location: Location) -> None:
         """Remove an object; one that is not there is no error."""
+
+    async def folder(self, location: Location) -> Listing:
+        """List the objects directly below a folder, in any order; one that is not there is empty.
+
+        Their keys are the folder's, a slash, and a name without one. Raises AccessDenied also
+        where a store has no lists.
+        """
+        raise AccessDenied(f"{location} is in a store that has no lists of its objects")

@@ -105,3 +105,8 @@ def open_file(parent: int, name: str) -> int:
         os.close(descriptor)
         raise IsADirectoryError(errno.EISDIR, "is no file", name)
     return descriptor
+
+
+def open_directory(parent: int, name: str) -> int:
+    """Open a directory for listing; anything else is an OSError."""
+    return os.open(name, _DIRECTORY, dir_fd=parent)

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, TypeVar
 
 from runner.model import Bytes, Location, Span
-from runner.stores.base import Account, ObjectInfo, Store, StoreOptions
+from runner.stores.base import Account, Listing, ObjectInfo, Store, StoreOptions
 
 T = TypeVar("T")
 
@@ -81,3 +81,7 @@ class LentStore(Store):
     async def delete(self, location: Location) -> None:
         """Remove an object."""
         await self._store.delete(location)
+
+    async def folder(self, location: Location) -> Listing:
+        """List the objects directly below a folder."""
+        return await self._store.folder(location)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, TypeVar, cast
@@ -17,12 +19,14 @@ from runner.stores.base import (
     AccessDenied,
     Account,
     Conflict,
+    Entry,
+    Listing,
     NotFound,
     ObjectInfo,
     Store,
     StoreOptions,
 )
-from runner.stores.boundary import Spot, find, open_file, parent_of
+from runner.stores.boundary import Spot, find, open_directory, open_file, parent_of
 from runner.stores.lock import locked
 from runner.stores.part import Part
 from runner.stores.streams import GuardedStream
@@ -155,6 +159,22 @@ class LocalStore(Store):
 
         await call(run, limit=self._records)
 
+    async def folder(self, location: Location) -> Listing:
+        """List the files of a directory; its file system's clock is taken for this machine's."""
+
+        def look(stop: Stop) -> Listing:
+            spot = find(location, self._roots)
+            with _translated(location, _READING), contextlib.ExitStack() as stack:
+                try:
+                    parent = stack.enter_context(parent_of(spot))
+                    here = open_directory(parent, spot.name)
+                except FileNotFoundError:
+                    return Listing(())
+                stack.callback(os.close, here)
+                return Listing(tuple(_entries(location, here, stop)))
+
+        return await call(look, limit=self._records)
+
     @contextlib.contextmanager
     def _opened(self, location: Location) -> Iterator[BinaryIO]:
         spot = find(location, self._roots)
@@ -193,6 +213,18 @@ class LocalStore(Store):
                 if durable:
                     os.fsync(parent)
             return _info(after)
+
+
+def _entries(folder: Location, here: int, stop: Stop) -> Iterator[Entry]:
+    """Yield the finished files: what is being written has a hidden name, if any."""
+    with os.scandir(here) as found:
+        for one in found:
+            stop.check()
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                state = one.stat(follow_symlinks=False)
+                if stat.S_ISREG(state.st_mode) and not one.name.startswith("."):
+                    place = replace(folder, key=f"{folder.key}/{one.name}")
+                    yield Entry(place, Bytes(state.st_size), state.st_mtime)
 
 
 def _current(parent: int, spot: Spot) -> os.stat_result | None:

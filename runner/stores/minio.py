@@ -17,9 +17,15 @@ from runner.model import Credentials, Location, Span
 from runner.stores.base import AccessDenied, Account, Conflict, NotFound, ObjectInfo, StoreOptions
 from runner.stores.minio_signing import copy_headers, signed
 from runner.stores.remote import wires
-from runner.stores.remote.client import Body, Client, Data
+from runner.stores.remote.client import Body, Client, Data, Page
 from runner.stores.remote.patching import PatchingStore
-from runner.stores.remote.s3_answers import described, error_of, text_of, uploads_of
+from runner.stores.remote.s3_answers import (
+    described,
+    error_of,
+    page_of,
+    text_of,
+    uploads_of,
+)
 from runner.wires import close
 
 _OK = frozenset({200, 204, 206})
@@ -188,6 +194,15 @@ class MinioClient(Client):
         headers = {"If-Match": f'"{version}"'}
         answer = self._send("HEAD", location, query={"partNumber": "1"}, headers=headers)
         return int(answer.headers["content-length"]) if answer.status == _PARTIAL else None
+
+    def page(self, folder: Location, after: str) -> Page:
+        """List what is not in folders below it."""
+        query = {"list-type": "2", "prefix": f"{folder.key}/", "delimiter": "/"}
+        query["max-keys"] = str(self.page_size)
+        if after:
+            query["continuation-token"] = after
+        answer = self._send("GET", replace(folder, key=_WHOLE_BUCKET), query=query)
+        return page_of(answer.data, folder, answer.headers.get("date", ""))
 
     def close(self) -> None:
         """Close the connections."""

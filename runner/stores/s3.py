@@ -21,12 +21,20 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 from runner.errors import RunnerError, StoreUnavailable
-from runner.model import Credentials, Location, Span
+from runner.model import Bytes, Credentials, Location, Span
 from runner.stores.amazon import Transport, make_client
-from runner.stores.base import AccessDenied, Account, Conflict, NotFound, ObjectInfo, StoreOptions
+from runner.stores.base import (
+    AccessDenied,
+    Account,
+    Conflict,
+    Entry,
+    NotFound,
+    ObjectInfo,
+    StoreOptions,
+)
 from runner.stores.remote import wires
-from runner.stores.remote.client import Body, Client, Data
-from runner.stores.remote.headers import from_base64
+from runner.stores.remote.client import Body, Client, Data, Page
+from runner.stores.remote.headers import date_in, from_base64
 from runner.stores.remote.patching import PatchingStore
 from runner.stores.remote.s3_answers import described, error_of
 from runner.wires import close
@@ -199,6 +207,27 @@ class S3Client(Client):
         is_part = answer["ResponseMetadata"]["HTTPStatusCode"] == _PARTIAL
         is_known = is_part and answer.get("ETag", "").strip('"') == version
         return int(answer["ContentLength"]) if is_known else None
+
+    def page(self, folder: Location, after: str) -> Page:
+        """List what is not in folders below it."""
+        asked: dict[str, Any] = {"ContinuationToken": after} if after else {}
+        with _translated(folder):
+            answer = self._sdk.list_objects_v2(
+                Bucket=folder.bucket,
+                Prefix=f"{folder.key}/",
+                Delimiter="/",
+                MaxKeys=self.page_size,
+                **asked,
+            )
+        entries = [
+            Entry(
+                replace(folder, key=one["Key"]), Bytes(one["Size"]), one["LastModified"].timestamp()
+            )
+            for one in answer.get("Contents", ())
+        ]
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        more = answer.get("NextContinuationToken", "") if answer.get("IsTruncated") else ""
+        return Page(entries, date_in(headers.get("date", "")), more)
 
     def close(self) -> None:
         """Close the connections."""

@@ -12,6 +12,7 @@ from anyio.abc import SocketStream
 from runner.errors import RunnerError
 from runner.web.limits import Limits
 from runner.web.message import Answer, Request, sentence
+from runner.web.peers import Peer
 
 _CHUNK = 16 << 10
 #: Bytes that are read in vain, so that who sends too much may read why.
@@ -36,12 +37,14 @@ class Connection:
         answer: Callable[[Request], Awaitable[Answer]],
         limits: Limits,
         *,
+        peer: Peer | None = None,
         waits: Callable[[bool], None] = lambda _: None,
     ) -> None:
         """``waits`` is told when the client owes us a request, and when it does no more."""
         self._stream = stream
         self._answer = answer
         self._limits = limits
+        self._peer = peer
         self._tell_waits = waits
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head)
 
@@ -100,11 +103,14 @@ class Connection:
                 raise BadRequest(413, f"a request has at most {self._limits.body} bytes")
         if not isinstance(event, h11.EndOfMessage):
             return None
+        path, _, query = head.target.decode("latin-1").partition("?")
         return Request(
             head.method.decode("ascii"),
-            head.target.decode("latin-1").partition("?")[0],
+            path,
             {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers},
             bytes(body),
+            query,
+            self._peer,
         )
 
     async def _event(self) -> object:
@@ -126,6 +132,8 @@ class Connection:
             "content-length": str(len(answer.body)),
             "cache-control": "no-store",
             "x-content-type-options": "nosniff",
+            # No other site's page may take it in, as a picture or a script say.
+            "cross-origin-resource-policy": "same-origin",
             **answer.headers,
             **more,
         }

@@ -17,6 +17,9 @@ from runner.redaction import Secret
 from runner.web.message import SAFE, Answer, Request, sentence
 
 _LONGEST_SHOWN = 80
+#: What an action carries. A page of another origin can send a form, but no header of this name
+#: without asking first, and such a question gets no consent here.
+MARK = "x-studio-runner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,17 @@ def names_of(machine: str, further: Iterable[str]) -> frozenset[str]:
     return frozenset({own, own.partition(".")[0], *(name.lower() for name in further)} - {""})
 
 
-def refusal(request: Request, policy: Policy, *, is_open: bool) -> Answer | None:
-    """Return why a request gets no answer, or ``None``; ``is_open``: it needs no token."""
+def refusal(
+    request: Request, policy: Policy, *, is_open: bool, is_action: bool = False
+) -> Answer | None:
+    """Return why a request gets no answer, or ``None``.
+
+    ``is_open``: it needs no token. ``is_action``: it changes something, and carries ``MARK``.
+    """
     return (
         _wrong_host(request, policy)
         or _wrong_origin(request)
+        or (_no_mark(request) if is_action else None)
         or (None if is_open else _no_token(request, policy))
     )
 
@@ -70,6 +79,16 @@ def _wrong_origin(request: Request) -> Answer | None:
     if is_own:
         return None
     return sentence(403, f"a page of {_shown(origin)} may not change anything here")
+
+
+def _no_mark(request: Request) -> Answer | None:
+    """Refuse what somebody's browser was made to send."""
+    site = request.header("sec-fetch-site")
+    if request.header(MARK) and site in {"", "same-origin", "none"}:
+        return None
+    return sentence(
+        403, f"what changes something needs the header {MARK}, from a page of this listener alone"
+    )
 
 
 def _no_token(request: Request, policy: Policy) -> Answer | None:

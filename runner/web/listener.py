@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup
@@ -20,6 +20,7 @@ from runner.settings.listening import Listen
 from runner.web.guard import Policy
 from runner.web.limits import Limits
 from runner.web.message import Answer, Request
+from runner.web.peers import Peer
 from runner.web.site import Site
 
 _log = get_logger(__name__)
@@ -154,7 +155,9 @@ class Listener:
 
             try:
                 with client.scope:
-                    await Connection(stream, self._answer, self._limits, waits=waits).serve()
+                    await Connection(
+                        stream, self._answer, self._limits, peer=_peer(stream), waits=waits
+                    ).serve()
             finally:
                 self._clients.discard(client)
                 self._waiting.pop(client, None)
@@ -173,6 +176,17 @@ class Listener:
         self._clients.discard(oldest)
         oldest.scope.cancel()
         return True
+
+
+def _peer(stream: SocketStream) -> Peer:
+    return Peer(
+        _end(stream, SocketAttribute.local_address), _end(stream, SocketAttribute.remote_address)
+    )
+
+
+def _end(stream: SocketStream, which: Any) -> tuple[str, int] | None:
+    address = stream.extra(which, None)  # noqa: S610 - no Django here
+    return (address[0], address[1]) if isinstance(address, tuple) else None
 
 
 def _trouble(host: str, port: int, error: OSError) -> str:

@@ -6,13 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
 
 from runner.model import NOTHING
+from runner.web.peers import Peer
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 #: Methods that only look; they need no proof of where they come from.
 SAFE = frozenset({"GET", "HEAD"})
+#: The method of what changes something and shows nothing.
+ACTS = frozenset({"POST"})
+_MOST_FIELDS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +30,19 @@ class Request:
     #: By name in lower case.
     headers: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     body: bytes = b""
+    #: What stands behind the ``?``, as it came.
+    query: str = ""
+    #: Who asks; ``None``: nobody knows.
+    peer: Peer | None = None
 
     def header(self, name: str) -> str:
         """Return a header by its name in lower case; empty where there is none."""
         return self.headers.get(name, "")
+
+    def asked(self, name: str) -> str:
+        """Return the first value of a name in the query; empty where there is none."""
+        fields = parse_qs(self.query, max_num_fields=_MOST_FIELDS)
+        return fields.get(name, [""])[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,3 +232,45 @@ def test_what_is_suspended_stays_so_until_resumed(box: Box) -> None:
     assert box.outcome(waits)["cause"] == "completed"
     assert box.drain(daemon) == 0
     assert box.complaints() == []
+
+
+def test_a_reload_says_what_it_changes_and_refuses_what_it_cannot(box: Box) -> None:
+    """First as a question, then in the answer and the log; what runs is not cut off from its place.
+
+    A file with a mistake leaves all as it was, and status says so until it is mended.
+    """
+    config = box.root / "runner.yaml"
+    config.write_text("web-token: first-long-token-1111\nmax-experiments: 1\n")
+    daemon = box.start("--config", str(config))
+    until(lambda: (box.state / "control.sock").exists() or None, "the socket", box.log)
+    started(box)
+    config.write_text("web-token: second-long-token-2222\nnetwork: off\nmax-experiments: 2\n")
+    changed = [
+        f"  --max-experiments: 2, was 1 (file {config}, key max-experiments)",
+        f"  --network: off, was on (file {config}, key network; what runs keeps the old value)",
+        f"  --web-token: ***, was another *** (file {config}, key web-token)",
+    ]
+    status, said = command(box, "reload", "--check")
+    first, *changes = said.splitlines()
+    assert (status, first) == (0, "it can be reloaded: 3 options would change")
+    assert sorted(changes) == changed
+    config.write_text(f"working-dir: {box.root}/elsewhere\n")
+    status, said = command(box, "reload")
+    assert status == 1
+    assert "that cannot change under the 1 that run" in said
+    config.write_text("max-experiments: many\n")
+    assert command(box, "reload")[0] == 1
+    assert "Not reloaded, the options of before count: the new daemon" in command(box, "status")[1]
+    config.write_text("web-token: second-long-token-2222\nnetwork: off\nmax-experiments: 2\n")
+    status, said = command(box, "reload")
+    assert (status, sorted(said.splitlines()[1:])) == (0, changed)
+    assert "Not reloaded" not in command(box, "status")[1]
+    told = [json.loads(line) for line in box.log().splitlines() if "an option changes" in line]
+    assert {(one["option"], one["before"], one["after"]) for one in told} == {
+        ("max-experiments", "1", "2"),
+        ("network", "on", "off"),
+        ("web-token", "***", "***"),
+    }
+    (box.root / "go").touch()
+    assert box.drain(daemon) == 0
+    assert box.complaints() == []

@@ -73,6 +73,7 @@ def box(tmp_path: Path) -> Iterator[Box]:
 
 def test_one_experiment_from_claim_to_metrics(box: Box) -> None:
     """The numbers add up, health and status agree, and a drain is seen from outside."""
+    (box.queues / "somebody_elses").mkdir()
     web = Web(box, box.start())
     assert web.ask("/healthz") == (200, "ok\n")
     assert web.ask("/readyz") == (200, "ready\n")

@@ -15,6 +15,7 @@ from runner.lifecycle.claiming.suspension import OPERATOR, Intent
 from runner.lifecycle.desk import Desk
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.ownership.pulse import Organ, Pulse
+from runner.lifecycle.reloading import Prospect
 from runner.redaction import Secret
 from runner.web.message import Request
 from tests.acceptance.box import Box
@@ -35,8 +36,13 @@ class Clock:
         return self.now
 
 
-async def _unreloadable() -> str:
-    return "not here"
+class _Unreloadable:
+    refusal = ""
+
+    async def look(self) -> Prospect:
+        return Prospect("not here")
+
+    reload = look
 
 
 @asynccontextmanager
@@ -44,7 +50,7 @@ async def pages(root: Path, clock: Clock) -> AsyncIterator[Pages]:
     """Give the pages of a machine that does nothing."""
     async with Machine.open(Box(root)) as machine:
         loop = Loop(replace(machine.parts, pulse=Pulse(clock)), machine.supply)
-        desk = Desk(loop.parts, loop, detach=lambda: None, reload=_unreloadable)
+        desk = Desk(loop.parts, loop, detach=lambda: None, reloads=_Unreloadable())
         yield Pages(loop, desk, clock)
 
 

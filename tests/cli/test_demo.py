@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runner.archives.pack import pack_single
 from runner.cli.demo_board import Board, Trial
-from runner.cli.shop import LocalShop
+from runner.client.shop import LocalShop
 from runner.lifecycle.history import Ending, History
 from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.cli.identities import opening
+from runner.client.identities import opening
 from runner.errors import Misconfigured
 from runner.queues.addresses import parse
 from runner.queues.credential import AmqpCredential, AwsCredential, Credential, GoogleCredential

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.archives.pack import pack_single
-from runner.cli.bucket import Bucket, bucket_of
+from runner.client.bucket import Bucket, bucket_of
 from runner.errors import Misconfigured
 from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State
 from runner.model import Credentials, Location, Message, Request

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from runner.cli.standing import of
+from runner.cli.standing import sentence
+from runner.client.standing import of
 from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State
 from tests.cli.conftest import Desk
 
@@ -44,7 +45,7 @@ def test_the_store_tells_how_it_stands(
     """
     found = of("k1", {"status": status, "time_added": 5.0}, claim)
     assert found.state == state
-    assert says in found.sentence
+    assert says in sentence(found)
     assert found.submitted == 5.0
 
 

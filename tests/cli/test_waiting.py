@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from runner.archives.pack import pack_single
 from runner.cli.following import Ending, Output, Watch
-from runner.cli.shop import LocalShop
+from runner.client.shop import LocalShop
 from runner.lifecycle.history import Ending as Lately
 from runner.lifecycle.history import History
 from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State

@@ -52,6 +52,9 @@ def _run(code: str, *argv: str) -> subprocess.CompletedProcess[str]:
         ("status", "k1", "--help"),
         ("logs", "--help"),
         ("cancel", "--help"),
+        ("results", "--help"),
+        ("plot", "--help"),
+        ("fetch", "--help"),
     ],
 )
 def test_local_work_loads_no_sdk(desk: Desk, argv: tuple[str, ...]) -> None:
@@ -70,7 +73,7 @@ def test_local_work_loads_no_sdk(desk: Desk, argv: tuple[str, ...]) -> None:
 
 
 def test_the_client_works_where_linux_is_not(desk: Desk) -> None:
-    """Submit, list, peek, purge, cancel, status and logs need nothing that macOS lacks."""
+    """Submitting, looking, fetching and cancelling need nothing that macOS lacks."""
     code = (
         "import sys\n"
         f"for name, parts in {_LINUX!r}.items():\n"
@@ -92,6 +95,8 @@ def test_the_client_works_where_linux_is_not(desk: Desk) -> None:
         (("status", "k1"), 0),
         (("status",), 0),
         (("logs", "k1"), 1),  # there is no output yet
+        (("results", "k1"), 0),
+        (("fetch", "k1", "workspace"), 0),
         (("cancel", "k1"), 0),
         (("queue", "purge", "local_default", "--yes", "local_default"), 0),
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 import anyio
@@ -218,6 +219,21 @@ class StoreContract(ReadOnlyStoreContract):
         with pytest.raises(NotFound):
             await store.stat(location)
         await store.delete(location)
+
+    async def test_a_folder_is_listed(self, store: Store, location: Location) -> None:
+        """Exactly the objects directly below it, with size and time; an empty one has none."""
+        folder = replace(location, key=f"{location.key}.d")
+        assert (await store.folder(folder)).entries == ()
+        for name in ("one.json", "two & more.json", "below/three.json"):
+            await self.put(store, replace(folder, key=f"{folder.key}/{name}"), name.encode())
+        await self.put(store, replace(folder, key=f"{folder.key}.beside"), b"elsewhere")
+        listing = await store.folder(folder)
+        found = {one.location.key.removeprefix(folder.key): one.size for one in listing.entries}
+        assert found == {"/one.json": 8, "/two & more.json": 15}
+        for one in listing.entries:
+            assert (await store.stat(one.location)).size == one.size
+            # Stores that tell their clock tell whole seconds of it.
+            assert listing.now is None or one.modified < listing.now + 1
 
     async def test_put_if_creates_once(self, store: Store, location: Location) -> None:
         """Without a version only an object that is not there is written."""

@@ -6,15 +6,15 @@ import json
 import socket
 import stat
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
 import pytest
-from anyio.abc import TaskStatus
+from anyio.abc import SocketStream, TaskStatus
 
 from runner.control.client import NoDaemon, Refusal, ask
-from runner.control.protocol import LONGEST_LINE, Item
+from runner.control.protocol import LONGEST_LINE, BadLine, Item
 from runner.control.server import ControlServer, Handler
 from runner.errors import Misconfigured, QueueUnavailable
 
@@ -66,6 +66,38 @@ async def test_items_arrive_in_order_and_end(tmp_path: Path) -> None:
     async with _serving(tmp_path / "control.sock") as path:
         assert await _numbers(path) == [0, 1, 2]
         assert await _numbers(path, 0) == []
+
+
+async def test_a_long_answer_arrives_whole(tmp_path: Path) -> None:
+    """A machine that tells of hundreds of long failures can still be asked how it does."""
+
+    async def much(_: Item) -> AsyncIterator[Item]:
+        yield {"text": "x" * 5 * LONGEST_LINE}
+
+    async with _serving(tmp_path / "control.sock", much=much) as path:
+        items = [item async for item in ask(path, "much")]
+        assert [len(item["text"]) for item in items] == [5 * LONGEST_LINE]
+
+
+async def test_an_answer_without_an_end_is_an_error(tmp_path: Path) -> None:
+    """What listens there is no daemon of ours: one sentence, and no memory for all it sends."""
+    gone = anyio.Event()
+
+    async def flood(stream: SocketStream) -> None:
+        async with stream:
+            with suppress(anyio.BrokenResourceError):
+                while True:
+                    await stream.send(b"x" * LONGEST_LINE)
+        gone.set()
+
+    path = tmp_path / "control.sock"
+    listener = await anyio.create_unix_listener(path)
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, flood)
+        with pytest.raises(BadLine, match="more than"):
+            _ = [item async for item in ask(path, "count", to=1)]
+        await gone.wait()
+        group.cancel_scope.cancel()
 
 
 async def test_only_the_owner_may_connect(tmp_path: Path) -> None:

@@ -24,8 +24,12 @@ ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy/k8s"
 OVERLAYS = tuple(sorted(path.name for path in (K8S / "overlays").iterdir()))
 COMPONENTS = tuple(sorted(path.name for path in (K8S / "components").iterdir()))
+#: Where a component is at home that is for one broker.
+_HOMES = {"keda-sqs": "eks", "keda-rabbitmq": "on-premise"}
 #: What can be deployed: each overlay, and each component on one of them.
-BUILDS = (*OVERLAYS, *(f"gke+{component}" for component in COMPONENTS))
+BUILDS = (*OVERLAYS, *(f"{_HOMES.get(one, 'gke')}+{one}" for one in COMPONENTS))
+#: What makes the pods.
+WORKLOADS = ("Deployment", "DaemonSet", "ScaledJob")
 
 Document = dict[str, Any]
 _FACTORS = {"": Decimal(1), "m": Decimal("0.001")} | {
@@ -43,6 +47,12 @@ def quantity(text: str) -> Decimal:
 
 
 @functools.cache
+def _documents(build: str) -> list[Document]:
+    # In C where there is any: it is read some hundred times.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return [one for one in yaml.load_all(_rendered(build), loader) if one]
+
+
 def _rendered(build: str) -> str:
     """Build an overlay, with components where ``+NAME`` says so, as an operator would."""
     overlay, *components = build.split("+")
@@ -76,7 +86,7 @@ class Manifests:
     @classmethod
     def of(cls, build: str) -> Manifests:
         """Return a build's documents, each time new ones."""
-        return cls([one for one in yaml.safe_load_all(_rendered(build)) if one])
+        return cls(deepcopy(_documents(build)))
 
     def copy(self) -> Manifests:
         """Return documents that can be changed without changing these."""
@@ -92,10 +102,17 @@ class Manifests:
         return found
 
     @property
+    def workload(self) -> Document:
+        """The only document that makes pods."""
+        (found,) = [one for one in self.documents if one["kind"] in WORKLOADS]
+        return found
+
+    @property
     def deployment(self) -> Document:
-        """The specification of the Deployment."""
-        spec: Document = self.one("Deployment")["spec"]
-        return spec
+        """The specification of the Deployment, or of what stands in its place."""
+        spec: Document = self.workload["spec"]
+        job: Document = spec.get("jobTargetRef", spec)
+        return job
 
     @property
     def pod(self) -> Document:

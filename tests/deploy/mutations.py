@@ -45,6 +45,11 @@ def _closing(manifests: Manifests) -> Document:
     return container
 
 
+def _policy(manifests: Manifests) -> Document:
+    found: Document = manifests.one("NetworkPolicy")["spec"]
+    return found
+
+
 def _add(kind: str, **more: Any) -> Callable[[Manifests], None]:
     def make(manifests: Manifests) -> None:
         name = {"name": "more", "namespace": "studio-runner", "labels": {}}
@@ -199,5 +204,83 @@ MISTAKES: tuple[Mistake, ...] = (
         "the autoscaler",
         lambda m: m.deployment["template"]["metadata"]["annotations"].clear(),
     ),
-    Mistake("blocks every drain", _add("PodDisruptionBudget")),
+    Mistake("blocks every drain", _add("PodDisruptionBudget", spec={"minAvailable": 1})),
+    Mistake(
+        "whose runner is suspended",
+        lambda m: m.one("PodDisruptionBudget")["spec"].pop("unhealthyPodEvictionPolicy"),
+        build="gke+disruption-budget",
+    ),
+    Mistake(
+        "budget is about other pods",
+        lambda m: m.one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"].update(a="b"),
+        build="gke+disruption-budget",
+    ),
+    Mistake("counts no such pods", _add("PodDisruptionBudget", spec={}), build="gke+daemonset"),
+    Mistake(
+        "wait for the cards",
+        lambda m: m.deployment["updateStrategy"].pop("rollingUpdate"),
+        build="gke+daemonset",
+    ),
+    Mistake("policy is about other pods", lambda m: _policy(m)["podSelector"].clear()),
+    Mistake("a way that it closes", lambda m: _policy(m)["policyTypes"].append("Egress")),
+    Mistake(
+        "may be out of reach",
+        lambda m: _policy(m)["egress"].pop(0),
+        build="eks",
+    ),
+    Mistake(
+        "metadata service is within reach",
+        lambda m: _policy(m)["egress"][1]["to"][0]["ipBlock"]["except"].pop(0),
+        build="aks",
+    ),
+    Mistake(
+        "drains would not be seen",
+        lambda m: m.one("Service")["spec"].pop("publishNotReadyAddresses"),
+        build="gke+service-monitor",
+    ),
+    Mistake(
+        "Service is about other pods",
+        lambda m: m.one("Service")["spec"].update(selector={"app": "other"}),
+        build="gke+service-monitor",
+    ),
+    Mistake(
+        "called like",
+        lambda m: m.one("Service")["metadata"].update(name="studio-runner"),
+        build="gke+service-monitor",
+    ),
+    Mistake(
+        "the ServiceMonitor asks",
+        lambda m: m.one("ServiceMonitor")["spec"]["endpoints"][0].update(path="/"),
+        build="gke+service-monitor",
+    ),
+    Mistake("would go on", _set("LIMIT_TASKS", "0"), build="eks+keda-sqs"),
+    Mistake(
+        "started again", lambda m: m.deployment.update(backoffLimit=6), build="gke+keda-pubsub"
+    ),
+    Mistake(
+        "a new version would end",
+        lambda m: m.workload["spec"].pop("rollout"),
+        build="gke+keda-pubsub",
+    ),
+    Mistake(
+        "whose own limit is longer",
+        lambda m: m.deployment.update(activeDeadlineSeconds=600),
+        build="gke+keda-pubsub",
+    ),
+    Mistake("is counted, and", _set("QUEUE_MATCH", "^rmq_"), build="on-premise+keda-rabbitmq"),
+    Mistake(
+        "counted twice",
+        lambda m: m.workload["spec"]["scalingStrategy"].update(strategy="default"),
+        build="on-premise+keda-rabbitmq",
+    ),
+    Mistake(
+        "counted twice",
+        lambda m: m.workload["spec"]["triggers"][0]["metadata"].update(scaleOnInFlight="false"),
+        build="eks+keda-sqs",
+    ),
+    Mistake(
+        "lets KEDA at",
+        lambda m: m.one("TriggerAuthentication")["metadata"].update(name="other"),
+        build="eks+keda-sqs",
+    ),
 )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import PurePosixPath
 
 from runner import __version__
 from runner.lifecycle.claiming.suspension import intent
 from runner.settings import OPTIONS
+from tests.deploy.choices import MORE, Rule
 from tests.deploy.manifests import ROOT, Manifests, option_variables, quantity
-
-Rule = Callable[[Manifests], Iterator[str]]
 
 #: Variables that are not the runner's own, and whose they are.
 _OTHERS = {
@@ -81,7 +80,7 @@ def a_drain_has_its_time(manifests: Manifests) -> Iterator[str]:
     given = timedelta(seconds=pod["terminationGracePeriodSeconds"])
     if given < needed:
         yield f"terminationGracePeriodSeconds is {given}, a drain may take {needed}"
-    if timedelta(seconds=manifests.deployment["progressDeadlineSeconds"]) <= given:
+    if timedelta(seconds=manifests.deployment.get("progressDeadlineSeconds", 1e6)) <= given:
         yield "a rollout counts as failed while the old pod may still drain"
     if "lifecycle" in manifests.container:
         yield "a preStop hook would delay TERM, or make it the second one, which stops at once"
@@ -135,10 +134,12 @@ def shared_memory_is_memory(manifests: Manifests) -> Iterator[str]:
 def two_never_share(manifests: Manifests) -> Iterator[str]:
     """One pod a node, and one pod a volume."""
     claims = [name for name, one in manifests.volumes.items() if "persistentVolumeClaim" in one]
-    strategy = manifests.deployment["strategy"]
-    if claims and (manifests.deployment["replicas"] != 1 or strategy["type"] != "Recreate"):
+    kind, spec = manifests.workload["kind"], manifests.deployment
+    strategy = spec.get("strategy") or spec.get("updateStrategy") or {}
+    if claims and (spec.get("replicas") != 1 or strategy.get("type") != "Recreate"):
         yield f"a second pod could share the volumes {claims}: one replica, recreated"
-    if not claims and strategy.get("rollingUpdate", {}).get("maxSurge") != 0:
+    surge = strategy.get("rollingUpdate", {}).get("maxSurge")
+    if not claims and kind != "ScaledJob" and surge != 0:
         yield "a new pod would wait for the cards that the old one has"
     terms = manifests.pod["affinity"]["podAntiAffinity"]
     (term,) = terms.get("requiredDuringSchedulingIgnoredDuringExecution", [{}])
@@ -148,8 +149,8 @@ def two_never_share(manifests: Manifests) -> Iterator[str]:
         yield "two pods could be put on one node"
     elif not (chosen.items() <= labels.items()):
         yield "the rule against two pods on one node is about other pods"
-    if manifests.deployment["selector"]["matchLabels"] != labels:
-        yield "the Deployment selects other pods than it makes"
+    if kind != "ScaledJob" and spec["selector"]["matchLabels"] != labels:
+        yield f"the {kind} selects other pods than it makes"
 
 
 def cards_are_asked_for(manifests: Manifests) -> Iterator[str]:
@@ -312,12 +313,10 @@ def the_image_is_this_version(manifests: Manifests) -> Iterator[str]:
 
 
 def outside_nothing_evicts(manifests: Manifests) -> Iterator[str]:
-    """A node is not taken away under running experiments, nor kept from being drained for ever."""
+    """A node is not taken away under running experiments."""
     annotations = manifests.deployment["template"]["metadata"]["annotations"]
     if annotations.get("cluster-autoscaler.kubernetes.io/safe-to-evict") != "false":
         yield "the autoscaler may remove the node"
-    if manifests.all("PodDisruptionBudget"):
-        yield "a budget for a single pod blocks every drain of its node"
 
 
 RULES: tuple[Rule, ...] = (
@@ -341,4 +340,5 @@ RULES: tuple[Rule, ...] = (
     what_is_kept_is_marked,
     the_image_is_this_version,
     outside_nothing_evicts,
+    *MORE,
 )

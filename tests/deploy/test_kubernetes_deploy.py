@@ -195,3 +195,46 @@ def test_a_secret_that_the_pod_needs_must_be_there(lab: Lab, tmp_path: Path) -> 
     assert "there is no secret studio-runner-slack, without which the pod does not start" in said
     lab.cluster.have("Secret", "studio-runner-slack")
     said = lab.done("deploy", **mine)
+
+
+def with_component(directory: Path, overlay: str, component: str) -> dict[str, str]:
+    """Write a kustomization of one's own, and return what deploys it."""
+    above = os.path.relpath(ROOT / "deploy/k8s", directory.resolve())
+    (directory / "kustomization.yaml").write_text(
+        f"resources: [{above}/overlays/{overlay}]\ncomponents: [{above}/components/{component}]\n"
+    )
+    return {"OVERLAY": str(directory), "CONTEXT": "lab", "REGISTRY": "r.io"}
+
+
+def test_a_form_is_not_put_beside_another_one(lab: Lab, tmp_path: Path) -> None:
+    """A DaemonSet is not made where the Deployment still is; the command that ends it is said."""
+    lab.done("deploy", OVERLAY="laptop", CONTEXT="lab")
+    before = list(lab.cluster.changes)
+    mine = with_component(tmp_path, "laptop", "daemonset")
+    status, said = lab.make("deploy", **mine)
+    assert status != 0
+    assert "there is a deployment studio-runner from before" in said
+    assert "delete deployment studio-runner" in said
+    assert lab.cluster.changes == before
+    lab.done("undeploy", OVERLAY="laptop", CONTEXT="lab")
+    said = lab.done("deploy", **mine)
+    assert "rollout status daemonset/studio-runner" in said
+    assert lab.cluster.names("daemonsets") == {"studio-runner"}
+
+
+def test_a_queue_of_nobodys_is_not_waited_for(lab: Lab, tmp_path: Path) -> None:
+    """The example's queue is refused at both places, and so is a cluster without such kinds."""
+    mine = with_component(tmp_path, "laptop", "keda-rabbitmq")
+    patches = (
+        "/triggers/0/metadata/queueName, value: rmq_a",
+        "/jobTargetRef/template/spec/containers/0/env/0/value, value: ^rmq_a$",
+    )
+    file = tmp_path / "kustomization.yaml"
+    file.write_text(file.read_text() + "patches:\n- target: {kind: ScaledJob}\n  patch: |-\n")
+    for patch in patches:
+        file.write_text(f"{file.read_text()}    - {{op: replace, path: /spec{patch}}}\n")
+        status, said = lab.make("deploy", **mine)
+        assert status != 0
+        assert ("write yours into its scaled-job.yaml" in said) == (patch is patches[0])
+    assert "the cluster has no ScaledJob: install KEDA first" in said
+    assert lab.cluster.changes == []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import kubernetes_validate
 import pytest
 
+from tests.deploy.choices import Rule
+from tests.deploy.foreign import complaints, is_foreign, job_of
 from tests.deploy.manifests import BUILDS, COMPONENTS, OVERLAYS, Document, Manifests
 from tests.deploy.mutations import MISTAKES, Mistake
-from tests.deploy.rules import RULES, Rule
+from tests.deploy.rules import RULES
 
 pytestmark = pytest.mark.service("kubectl")
 
@@ -16,6 +20,12 @@ _KUBERNETES = "1.32"
 
 
 def _validated(document: Document) -> None:
+    if is_foreign(document):
+        assert list(complaints(document)) == []
+        job = job_of(document)
+        if job is None:
+            return
+        document = job
     used = kubernetes_validate.validate(document, _KUBERNETES, strict=True)
     assert used.startswith(_KUBERNETES), f"checked against {used}"
 
@@ -33,6 +43,35 @@ def test_an_unknown_field_is_found() -> None:
     manifests.pod["terminationGracePeriod"] = 10
     with pytest.raises(kubernetes_validate.ValidationError):
         _validated(manifests.one("Deployment"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda spec: spec.update(maxReplicas=3), "spec has no field maxReplicas"),
+        (lambda spec: spec.pop("triggers"), "spec lacks triggers"),
+        (lambda spec: spec.update(pollingInterval="30s"), "spec.pollingInterval is '30s'"),
+        (lambda spec: spec["rollout"].update(strategy="slow"), "spec.rollout.strategy is 'slow'"),
+        (lambda spec: spec["triggers"][0]["metadata"].pop("queueURL"), "metadata lacks queueURL"),
+        (lambda spec: spec["triggers"][0]["metadata"].update(queueLength=1), "queueLength is 1"),
+    ],
+    ids=["field", "lacking", "kind", "word", "trigger", "number"],
+)
+def test_a_foreign_kind_is_looked_at_as_well(
+    change: Callable[[Document], object], said: str
+) -> None:
+    """What KEDA would refuse is found here, as far as the fields that are used go."""
+    document = Manifests.of("eks+keda-sqs").one("ScaledJob")
+    change(document["spec"])
+    assert any(said in sentence for sentence in complaints(document))
+
+
+def test_a_job_is_looked_at_as_kubernetes_does() -> None:
+    """The pod in a ScaledJob is checked against the schema of a Job."""
+    document = Manifests.of("eks+keda-sqs").one("ScaledJob")
+    document["spec"]["jobTargetRef"]["template"]["spec"]["terminationGracePeriod"] = 10
+    with pytest.raises(kubernetes_validate.ValidationError):
+        _validated(document)
 
 
 @pytest.mark.parametrize("build", BUILDS)
@@ -60,9 +99,19 @@ def _heard(rule: Rule, manifests: Manifests) -> list[str]:
 
 
 def test_the_overlays_are_those_that_are_promised() -> None:
-    """The four overlays and the three components are there."""
-    assert OVERLAYS == ("eks", "gke", "laptop", "on-premise")
-    assert COMPONENTS == ("many-nodes", "slack", "state-by-api")
+    """The overlays and the components are there, and no others."""
+    assert OVERLAYS == ("aks", "eks", "gke", "laptop", "on-premise")
+    assert COMPONENTS == (
+        "daemonset",
+        "disruption-budget",
+        "keda-pubsub",
+        "keda-rabbitmq",
+        "keda-sqs",
+        "many-nodes",
+        "service-monitor",
+        "slack",
+        "state-by-api",
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.errors import ArtifactBad, PythonMissing
+from runner.errors import ArtifactBad, HostFault, PythonMissing
 from runner.images.base import Ended, Errand, Image
 from runner.images.interior import Interiors
 
@@ -90,6 +90,13 @@ async def test_a_spoilt_memory_is_asked_again(tmp_path: Path) -> None:
     file.write_bytes(b'{"version": ')
     found = await Interiors(tmp_path, Answers(said(version="3.12.1"))).look(IMAGE, None)
     assert found.version == "3.12.1"
+
+
+async def test_a_disk_that_keeps_no_answer_is_the_hosts_fault(tmp_path: Path) -> None:
+    """It is no defect of the image's, and none of ours: elsewhere it can be asked."""
+    (tmp_path / "memory").write_text("no directory")
+    with pytest.raises(HostFault, match="cannot be noted"):
+        await Interiors(tmp_path / "memory", Answers(said())).look(IMAGE, None)
 
 
 async def test_without_any_python_the_remedy_is_named(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ async def test_each_queue_is_asked_and_trouble_is_no_number() -> None:
     """What one broker cannot tell hides nothing of the others."""
     queues = {"a": Counted("a"), "b": Counted("b", trouble=True)}
     found = await Depths(lambda: queues).look()
-    assert found == (Depth("a", "local", 7), Depth("b", "local", None))
+    assert found == (Depth("a", "local", 7, "p"), Depth("b", "local", None, "p"))
 
 
 async def test_what_is_fresh_enough_is_not_asked_again() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from runner.lifecycle.claiming.intake import LEAST, Intake, Slot
 from runner.lifecycle.claiming.rules import Rules
+from runner.lifecycle.claiming.suspension import Intent
 from runner.model import Allocation, Bytes, Capacity, Gpu, Needs
 from runner.resources.base import GpuReserve
 from tests.lifecycle.simulation import Paper
@@ -374,3 +375,28 @@ async def test_a_turn_that_is_not_waited_for_any_more_leaves_nothing() -> None:
     intake.failed(await intake.turn(seat))
     intake.leave(seat)
     assert ledger.held == 0
+
+
+async def test_a_queue_that_waits_says_for_what() -> None:
+    """Nothing keeps it, the machine is full, its last message is too big, or the daemon ends."""
+    intake = Intake(Cores(2))
+    seat = intake.seat(Paper("q", tells=True))
+
+    def why() -> str:
+        return intake.holdup("paper", "p", "q")
+
+    assert why() == ""
+    slot = await intake.slot(Needs(cores=1))
+    async with anyio.create_task_group() as group:
+        group.start_soon(intake.turn, seat, Needs(cores=2), float("inf"))
+        await anyio.lowlevel.checkpoint()
+        assert why() == "its last message needs 2 cores, which are not free"
+        other = await intake.slot(Needs(cores=1))
+        assert why() == "the machine is full"
+        intake.suspension.wish("somebody", Intent.SUSPEND)
+        assert why() == "suspended by somebody"
+        intake.close()
+        assert why() == "the daemon is draining"
+        group.cancel_scope.cancel()
+    other.give_back()
+    slot.give_back()

@@ -53,6 +53,21 @@ def test_a_share_of_a_card_is_kept(tmp_path: Path) -> None:
     assert read.allocation == share
 
 
+def test_the_trace_that_a_message_names_is_kept(tmp_path: Path) -> None:
+    """The next daemon goes on in it; records of earlier ones name none."""
+    records = Records(tmp_path / "runs")
+    named = Message("m", b"", "local_q", traceparent="00-a-b-01")
+    records.write(RECORD.but(message=named))
+    (read,) = records.read_all()
+    assert read.message == named
+    file = records.place("r1") / "record.json"
+    document = json.loads(file.read_text())
+    del document["message"]["traceparent"]
+    file.write_text(json.dumps(document))
+    (read,) = records.read_all()
+    assert read.message.traceparent == ""
+
+
 def test_the_user_of_a_run_is_kept(tmp_path: Path) -> None:
     """Nobody else is to become that user before the adopted run has ended."""
     records = Records(tmp_path / "runs")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from runner.errors import LeaseLost, Misconfigured, QueueDenied, QueueGone, QueueUnavailable
 from runner.queues.pubsub import names
 from runner.queues.pubsub.facts import UNKNOWN, facts_of
+from runner.queues.pubsub.queue import traceparent_of
 from runner.queues.pubsub.subscription import lease_of
 from runner.queues.pubsub.term import Term, now
 from runner.queues.pubsub.trouble import Purpose, meaning
@@ -185,3 +186,18 @@ def test_every_status_has_a_meaning(error: AioRpcError, kind: type[Exception], w
     found = meaning(error, PURPOSE, "the lab's key")
     assert type(found) is kind
     assert words in str(found)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "found"),
+    [
+        ({}, ""),
+        ({"traceparent": "00-a-b-01"}, "00-a-b-01"),
+        ({"googclient_traceparent": "00-c-d-01"}, "00-c-d-01"),
+        ({"googclient_traceparent": "00-c-d-01", "traceparent": "00-a-b-01"}, "00-a-b-01"),
+    ],
+    ids=str,
+)
+def test_a_message_names_its_trace_in_an_attribute(attributes: dict[str, str], found: str) -> None:
+    """By W3C's name, or by that which Google's own clients have for it."""
+    assert traceparent_of(attributes) == found

@@ -187,3 +187,12 @@ def test_properties_that_cannot_be_read_are_none(properties: bytes, flags: int) 
     assert (channel, header.body_size, header.properties.delivery_mode) == (9, 7, 2)
     fine = content_header(b"\x02ab", flags=128)
     assert legible(fine) == fine
+
+
+def test_a_parked_message_keeps_the_trace_that_its_sender_named() -> None:
+    """In the header where OpenTelemetry's instrumentations write it; what is no text is none."""
+    sent = Basic.Properties(headers={"traceparent": "00-a-b-01"})
+    assert parking.traceparent_of(sent) == "00-a-b-01"
+    assert parking.traceparent_of(parking.copy_of(sent, "id", 2)) == "00-a-b-01"
+    assert parking.traceparent_of(Basic.Properties(headers={"traceparent": 7})) == ""
+    assert parking.traceparent_of(Basic.Properties()) == ""

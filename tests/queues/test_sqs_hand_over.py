@@ -163,6 +163,27 @@ class HandOverContract:
         assert (again.message.id, again.message.body) == (delivery.message.id, b"0")
         await again.ack()
 
+    async def test_the_trace_goes_with_the_message(
+        self, server: Sqs, queue: SqsQueue, name: str
+    ) -> None:
+        """It is an attribute, which a fresh message has only where it is sent with it."""
+        written = {"DataType": "String", "StringValue": "00-a-b-01"}
+        send = partial(
+            server.ask,
+            "send_message",
+            QueueUrl=server.url(name),
+            MessageBody=BODY.decode(),
+            MessageAttributes={"traceparent": written},
+        )
+        await anyio.to_thread.run_sync(send)
+        delivery = await received(queue)
+        assert delivery.message.traceparent == "00-a-b-01"
+        await delivery.send_on("our run")
+        await delivery.leave()
+        mine = await received(queue)
+        assert (mine.message.traceparent, mine.message.mark) == ("00-a-b-01", "our run")
+        await mine.ack()
+
     async def test_a_run_goes_through_its_hand_overs(
         self, server: Sqs, name: str, tmp_path: Path
     ) -> None:

@@ -126,6 +126,16 @@ def test_a_mark_is_read_where_there_is_one() -> None:
     assert not message_of(binary, "sqs_demo").mark
 
 
+def test_a_trace_is_read_where_there_is_one() -> None:
+    """As the SDKs of OpenTelemetry write it; nobody judges it here."""
+    told = {"MessageId": "1", "Body": "{}"}
+    assert message_of(told, "sqs_demo").traceparent == ""
+    attribute = {"traceparent": {"DataType": "String", "StringValue": "00-a-b-01"}}
+    traced = {**told, "MessageAttributes": attribute}
+    assert message_of(traced, "sqs_demo").traceparent == "00-a-b-01"
+    assert message_of(traced, "sqs_demo").mark == ""
+
+
 def test_the_time_of_an_answer_is_the_servers() -> None:
     """Where it tells none, our own has to do."""
     date = {"date": "Tue, 14 Nov 2023 22:13:20 GMT"}

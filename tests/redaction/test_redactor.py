@@ -8,7 +8,7 @@ import itertools
 
 import pytest
 
-from runner.redaction import RedactingStream, Redactor
+from runner.redaction import RedactingStream, Redactor, Secret
 from runner.redaction.redactor import _KEPT_OWNERS
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADAN\nBgkqhkiG9w0B\n-----END PRIVATE KEY-----\n"
@@ -144,3 +144,16 @@ def test_plain_data_is_masked_in_all_its_texts() -> None:
     redactor.add("hunter22")
     data = {"a": ["is hunter22", 1, None], "b": {"c": ("hunter22", True)}}
     assert redactor.redact_all(data) == {"a": ["is ***", 1, None], "b": {"c": ["***", True]}}
+
+
+def test_what_becomes_secret_is_masked_in_data_that_was_asked_for_before() -> None:
+    """What is remembered of plain data is what was known then, and no longer."""
+    redactor = Redactor()
+    data = {"a": ["it says hunter-two-three"]}
+    assert redactor.redact_all(data) == data
+    redactor.learn("me", [Secret("hunter-two-three")])
+    assert redactor.redact_all(data) == {"a": ["it says ***"]}
+    redactor.learn("me", [])
+    assert redactor.redact_all(data) == data
+    redactor.add(Secret("it says"))
+    assert redactor.redact_all(data) == {"a": ["*** hunter-two-three"]}

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from runner.app.binds import binds
@@ -71,6 +72,14 @@ async def test_a_trial_that_fails_leaves_nothing(places: Places, tmp_path: Path)
     broken.chmod(0o755)
     sandbox._program = str(broken)
     assert "bwrap: not today" in await trial(sandbox, places)
+    assert list(places.state.iterdir()) == []
+
+
+@pytest.mark.parametrize("seconds", [0, 0.001, 0.004, 0.02])
+async def test_a_trial_that_is_given_up_leaves_nothing(places: Places, seconds: float) -> None:
+    """Whenever that is: a daemon may be told to end while it starts."""
+    with anyio.move_on_after(seconds):
+        await trial(PlainSandbox(), places)
     assert list(places.state.iterdir()) == []
 
 

@@ -165,6 +165,12 @@ def test_aliases_work_everywhere(config_file: ConfigFile) -> None:
         assert settings.given("limit_idle_duration")
 
 
+def test_yaml_may_take_on_and_off_for_truth_values(config_file: ConfigFile) -> None:
+    """Whoever writes ``network: off`` without quotes means what it says."""
+    settings = Settings.load(config_file("network: off\ngpu-sharing: off\n"), {})
+    assert (settings.network, settings.gpu_sharing) == ("off", "off")
+
+
 def test_the_config_file_can_be_named_by_a_variable(config_file: ConfigFile) -> None:
     """STUDIO_RUNNER_CONFIG names the file; underscores in keys count as dashes."""
     path = config_file("max_cores: 5\ndebug: true\n")[1]

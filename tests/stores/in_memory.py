@@ -14,8 +14,16 @@ from typing import ClassVar
 
 from runner.errors import StoreUnavailable
 from runner.model import Bytes, Location
-from runner.stores.base import Account, Checksum, Conflict, NotFound, ObjectInfo, StoreOptions
-from runner.stores.remote.client import Body, Client, Data
+from runner.stores.base import (
+    Account,
+    Checksum,
+    Conflict,
+    Entry,
+    NotFound,
+    ObjectInfo,
+    StoreOptions,
+)
+from runner.stores.remote.client import Body, Client, Data, Page
 from runner.stores.remote.retrying import Plan
 from runner.stores.remote.store import RemoteStore
 from runner.wires import here
@@ -181,6 +189,19 @@ class InMemory(Client):
         del version
         self._ask("first_part", 0)
         return min(8 << 20, len(self._found(location).body))
+
+    def page(self, folder: Location, after: str) -> Page:
+        """List one object a page, all as old as the epoch."""
+        self._ask("page", int(after or 0))
+        start = f"{folder.key}/"
+        found = [
+            Entry(one, stored.info.size, 0.0)
+            for one, stored in self.objects.items()
+            if one.key.startswith(start) and "/" not in one.key.removeprefix(start)
+        ]
+        number = int(after or 0)
+        more = str(number + 1) if number + 1 < len(found) else ""
+        return Page(found[number : number + 1], None, more)
 
     def close(self) -> None:
         """Note that it was closed."""

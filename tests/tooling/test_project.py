@@ -50,7 +50,9 @@ def test_locks_hash_everything(lock: Path) -> None:
         assert lines[number + 1].strip().startswith("--hash=sha256:")
 
 
-@pytest.mark.parametrize(("lock", "group"), [("runtime.txt", None), ("dev.txt", "dev")])
+@pytest.mark.parametrize(
+    ("lock", "group"), [("runtime.txt", None), ("dev.txt", "dev"), ("dev.txt", "docs")]
+)
 def test_locks_are_up_to_date(lock: str, group: str | None) -> None:
     """What ``pyproject.toml`` asks for is pinned, to a version it allows; else ``make lock``."""
     pinned = pins(ROOT / "requirements" / lock)

@@ -128,3 +128,34 @@ def test_the_names_of_a_machine_are_its_long_and_its_short_one() -> None:
     """And those that the operator gave."""
     names = names_of("GPU-1.lab.example.", ["runner.svc"])
     assert names == {"gpu-1.lab.example", "gpu-1", "runner.svc"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"x-studio-runner": "page"}, 0),
+        ({"x-studio-runner": "page", "sec-fetch-site": "same-origin"}, 0),
+        ({"x-studio-runner": "page", "origin": "http://127.0.0.1:9464"}, 0),
+        ({}, 403),
+        ({"origin": "http://127.0.0.1:9464"}, 403),
+        ({"x-studio-runner": "page", "sec-fetch-site": "cross-site"}, 403),
+        ({"x-studio-runner": "page", "sec-fetch-site": "same-site"}, 403),
+        ({"x-studio-runner": "page", "origin": "http://evil.example"}, 403),
+        ({"x-studio-runner": "page", "host": "evil.example"}, 421),
+    ],
+)
+def test_an_action_carries_what_no_foreign_form_can_send(
+    headers: dict[str, str], expected: int
+) -> None:
+    """On loopback there may be no token: a page of somebody else must not do without one."""
+    refused = refusal(asked("POST", **headers), LOCAL, is_open=False, is_action=True)
+    assert (refused.status if refused else 0) == expected
+
+
+def test_an_action_needs_the_token_all_the_same() -> None:
+    """The header is no secret."""
+    request = asked("POST", **{"x-studio-runner": "page"})
+    for policy, expected in ((CLOSED, 401), (WIDE, 403)):
+        refused = refusal(request, policy, is_open=False, is_action=True)
+        assert refused is not None
+        assert refused.status == expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -28,13 +28,20 @@ class Lending:
     """Between the cache and one workspace; the loans last until ``give_back``."""
 
     def __init__(
-        self, cache: Cache, workspace: Workspace, *, can_overlay: bool, key: str = ""
+        self,
+        cache: Cache,
+        workspace: Workspace,
+        *,
+        can_overlay: bool,
+        key: str = "",
+        own: Collection[str] = (),
     ) -> None:
-        """``key`` is the experiment's, for the log."""
+        """``key`` is the experiment's, for the log; what is labelled as in ``own`` is copied."""
         #: For what is no part of the workspace, too.
         self.cache = cache
         self._workspace = workspace
         self._can_overlay = can_overlay
+        self._own = frozenset(own)
         self._key = key
         self._loans = AsyncExitStack()
         self._roots: dict[str, Path] = {}
@@ -84,7 +91,7 @@ class Lending:
                     f"it holds {kept.bytes} bytes, more than the {budget} bytes that the "
                     "experiment's disk need allows"
                 )
-            is_attached = self._can_overlay and not _is_read_outside(artifact.label, kept.root)
+            is_attached = self._overlays_at(artifact.label, kept.root)
             if is_attached:
                 self._attach(artifact.label, kept)
                 self._loans.push_async_exit(loan.pop_all())
@@ -100,6 +107,11 @@ class Lending:
             seconds=round(time.monotonic() - begun, 3),
         )
         return kept.bytes
+
+    def _overlays_at(self, label: str, root: Path) -> bool:
+        if not self._can_overlay or label in self._own:
+            return False
+        return not _is_read_outside(label, root)
 
     async def give_back(self) -> None:
         """End the loans; a run that uses them must have ended, or have a supervisor."""

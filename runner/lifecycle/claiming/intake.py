@@ -18,7 +18,7 @@ from runner.lifecycle.claiming.seats import LEAST, NEVER, Poll, Seat
 from runner.lifecycle.claiming.slot import Slot
 from runner.lifecycle.claiming.suspension import Suspension
 from runner.lifecycle.claiming.turns import Turns
-from runner.lifecycle.claiming.want import Want
+from runner.lifecycle.claiming.want import Want, described
 from runner.model import Allocation, Needs
 from runner.queues.base import Queue
 
@@ -105,6 +105,27 @@ class Intake:
     def disk_complaint(self) -> str:
         """What of that is about the disk."""
         return self._obstacles.disk
+
+    @property
+    def is_off_hours(self) -> bool:
+        """These are hours in which nothing is to be claimed."""
+        return self._obstacles.is_off_hours
+
+    def holdup(self, broker: str, project: str, queue: str) -> str:
+        """Say why nothing is taken from a queue now, for people; empty: nothing keeps it."""
+        if self.closed.is_set():
+            return "the daemon is draining"
+        turn = self._asking.get(self._seat(broker, project, queue))
+        if self.complaint or turn is None:
+            return self.complaint
+        room = self.line.room(self._allowing())
+        if room.slots < 1:
+            return "the machine is full"
+        if self._clock() < turn.until and not room.fits(turn.needs):
+            return f"its last message needs {described(turn.needs)}, which are not free"
+        if not self._reservation.lets_pass(turn.seat):
+            return "what is free is kept for an experiment that has waited for long"
+        return "" if room.allows(turn.seat) else "the active hours end soon"
 
     # ------------------------------------------------------------------ turns
 

@@ -51,6 +51,11 @@ class Obstacles:
         return self._disk
 
     @property
+    def is_off_hours(self) -> bool:
+        """Whether the last look saw hours in which nothing is to be claimed."""
+        return self._is_off_hours
+
+    @property
     def last_long(self) -> bool:
         """What waits with a message in hand gives it back."""
         return self._is_off_hours or bool(self._suspension.said)

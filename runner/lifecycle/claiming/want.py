@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from runner.model import Needs
+from runner.request.units import format_size
+
 S = TypeVar("S", bound=Hashable)
 
 #: Seconds after which an operator is told.
@@ -38,3 +41,12 @@ class Want(Generic[S]):
         """Return the queues that have waited for so long."""
         latest = self._clock() - seconds
         return tuple(queue for queue, since in self._since.items() if since <= latest)
+
+
+def described(needs: Needs) -> str:
+    """Say what is needed, for people: ``4 cores, 8 GB of memory, 1 GPU``."""
+    parts = [f"{needs.cores} core{'s' * (needs.cores != 1)}"]
+    parts += [f"{format_size(needs.memory)} of memory"] * bool(needs.memory)
+    parts += [f"{format_size(needs.disk)} of disk"] * bool(needs.disk)
+    parts += [f"{needs.gpu_count} GPU{'s' * (needs.gpu_count != 1)}"] * bool(needs.gpu_count)
+    return ", ".join(parts)

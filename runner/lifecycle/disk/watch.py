@@ -215,6 +215,8 @@ class DiskWatch:
         self.spent += usage.seconds
         self._allowance.spend(usage.seconds)
         one.account.seen(usage, began)
+        if one.entry is not None:
+            one.entry.disk_held = one.account.held
         self._follow_runs()  # it may have ended by itself meanwhile
         if one.account.is_over and one in self._watched():
             one.over(one.account)

@@ -259,13 +259,15 @@ class Claims:
         return None
 
     def _fresh(self) -> ClaimRecord:
+        now = time.time()
         return ClaimRecord(
             key=self._key,
             owner=self._owner,
             lease=self._lease,
             submitted=self._submitted,
             message=self._message,
-            updated_at=time.time(),
+            begun_at=now,
+            updated_at=now,
         )
 
     def _next(self, record: ClaimRecord) -> ClaimRecord:

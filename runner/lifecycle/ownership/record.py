@@ -19,6 +19,7 @@ The record is one JSON object beside the experiment's mutable artifacts (``claim
       "message": "6f…",                    id of the message that carries the claim
       "replaced": ["5e…"],                 ids of those that carried it before: to be deleted
       "host": "gpu-box-1",
+      "begun_at": 1795297660.1             when the attempt was claimed, by that clock; 0: unknown
       "updated_at": 1795297700.2           the owner's clock; for people, never compared
     }
 
@@ -104,6 +105,8 @@ class ClaimRecord:
     #: Empty where a version wrote the record that did not know it yet.
     message: str = ""
     replaced: tuple[str, ...] = ()
+    #: Zero where a version wrote the record that did not know it yet.
+    begun_at: float = 0.0
     updated_at: float = 0.0
 
     def alive_for(self, default: timedelta) -> timedelta:
@@ -144,6 +147,7 @@ class ClaimRecord:
             "message": self.message,
             "replaced": list(self.replaced),
             "host": self.owner.host,
+            "begun_at": self.begun_at,
             "updated_at": self.updated_at,
         }
         return json.dumps(document, indent=1).encode() + b"\n"
@@ -176,6 +180,7 @@ def _from_json(data: dict[str, Any]) -> ClaimRecord:
         burying=bool(data.get("burying", False)),
         message=str(data.get("message", "")),
         replaced=tuple(str(one) for one in data.get("replaced", ())),
+        begun_at=float(data.get("begun_at", 0)),
         updated_at=float(data.get("updated_at", 0)),
     )
 

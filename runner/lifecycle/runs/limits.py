@@ -33,7 +33,7 @@ def limits(
 
 
 def allowed(left: Mapping[Cause, timedelta], *, started: float, now: float) -> float:
-    """Return how many seconds a run may last from its start, of what is ``left`` of each at ``now``.
+    """Return how many seconds a run may last in all, of what is ``left`` of each limit ``now``.
 
     A time limit is counted from the start of the run in any case.
     """

@@ -25,6 +25,8 @@ class Depth:
     broker: str
     #: ``None`` where the broker does not tell, or not quickly.
     waiting: int | None
+    #: Whose queue it is: account, project or directory.
+    account: str = ""
 
 
 @dataclass(eq=False)
@@ -60,6 +62,6 @@ class Depths:
                 for number, queue in enumerate(queues):
                     group.start_soon(ask, number, queue)
         return tuple(
-            Depth(queue.name, queue.broker, count)
+            Depth(queue.name, queue.broker, count, queue.project)
             for queue, count in zip(queues, waiting, strict=True)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import anyio
@@ -20,6 +20,7 @@ from runner.queues.pubsub.rights import rights
 from runner.queues.pubsub.service import Service
 from runner.queues.pubsub.subscription import Subscription
 from runner.queues.pubsub.term import Term, now
+from runner.request.trace import TRACEPARENT
 
 #: No subscription has a shorter ack deadline, so a message is ours for so long once it came.
 _FIRST_TERM = 10.0
@@ -151,4 +152,15 @@ class PubsubQueue(Queue, Inspectable):
 
     def _message(self, received: types.ReceivedMessage) -> Message:
         message = received.message
-        return Message(message.message_id, message.data, self.name, received.delivery_attempt or 1)
+        return Message(
+            message.message_id,
+            message.data,
+            self.name,
+            received.delivery_attempt or 1,
+            traceparent=traceparent_of(message.attributes),
+        )
+
+
+def traceparent_of(attributes: Mapping[str, str]) -> str:
+    """Return the trace that its sender names; Google's own clients do so by another name."""
+    return attributes.get(TRACEPARENT) or attributes.get(f"googclient_{TRACEPARENT}") or ""

@@ -17,6 +17,8 @@ from typing import Any
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+from runner.request.trace import TRACEPARENT
+
 PREFIX = "studio-runner."
 #: How often the message was handed out, in all; what the broker itself counts, it soon forgets.
 RECEIVES = f"{PREFIX}receives"
@@ -154,6 +156,12 @@ def _can_be_written(properties: Basic.Properties) -> bool:
     except Exception:  # noqa: BLE001 - whatever it is, the body must not depend on it
         return False
     return True
+
+
+def traceparent_of(properties: Basic.Properties) -> str:
+    """Return the trace that its sender names in a header; empty where it is no text."""
+    found = (properties.headers or {}).get(TRACEPARENT)
+    return found if isinstance(found, str) else ""
 
 
 def _number(properties: Basic.Properties, header: str) -> int:

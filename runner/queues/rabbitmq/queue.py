@@ -172,7 +172,13 @@ class RabbitQueue(Queue, Inspectable):
     def _message(self, caught: Caught, before: int = 0) -> Message:
         properties, body = caught.original.properties, caught.original.body
         receives = max(parking.receives_of(properties), before) + 1
-        return Message(parking.id_of(properties, body), body, self.name, receives)
+        return Message(
+            parking.id_of(properties, body),
+            body,
+            self.name,
+            receives,
+            traceparent=parking.traceparent_of(properties),
+        )
 
     def _complain(self, trouble: str) -> None:
         if not self._has_complained:

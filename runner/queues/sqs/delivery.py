@@ -14,6 +14,7 @@ from runner.queues.sqs.letters import Letters
 from runner.queues.sqs.receipt import MARK, Receipt, seconds, word
 from runner.queues.sqs.terms import Terms
 from runner.queues.sqs.trouble import NotHeld
+from runner.request.trace import TRACEPARENT
 
 #: A message was hidden somewhat before we heard of it: this part of the time is not counted on.
 _MARGIN, _LONGEST_MARGIN = 0.1, 1.0
@@ -73,14 +74,18 @@ class SqsDelivery(Delivery):
         return self._terms.clock() >= self._ages_at
 
     async def send_on(self, mark: str) -> str:
-        """Send the same body; clients' own attributes of the message, if any, stay behind."""
+        """Send the same body; of clients' own attributes only the trace goes with it."""
         retention = (await self._letters.facts()).retention
         now, url = self._terms.wall(), self._receipt.url
         answer = await self._account.ask(
             "send_message",
             QueueUrl=url,
             MessageBody=self.message.body.decode("utf-8", "surrogatepass"),
-            MessageAttributes={MARK: {"DataType": "String", "StringValue": mark}},
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in ((MARK, mark), (TRACEPARENT, self.message.traceparent))
+                if value
+            },
         )
         vanishes = None if retention is None else now + retention.total_seconds()
         self._sent_on = Receipt(url, "", now, vanishes)

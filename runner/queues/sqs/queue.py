@@ -42,6 +42,7 @@ from runner.queues.sqs.receipt import (
 )
 from runner.queues.sqs.rights import rights
 from runner.queues.sqs.terms import Terms
+from runner.request.trace import TRACEPARENT
 
 #: Seconds for which what the queue's owner has set is believed.
 _FRESH = 600.0
@@ -219,7 +220,7 @@ class SqsQueue(Queue, Inspectable):
             MaxNumberOfMessages=1,
             VisibilityTimeout=seconds(short, SHORT),
             MessageSystemAttributeNames=list(ATTRIBUTES),
-            MessageAttributeNames=[MARK],
+            MessageAttributeNames=[MARK, TRACEPARENT],
         )
         for found in polled.answer.get("Messages") or ():
             return await self._lengthened(await self._held(polled, found, short))

@@ -12,6 +12,7 @@ from typing import Any
 
 from runner.errors import LeaseLost, QueueUnavailable
 from runner.model import Message
+from runner.request.trace import TRACEPARENT
 
 #: Nobody holds a message for longer, however often it is extended; SQS counts from the receive.
 CEILING = timedelta(hours=12)
@@ -114,12 +115,18 @@ def message_of(found: Mapping[str, Any], queue: str) -> Message:
         queue,
         int(count) if count.isdecimal() else 1,
         mark_of(found),
+        _written(found, TRACEPARENT),
     )
 
 
 def mark_of(found: Mapping[str, Any]) -> str:
     """Return what the runner wrote that sent the message on; empty where a client sent it."""
-    told = (found.get("MessageAttributes") or {}).get(MARK) or {}
+    return _written(found, MARK)
+
+
+def _written(found: Mapping[str, Any], name: str) -> str:
+    """Return an attribute that somebody wrote; empty where it is no text."""
+    told = (found.get("MessageAttributes") or {}).get(name) or {}
     return str(told.get("StringValue", ""))
 
 

@@ -14,12 +14,12 @@ from runner.errors import StoreUnavailable
 from runner.model import Location
 from runner.stores.base import AccessDenied, Conflict, NotFound, ObjectInfo
 from runner.stores.gcs.identity import NOBODY, Identity
-from runner.stores.gcs.resources import info_in, info_of
+from runner.stores.gcs.resources import info_in, info_of, page_in
 from runner.stores.gcs.sessions import Sessions
 from runner.stores.gcs.transport import TIMEOUT, GoogleSession
 from runner.stores.gcs.trouble import no_bucket, refused, translated
 from runner.stores.remote import wires
-from runner.stores.remote.client import Body, Client, Data, Lasting
+from runner.stores.remote.client import Body, Client, Data, Lasting, Page
 from runner.stores.remote.headers import part_in
 
 _GOOGLE = "https://storage.googleapis.com"
@@ -150,6 +150,25 @@ class GcsClient(Client):
         with translated(location, self._identity):
             self._sessions.abort(upload)
         return True
+
+    def page(self, folder: Location, after: str) -> Page:
+        """List what is not in folders below it."""
+        path = self._blob(folder).path.partition("/o/")[0]  # checks the host, too
+        asked = {
+            "prefix": f"{folder.key}/",
+            "delimiter": "/",
+            "maxResults": str(self.page_size),
+            "fields": "nextPageToken,items(name,size,updated)",
+            **({"pageToken": after} if after else {}),
+        }
+        url = f"{self._google.api_endpoint}/storage/v1{path}/o"
+        with (
+            translated(folder, self._identity),
+            self._session.get(url, params=asked, timeout=TIMEOUT, allow_redirects=False) as answer,
+        ):
+            if answer.status_code not in _WITH_BODY:
+                raise refused(answer)
+            return page_in(answer.json(), folder, answer.headers.get("Date", ""))
 
     def close(self) -> None:
         """Close the connections."""

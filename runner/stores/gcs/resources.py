@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-from runner.model import Bytes
-from runner.stores.base import ObjectInfo
-from runner.stores.remote.headers import from_base64, google_hashes, length_in, part_in
+from runner.model import Bytes, Location
+from runner.stores.base import Entry, ObjectInfo
+from runner.stores.remote.client import Page
+from runner.stores.remote.headers import (
+    date_in,
+    from_base64,
+    google_hashes,
+    length_in,
+    moment,
+    part_in,
+)
 
 
 def info_of(size: object, generation: object, crc32c: str | None) -> ObjectInfo:
@@ -21,3 +31,16 @@ def info_in(headers: Mapping[str, str]) -> ObjectInfo:
     size = part.size if part else length_in(headers)
     generation = headers.get("x-goog-generation", "")
     return ObjectInfo(Bytes(size), generation, google_hashes(headers).get("crc32c"))
+
+
+def page_in(document: Mapping[str, Any], folder: Location, said: str) -> Page:
+    """Read one page of a list; ``said``: the header ``Date``."""
+    entries = [
+        Entry(
+            replace(folder, key=str(one["name"])),
+            Bytes(int(one.get("size", 0))),
+            moment(str(one["updated"])),
+        )
+        for one in document.get("items", ())
+    ]
+    return Page(entries, date_in(said), str(document.get("nextPageToken", "")))

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from runner.errors import StoreUnavailable
 from runner.model import Location, Span
-from runner.stores.base import Conflict, ObjectInfo
+from runner.stores.base import AccessDenied, Conflict, Entry, ObjectInfo
 
 Data = bytes | bytearray | memoryview
 
@@ -60,8 +61,22 @@ class Body(Protocol):
         """Give the connection back, or end it where bytes are left."""
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of what lies in a folder."""
+
+    entries: Sequence[Entry]
+    #: What the server's clock showed; ``None``: it did not tell.
+    now: float | None
+    #: Opens the next page; empty: this is the last one.
+    next: str = ""
+
+
 class Client(ABC):
     """One account of one object store."""
+
+    #: Objects that one page of a list holds at most.
+    page_size: int = 1000
 
     #: An upload has at most as many parts; S3 says 10,000.
     most_parts: int = 10_000
@@ -153,6 +168,14 @@ class Client(ABC):
         """
         del location, version
         return None
+
+    def page(self, folder: Location, after: str) -> Page:
+        """List objects directly below a folder; ``after``: what the page before called ``next``.
+
+        Raises AccessDenied where there are no lists.
+        """
+        del after
+        raise AccessDenied(f"{folder} is in a store that has no lists of its objects")
 
     @abstractmethod
     def close(self) -> None:

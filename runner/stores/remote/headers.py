@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import email.utils
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from runner.stores.base import Checksum
@@ -39,6 +41,22 @@ def length_in(headers: Mapping[str, str]) -> int:
     told = headers.get("content-length", "").strip()
     is_chunked = "chunked" in headers.get("transfer-encoding", "").lower()
     return int(told) if told.isdecimal() and not is_chunked else -1
+
+
+def date_in(said: str) -> float | None:
+    """Read the header ``Date``, in seconds since the epoch; ``None`` for what is none."""
+    try:
+        return email.utils.parsedate_to_datetime(said).timestamp()
+    except ValueError:
+        return None
+
+
+def moment(text: str) -> float:
+    """Read a time of ISO 8601, in seconds since the epoch; 0, long ago, for what is none."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def from_base64(algorithm: str, text: str) -> Checksum | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from runner.errors import RunnerError, StoreUnavailable
 from runner.model import Bytes, Location
-from runner.stores.base import AccessDenied, Checksum, Conflict, NotFound, ObjectInfo
-from runner.stores.remote.client import Busy, Lasting
+from runner.stores.base import AccessDenied, Checksum, Conflict, Entry, NotFound, ObjectInfo
+from runner.stores.remote.client import Busy, Lasting, Page
+from runner.stores.remote.headers import date_in, moment
 
 _Kind = Callable[[str], RunnerError]
 
@@ -76,6 +78,21 @@ def uploads_of(document: bytes, key: str) -> list[str]:
     """Return, out of a list of uploads in parts, the ids of those of exactly this key."""
     entries = re.findall(rb"<Upload>(.*?)</Upload>", document, re.DOTALL)
     return [text_of(entry, "UploadId") for entry in entries if text_of(entry, "Key") == key]
+
+
+def page_of(document: bytes, folder: Location, said: str) -> Page:
+    """Read one page of a list; ``said``: the header ``Date``."""
+    found = re.findall(rb"<Contents>(.*?)</Contents>", document, re.DOTALL)
+    entries = [
+        Entry(
+            replace(folder, key=text_of(one, "Key")),
+            Bytes(int(text_of(one, "Size") or 0)),
+            moment(text_of(one, "LastModified")),
+        )
+        for one in found
+    ]
+    more = text_of(document, "NextContinuationToken")
+    return Page(entries, date_in(said), more if text_of(document, "IsTruncated") == "true" else "")
 
 
 def described(etag: str, size: int, headers: Mapping[str, str]) -> ObjectInfo:

@@ -7,6 +7,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import closing, nullcontext, suppress
+from functools import partial
 from types import TracebackType
 from typing import BinaryIO, ClassVar, Self, TypeVar, cast
 
@@ -19,6 +20,8 @@ from runner.stores.base import (
     AccessDenied,
     Account,
     Conflict,
+    Entry,
+    Listing,
     NotFound,
     ObjectInfo,
     Store,
@@ -151,6 +154,22 @@ class RemoteStore(Store):
             Attempts(stop, self.plan).run(lambda: client.delete(location))
 
         await call(run, limit=self._records)
+
+    async def folder(self, location: Location) -> Listing:
+        """List the objects of a folder, page by page."""
+
+        def run(stop: Stop) -> Listing:
+            client, attempts = self._client.get(), Attempts(stop, self.plan)
+            entries: list[Entry] = []
+            after = ""
+            while True:
+                page = attempts.run(partial(client.page, location, after))
+                entries += page.entries
+                after = page.next
+                if not after:
+                    return Listing(tuple(entries), page.now)
+
+        return await call(run, limit=self._records)
 
     def _read(self, location: Location, act: Callable[[Client], T]) -> T:
         """Act with the keys; without them where they are denied a public bucket."""

@@ -7,30 +7,31 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, TypeVar
+from typing import Any, BinaryIO, ClassVar, TypeVar, cast
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from runner.archives.pack import Packed
 from runner.archives.select import Selection
-from runner.cli import show
-from runner.cli.bucket import Bucket
-from runner.cli.message import Submission, workspace_key
-from runner.cli.meter import Meter
-from runner.cli.shop import output_in, pack_workspace, records
-from runner.errors import Misconfigured
+from runner.client.bucket import Bucket
+from runner.client.message import Submission, workspace_key
+from runner.client.shop import NOTHING, Added, add_files, output_in, pack_workspace, records
+from runner.client.telling import SILENT, Telling
+from runner.errors import Misconfigured, StoreUnavailable
 from runner.lifecycle.ownership.record import ClaimRecord, decode
 from runner.model import Experiment, Location, Needs, Request
-from runner.stores.base import NotFound, ObjectInfo, Store, StoreOptions
+from runner.request.names import relative
+from runner.stores.base import Conflict, NotFound, ObjectInfo, Store, StoreOptions
 from runner.stores.pool import StorePool
 
 T = TypeVar("T")
 
 _PIECE = 1 << 20
+_MOST_RIVALS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +44,25 @@ class RemoteShop:
     place: Bucket
     _portal: BlockingPortal
     _pool: StorePool
+    telling: Telling = SILENT
 
     def __str__(self) -> str:
         """Name the store."""
         return str(self.place)
 
-    def put_workspace(self, directory: Path, selection: Selection) -> tuple[str, Packed]:
+    def put_workspace(
+        self, directory: Path, selection: Selection, added: Added = NOTHING
+    ) -> tuple[str, Packed]:
         """Pack a directory and store it below its own digest, unless it is there already."""
         with tempfile.TemporaryFile() as file:
-            packed = pack_workspace(directory, selection, file)
+            packed = pack_workspace(directory, selection, file, self.telling)
+            add_files(cast("BinaryIO", file), added)
             size = file.tell()
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             location = self.place.location(workspace_key(digest))
             if self._size(location) == size:
-                show.note(f"the workspace is in {self.place} already")
+                self.telling.note(f"the workspace is in {self.place} already")
             else:
                 self._upload(file, size, location)
         return digest, packed
@@ -110,8 +115,26 @@ class RemoteShop:
         found = self._stat(self.place.location(f"experiments/{key}/output.tar"))
         return None if found is None else found.version
 
+    def read(self, name: str, consume: Callable[[BinaryIO], T]) -> T | None:
+        """Stream an object of the artifacts' bucket; ``None`` when there is none."""
+        return self._read(self.place.location(relative("the object", name)), consume)
+
+    def amend(self, name: str, change: Callable[[bytes], bytes]) -> None:
+        """Rewrite a small object, empty where there is none, whoever else does so meanwhile."""
+        location = self.place.location(relative("the object", name))
+        store = self._store(location)
+        for _ in range(_MOST_RIVALS):
+            found = self._stat(location)
+            version = found.version if found else None
+            with suppress(Conflict):
+                read = partial(store.read, location, _all, version=version)
+                before = self._portal.call(read) if found else b""
+                self._portal.call(store.put_if, location, change(before), version)
+                return
+        raise StoreUnavailable(f"{location} is rewritten by others all the time: try again")
+
     def _upload(self, file: BinaryIO, size: int, location: Location) -> None:
-        with Meter("uploading the workspace") as meter:
+        with self.telling.progress("uploading the workspace") as meter:
             meter.expect(size)
 
             def produce(stream: BinaryIO) -> None:
@@ -152,13 +175,15 @@ class RemoteShop:
 
 
 @contextmanager
-def remote_shop(place: Bucket, options: StoreOptions) -> Iterator[RemoteShop]:
+def remote_shop(
+    place: Bucket, options: StoreOptions, telling: Telling = SILENT
+) -> Iterator[RemoteShop]:
     """Open a bucket. Everything that fails raises what its store raises."""
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(StorePool(options)) as pool,
     ):
-        yield RemoteShop(place, portal, pool)
+        yield RemoteShop(place, portal, pool, telling)
 
 
 def _all(stream: BinaryIO) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from runner.cli.bucket import Bucket
+from runner.client.bucket import Bucket
 from runner.request.location import IMAGE_LABEL
 
 BUCKET, DATABASE = "storage", "studioml-meta"
@@ -46,6 +46,9 @@ class Submission:
     max_attempts: int | None = None
     #: The container image that it is to run in; empty: the runner decides.
     container: str = ""
+    #: The sweep that it belongs to, and what is different in it there; both are in ``info``.
+    sweep: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
     def but(self, **changes: Any) -> Submission:
         """Return the submission with some fields changed."""
@@ -72,7 +75,7 @@ def experiment(submission: Submission) -> dict[str, Any]:
         "time_started": None,
         "time_last_checkpoint": None,
         "time_finished": None,
-        "info": {},
+        "info": _info(submission),
         "git": None,
         "metric": None,
         "max_duration": submission.max_duration,
@@ -80,6 +83,12 @@ def experiment(submission: Submission) -> dict[str, Any]:
         "from_compl_service": False,
         "artifacts": _artifacts(submission),
     }
+
+
+def _info(submission: Submission) -> dict[str, Any]:
+    if not submission.sweep:
+        return {}
+    return {"sweep": submission.sweep, "parameters": dict(submission.parameters)}
 
 
 def _artifacts(submission: Submission) -> dict[str, Any]:

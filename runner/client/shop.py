@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import secrets
 import tarfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Protocol, cast
+from typing import Any, BinaryIO, ClassVar, Protocol, TypeVar, cast
 
 from runner.archives.pack import Packed, pack_directory
 from runner.archives.select import Selection
-from runner.cli.bucket import Bucket
-from runner.cli.message import BUCKET, DATABASE, Submission, experiment, workspace_key
-from runner.cli.meter import Meter
-from runner.errors import Misconfigured
+from runner.client.bucket import Bucket
+from runner.client.message import BUCKET, DATABASE, Submission, experiment, workspace_key
+from runner.client.telling import SILENT, Progress, Telling
+from runner.errors import Misconfigured, StoreUnavailable
 from runner.lifecycle.ownership.record import ClaimRecord, decode
+from runner.request.names import relative
+from runner.stores.lock import locked
+
+T = TypeVar("T")
+
+Added = Mapping[str, bytes]
+"""Files of a workspace that are not in its directory, by name."""
+NOTHING: Added = {}
 
 
 class Shop(Protocol):
@@ -30,7 +40,9 @@ class Shop(Protocol):
     def place(self) -> Path | Bucket:
         """What messages tell runners of it."""
 
-    def put_workspace(self, directory: Path, selection: Selection) -> tuple[str, Packed]:
+    def put_workspace(
+        self, directory: Path, selection: Selection, added: Added = NOTHING
+    ) -> tuple[str, Packed]:
         """Pack a directory below its own digest. Raises Misconfigured."""
 
     def put_experiment(self, submission: Submission) -> None:
@@ -51,6 +63,12 @@ class Shop(Protocol):
     def output_version(self, key: str) -> str | None:
         """Return what changes with the stored output; ``None`` when nothing was stored yet."""
 
+    def read(self, name: str, consume: Callable[[BinaryIO], T]) -> T | None:
+        """Stream an object of the artifacts' bucket; ``None`` when there is none."""
+
+    def amend(self, name: str, change: Callable[[bytes], bytes]) -> None:
+        """Rewrite a small object, empty where there is none, whoever else does so meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocalShop:
@@ -59,6 +77,7 @@ class LocalShop:
     look_every: ClassVar[float] = 0.2
 
     root: Path
+    telling: Telling = SILENT
 
     def __str__(self) -> str:
         """Name the store."""
@@ -69,14 +88,17 @@ class LocalShop:
         """What messages tell runners of it."""
         return self.root
 
-    def put_workspace(self, directory: Path, selection: Selection) -> tuple[str, Packed]:
+    def put_workspace(
+        self, directory: Path, selection: Selection, added: Added = NOTHING
+    ) -> tuple[str, Packed]:
         """Pack a directory below its own digest. Raises Misconfigured."""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             part = self._blobs / f".{secrets.token_hex(8)}.part"
             try:
-                with part.open("xb") as stream:
-                    packed = pack_workspace(directory, selection, stream)
+                with part.open("x+b") as stream:
+                    packed = pack_workspace(directory, selection, stream, self.telling)
+                    add_files(stream, added)
                     _to_disk(stream.fileno())
                 with part.open("rb") as stream:
                     digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -135,6 +157,32 @@ class LocalShop:
             return None
         return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
 
+    def read(self, name: str, consume: Callable[[BinaryIO], T]) -> T | None:
+        """Stream an object of the artifacts' bucket; ``None`` when there is none."""
+        try:
+            stream = (self.root / BUCKET / relative("the object", name)).open("rb")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreUnavailable(f"{name} in {self.root}: {error.strerror}") from error
+        with stream:
+            return consume(stream)
+
+    def amend(self, name: str, change: Callable[[bytes], bytes]) -> None:
+        """Rewrite a small object, empty where there is none, whoever else does so meanwhile."""
+        path = self.root / BUCKET / relative("the object", name)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                with locked(directory, _never):
+                    before = path.read_bytes() if path.exists() else b""
+                    _write(path, change(before))
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise self._unusable(error) from error
+
     @property
     def _blobs(self) -> Path:
         path = (self.root / BUCKET / workspace_key("x")).parent
@@ -149,13 +197,28 @@ class LocalShop:
         return Misconfigured(f"the store {self.root} cannot be written to: {why}")
 
 
-def pack_workspace(directory: Path, selection: Selection, file: BinaryIO) -> Packed:
+def pack_workspace(
+    directory: Path, selection: Selection, file: BinaryIO, telling: Telling
+) -> Packed:
     """Pack what was selected, showing how far it has come."""
-    with Meter("packing the workspace") as meter:
+    with telling.progress("packing the workspace") as meter:
         meter.expect(selection.bytes)
         return pack_directory(
             directory, cast("BinaryIO", _Metered(file, meter)), keep=selection.keeps
         )
+
+
+def add_files(file: BinaryIO, added: Added) -> None:
+    """Put files into a packed workspace that are not in its directory."""
+    if not added:
+        return
+    file.seek(0)
+    with tarfile.open(fileobj=file, mode="a") as archive:
+        for name, body in added.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(body), 0o644
+            archive.addfile(member, io.BytesIO(body))
+    file.seek(0, os.SEEK_END)
 
 
 def records(submission: Submission) -> dict[str, bytes]:
@@ -181,7 +244,7 @@ def output_in(archive: tarfile.TarFile) -> str | None:
 class _Metered:
     """A file whose growth is shown."""
 
-    def __init__(self, file: BinaryIO, meter: Meter) -> None:
+    def __init__(self, file: BinaryIO, meter: Progress) -> None:
         self._file = file
         self._meter = meter
 
@@ -203,6 +266,10 @@ def _write(path: Path, body: bytes) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _never() -> None:
+    """Wait on."""
 
 
 def _to_disk(descriptor: int) -> None:

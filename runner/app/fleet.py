@@ -1,0 +1,41 @@
+"""Has the daemon tell the fleet's store how it stands, where one is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from anyio.abc import TaskGroup
+
+from runner.app.stores import store_options
+from runner.lifecycle.loop import Loop
+from runner.settings import Settings
+
+
+def check(settings: Settings) -> None:
+    """Raise Misconfigured for an address that is none."""
+    if settings.fleet_store:
+        from runner.fleet.place import place_of  # noqa: PLC0415 - see begin
+
+        place_of(settings.fleet_store)
+
+
+def begin(settings: Settings, background: TaskGroup, loop: Loop) -> None:
+    """Tell until ``background`` is cancelled, and then once more. Raises Misconfigured."""
+    if not settings.fleet_store:
+        return
+    # Most daemons tell nobody.
+    from runner.app.chronicle import Chronicle  # noqa: PLC0415 - as the comment says
+    from runner.fleet.place import place_of  # noqa: PLC0415 - likewise
+    from runner.fleet.writing import Writer  # noqa: PLC0415 - likewise
+
+    place = place_of(settings.fleet_store)
+    options = replace(
+        store_options(settings),
+        # The operator named it, and opens it with what is the operator's own.
+        allow_own_credentials=True,
+        local_roots=(place.root,) if place.root else (),
+    )
+    interval = settings.fleet_interval
+    chronicle = Chronicle(loop, interval.total_seconds())
+    writer = Writer(place, options, chronicle.now, chronicle.farewell, interval=interval)
+    background.start_soon(writer.write)

@@ -1,0 +1,79 @@
+"""What a plot shows: lines of points out of results. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runner.cli.result_rows import of
+from runner.client.grid import shown
+from runner.client.results import Result
+from runner.errors import RunnerError
+
+STEP = "step"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line."""
+
+    name: str
+    #: Sorted by x.
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over one axis."""
+
+    x: str
+    y: str
+    curves: Sequence[Curve]
+    #: What stands at x = 0, 1, 2 …, where x is no number; empty: numbers.
+    categories: Sequence[str] = ()
+
+
+def over_steps(results: Sequence[Result], y: str) -> Chart:
+    """Return a line for each run, over what it printed one after the other. Raises RunnerError."""
+    curves = [Curve(shown(one.parameters) or one.key, one.series(y)) for one in results]
+    return _chart(STEP, y, [curve for curve in curves if curve.points], results)
+
+
+def over(results: Sequence[Result], x: str, y: str, by: str = "") -> Chart:
+    """Return the last ``y`` of each over a parameter or a value, a line for each ``by``.
+
+    Without ``by``, it is the first other parameter. Raises RunnerError where there is none.
+    """
+    others = [name for one in results for name in one.parameters if name != x]
+    by = by or next(iter(others), "")
+    seen = [(of(one, x), of(one, y), of(one, by)) for one in results]
+    told = [(a, float(b), c) for a, b, c in seen if a is not None and isinstance(b, int | float)]
+    is_number = all(isinstance(a, int | float) for a, _, _ in told)
+    categories = [] if is_number else list(dict.fromkeys(_written(a) for a, _, _ in told))
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for a, b, c in told:
+        place = (
+            float(a) if is_number and isinstance(a, int | float) else categories.index(_written(a))
+        )
+        name = y if c is None else f"{by}={_written(c)}"
+        lines.setdefault(name, []).append((place, b))
+    curves = [Curve(name, sorted(points)) for name, points in lines.items()]
+    return _chart(x, y, curves, results, categories)
+
+
+def _written(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _chart(
+    x: str,
+    y: str,
+    curves: Sequence[Curve],
+    results: Sequence[Result],
+    categories: Sequence[str] = (),
+) -> Chart:
+    if not curves:
+        known = dict.fromkeys(name for one in results for name in one.values)
+        told = f"they told {', '.join(known)}" if known else "they printed no number as JSON yet"
+        raise RunnerError(f"no experiment has {x} and {y} to be shown: {told}")
+    return Chart(x, y, curves, categories)

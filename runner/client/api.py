@@ -1,0 +1,303 @@
+"""Experiments from Python: ``Client`` submits them, waits for them and reads what came of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from runner.archives.select import select
+from runner.client import calling, grid, listings, opening, submitting
+from runner.client.access import Access
+from runner.client.fetching import fetch
+from runner.client.listings import Listed
+from runner.client.message import Submission
+from runner.client.options import Options
+from runner.client.requirement_files import find
+from runner.client.results import Reader, Result
+from runner.client.sealing import wrapping
+from runner.client.shop import NOTHING, Added, Shop
+from runner.errors import RunnerError
+from runner.lifecycle.ownership.record import State
+from runner.queues.addresses import LocalAddress, parse
+
+_NOTHING_SPECIAL = Options()
+
+
+class Client:
+    """A queue to submit to, and the store where workspaces and results lie; used with ``with``.
+
+    No daemon is needed on this machine; one on any machine that takes from ``queue`` and reads
+    ``store`` runs what is submitted. Methods block, and may be called where an event loop runs,
+    such as in a notebook; one thread at a time. They raise ``runner.errors.Misconfigured`` for
+    what makes no sense and ``runner.errors.RunnerError`` for what else goes wrong.
+
+    >>> with Client(store="results") as client:
+    ...     first = client.submit("train.py", ["--lr", "0.1"], key="first")
+    ...     first.result().state
+    'waiting'
+    """
+
+    def __init__(
+        self,
+        queue: str = "local_default",
+        store: str | os.PathLike[str] | None = None,
+        *,
+        directory: str | os.PathLike[str] = ".",
+        credential: str = "",
+        store_keys: str | None = None,
+        store_records: str | None = None,
+        public_key: str | None = None,
+        signing_key: str | None = None,
+        config: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        """Every name is the option of ``studio-runner submit`` that is called so.
+
+        ``directory`` is what is packed. What is not given comes from the environment and the file
+        of ``config``, as for the commands.
+        """
+        named = {"store-keys": store_keys, "store-records": store_records, "config": config}
+        named["store"] = None if store is None else os.fspath(store)
+        self._environ = environ
+        self.settings, self._chosen = opening.configured(named, environ)
+        self._address = parse(queue, option="queue")
+        self._access = Access(self.settings, environ, credential)
+        self._wrap = wrapping(public_key, signing_key)
+        self._directory = Path(directory).absolute()
+        self._stack = ExitStack()
+        self._messages: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._portal: BlockingPortal = stack.enter_context(start_blocking_portal())
+            shops = opening.opened(self.settings, self._chosen, self._environ)
+            self.shop: Shop = opening.first(stack.enter_context(shops))
+            self._reader = Reader(self.shop, self.settings.state_dir)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def submit(
+        self,
+        script: str,
+        args: Sequence[str] = (),
+        *,
+        options: Options = _NOTHING_SPECIAL,
+        key: str | None = None,
+        sweep: str = "",
+        module: bool = False,
+    ) -> Submitted:
+        """Pack the directory, and queue an experiment that runs a script of it, or a module.
+
+        With ``sweep`` it joins the sweep of that name.
+        """
+        words = (script, *args)
+        done = self._submit(words, (), options=options, key=key, sweep=sweep, module=module)
+        return Submitted(done.keys[0], self)
+
+    def map(
+        self,
+        what: str | Callable[..., Any],
+        parameters: Mapping[str, Sequence[object]],
+        *,
+        args: Sequence[str] = (),
+        options: Options = _NOTHING_SPECIAL,
+        sweep: str = "",
+        most: int = grid.MOST,
+    ) -> Sweep:
+        """Queue an experiment for each combination of the parameters' values.
+
+        ``what`` is a script, which gets each value as ``--name value``, or in the place of
+        ``{name}`` in ``args``. Or it is a function at the top of a file in the directory, which is
+        called with them as keywords: the file is imported by the runner, and what it returns, a
+        dictionary or another value that JSON has, is part of the result's ``metadata``.
+
+        >>> with Client(store="results") as client:
+        ...     sweep = client.map("train.py", {"lr": [0.1, 0.01], "depth": [2, 4]}, sweep="first")
+        ...     [dict(result.parameters) for result in sweep][1]
+        {'lr': '0.1', 'depth': '4'}
+        """
+        texts = grid.checked(parameters)
+        points = tuple(grid.points(texts, most))
+        if isinstance(what, str):
+            return self._submit((what, *args), points, options=options, sweep=sweep)
+        return self._call(what, parameters, points, options, sweep)
+
+    def sweep(self, name: str) -> Sweep:
+        """Return a sweep that was submitted before, by whomever."""
+        known = listings.of_sweep(self.shop, name)
+        if not known:
+            raise RunnerError(f"there is no sweep {name!r} in {self.shop}")
+        return Sweep(name, tuple(one.key for one in known), self)
+
+    def result(self, key: str) -> Result:
+        """Return how an experiment stands now."""
+        listed = [one for one in self._reader.known(key) if one.key == key]
+        if not listed:
+            raise RunnerError(f"the experiment {key!r} is not known in {self.shop}")
+        return self.looked_at(listed)[0]
+
+    def fetch(
+        self, key: str, *labels: str, to: str | os.PathLike[str] = ".", replace: bool = False
+    ) -> Sequence[Path]:
+        """Unpack stored artifacts into ``to``, all where none is named; return their places."""
+        return fetch(self.shop, key, labels, Path(to), replace=replace)
+
+    def looked_at(self, listed: Sequence[Listed]) -> Sequence[Result]:
+        """Return how each of them stands now, also of messages that nobody can run."""
+        buried = self._buried()
+        results = []
+        for result in self._reader.results(listed):
+            why = buried.get(self._messages.get(result.key, ""))
+            if why is not None and not result.ended:
+                result = replace(result, state=State.ENDED.value, cause="buried", detail=why)  # noqa: PLW2901 - the same one, as more is known of it
+            results.append(result)
+        return results
+
+    def ends(self, listed: Sequence[Listed], timeout: float | None) -> Iterator[Result]:
+        """Yield each as it ends. Raises TimeoutError after so many seconds."""
+        end = None if timeout is None else time.monotonic() + timeout
+        open_ = list(listed)
+        while open_:
+            ended = [one for one in self.looked_at(open_) if one.ended]
+            yield from ended
+            done = {one.key for one in ended}
+            open_ = [one for one in open_ if one.key not in done]
+            if not open_:
+                return
+            if end is not None and time.monotonic() > end:
+                raise TimeoutError(
+                    f"{len(open_)} experiments have not ended, such as {open_[0].key}"
+                )
+            time.sleep(self.shop.look_every)
+
+    def _call(
+        self,
+        function: Callable[..., Any],
+        parameters: Mapping[str, Sequence[object]],
+        points: Sequence[Mapping[str, str]],
+        options: Options,
+        sweep: str,
+    ) -> Sweep:
+        """Submit a function; it gets the values themselves, not their text."""
+        words = calling.words(function, self._directory)
+        by_text = {n: dict(zip(map(str, v), v, strict=True)) for n, v in parameters.items()}
+        given = [calling.parameters({n: by_text[n][t] for n, t in p.items()}) for p in points]
+        args = [(*words[1:], text) for text in given]
+        return self._submit(
+            words, points, options=options, sweep=sweep, args=args, added=calling.added()
+        )
+
+    def _submit(
+        self,
+        words: Sequence[str],
+        points: Sequence[Mapping[str, str]],
+        *,
+        options: Options,
+        key: str | None = None,
+        sweep: str = "",
+        module: bool = False,
+        args: Sequence[tuple[str, ...]] = (),
+        added: Added = NOTHING,
+    ) -> Sweep:
+        is_chosen = bool(opening.chosen_store(self._chosen, self._environ))
+        submitting.check_reach(self._address, self.shop, is_chosen=is_chosen)
+        self._access.opening(self._address)
+        selection = select(self._directory)
+        if not module and words[0] not in added:
+            submitting.check_script(words[0], self._directory, selection)
+        requirements = find(
+            options.requirements, self._directory, self._environ, has_image=bool(options.container)
+        )
+        one = submitting.submission(
+            key or submitting.made_key(words[0] if not added else words[2]),
+            words,
+            options,
+            requirements,
+            store=self.shop.place,
+            workspace=self._directory,
+            module=module,
+        )
+        name = listings.sweep_name(sweep or one.key) if points or sweep else ""
+        submissions = submitting.swept(one, points, name)
+        if args:
+            pairs = zip(submissions, args, strict=True)
+            submissions = [each.but(args=given) for each, given in pairs]
+        if key:
+            submitting.check_new(self.shop, submissions)
+        submitting.check(submissions[-1])
+        submissions, _ = submitting.store(self.shop, submissions, selection, added)
+        self._portal.call(partial(self._publish, submissions))
+        return Sweep(name, tuple(each.key for each in submissions), self)
+
+    async def _publish(self, submissions: Sequence[Submission]) -> None:
+        async with self._access.queue(self._address) as queue:
+            published = submitting.publish(self.shop, queue, submissions, self._wrap)
+            async for submission, message_id in published:
+                self._messages[submission.key] = message_id
+
+    def _buried(self) -> Mapping[str, str]:
+        """Return why messages of ours are among the dead letters of a local queue, by their id."""
+        if not isinstance(self._address, LocalAddress) or not self._messages:
+            return {}
+        return self._portal.call(self._letters)
+
+    async def _letters(self) -> Mapping[str, str]:
+        async with self._access.queue(self._address) as queue:
+            return {letter.message.id: letter.reason for letter in await queue.dead()}
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """An experiment that was queued."""
+
+    key: str
+    client: Client = field(repr=False, compare=False)
+
+    def result(self) -> Result:
+        """Return how it stands now."""
+        return self.client.result(self.key)
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """Wait for its end. Raises TimeoutError after so many seconds."""
+        now = self.result()
+        listed = [Listed(self.key, now.submitted, now.script, now.parameters)]
+        return next(self.client.ends(listed, timeout))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Experiments of one name; going through it tells how each stands now, in the grid's order."""
+
+    name: str
+    keys: Sequence[str]
+    client: Client = field(repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.client.looked_at(self._listed()))
+
+    def ended(self, timeout: float | None = None) -> Iterator[Result]:
+        """Yield each as it ends, until all have. Raises TimeoutError after so many seconds."""
+        return self.client.ends(self._listed(), timeout)
+
+    def wait(self, timeout: float | None = None) -> Sequence[Result]:
+        """Return all, in the grid's order, when the last has ended. Raises TimeoutError."""
+        found = {one.key: one for one in self.ended(timeout)}
+        return [found[key] for key in self.keys]
+
+    def _listed(self) -> Sequence[Listed]:
+        wanted = set(self.keys)
+        return [one for one in listings.of_sweep(self.client.shop, self.name) if one.key in wanted]

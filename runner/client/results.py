@@ -1,0 +1,166 @@
+"""What came of an experiment, as its store tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from runner.client import listings, values
+from runner.client.fetching import fetch
+from runner.client.listings import Listed
+from runner.client.shop import Shop
+from runner.client.standing import Standing, of
+from runner.lifecycle import history
+from runner.lifecycle.ownership.record import State
+from runner.model import Cause
+
+#: What ended lately on this machine, in the state directory.
+HISTORY = "recent.jsonl"
+#: A store may be far away.
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Result:
+    """One experiment: how it stands, and what it printed and left."""
+
+    key: str
+    #: ``waiting``, ``running``, ``released``, ``ended``, or ``stopped`` where that is wanted.
+    state: str
+    #: Why it ended: ``completed``, ``exit``, ``time-limit`` …; ``None`` before.
+    cause: str | None
+    exit_code: int | None
+    #: One sentence about the end.
+    detail: str
+    attempt: int
+    host: str
+    #: From the last attempt's claim to its end, or to its last sign of life.
+    seconds: float | None
+    #: Seconds since the epoch.
+    submitted: float | None
+    script: str
+    #: Its point in the grid.
+    parameters: Mapping[str, str]
+    #: The stored output, of all attempts; empty where there is none yet.
+    output: str = field(repr=False)
+    shop: Shop = field(repr=False, compare=False)
+
+    @property
+    def ended(self) -> bool:
+        """It is over, and all that it left is stored."""
+        return self.state == State.ENDED
+
+    @property
+    def good(self) -> bool:
+        """It has done what it should."""
+        return self.ended and self.cause == Cause.COMPLETED
+
+    @cached_property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the JSON lines of its output add up to."""
+        return values.metadata(self.output)
+
+    @cached_property
+    def values(self) -> Mapping[str, float]:
+        """The last of each number in ``metadata``, by path: ``validation/accuracy``."""
+        return values.values(self.metadata)
+
+    def series(self, name: str) -> Sequence[tuple[int, float]]:
+        """Return each number of that path that it printed, with its place among them, from 1."""
+        return values.series(self.output, name)
+
+    def fetch(self, *labels: str, to: Path | str = ".") -> Sequence[Path]:
+        """Unpack artifacts below ``to``, each in a place of its name; see ``Client.fetch``."""
+        return fetch(self.shop, self.key, labels, Path(to))
+
+
+class Reader:
+    """Reads results out of a store, and of each output only what is new."""
+
+    def __init__(self, shop: Shop, state_dir: Path | None = None) -> None:
+        """``state_dir`` is that of a daemon on this machine, which may know of refused ones."""
+        self.shop = shop
+        self._state_dir = state_dir
+        self._outputs: dict[str, tuple[str, str]] = {}
+
+    def known(self, name: str) -> Sequence[Listed]:
+        """Return the experiments of a sweep, else the one of that key; none where unknown."""
+        listed = listings.of_sweep(self.shop, name)
+        if listed:
+            return listed
+        record = self.shop.experiment(name)
+        if record is None and self.shop.claim(name) is None:
+            return []
+        return [listings.of_record(name, record)]
+
+    def results(self, listed: Sequence[Listed]) -> Iterator[Result]:
+        """Yield how each of them stands. Raises what the store raises."""
+        lately = self._lately()
+        with ThreadPoolExecutor(_AT_ONCE, "results") as threads:
+            yield from threads.map(lambda one: self._result(one, lately), listed)
+
+    def _result(self, one: Listed, lately: Sequence[history.Ending]) -> Result:
+        record = self.shop.experiment(one.key) or {}
+        if one.submitted is not None:
+            record = {"time_added": one.submitted, **record}
+        standing = of(one.key, record, self.shop.claim(one.key))
+        if standing.state == "waiting":
+            standing = _refused(standing, lately) or standing
+        ended = standing.state == State.ENDED
+        return Result(
+            key=one.key,
+            state=standing.state,
+            cause=standing.cause if ended else None,
+            exit_code=standing.exit_code if ended else None,
+            detail=standing.detail,
+            attempt=standing.attempt,
+            host=standing.host,
+            seconds=standing.seconds,
+            submitted=standing.submitted,
+            script=one.script,
+            parameters=one.parameters,
+            output="" if standing.state == "waiting" else self._output(one.key),
+            shop=self.shop,
+        )
+
+    def _output(self, key: str) -> str:
+        version = self.shop.output_version(key)
+        if version is None:
+            return ""
+        known, text = self._outputs.get(key, ("", ""))
+        if known != version:
+            text = self.shop.output(key) or ""
+            self._outputs[key] = (version, text)
+        return text
+
+    def _lately(self) -> Sequence[history.Ending]:
+        return history.read(self._state_dir / HISTORY) if self._state_dir else ()
+
+
+def ended_here(
+    lately: Sequence[history.Ending], key: str, submitted: float | None
+) -> history.Ending | None:
+    """Return an end that left no record: of a message refused before anything was claimed."""
+    for one in reversed(lately):
+        if one.key == key and one.settled != "released":
+            is_older = submitted is not None and one.ended < submitted
+            return None if is_older else one
+    return None
+
+
+def _refused(standing: Standing, lately: Sequence[history.Ending]) -> Standing | None:
+    end = ended_here(lately, standing.key, standing.submitted)
+    if end is None:
+        return None
+    return Standing(
+        standing.key,
+        State.ENDED.value,
+        cause=end.cause,
+        exit_code=end.exit_code,
+        detail=end.detail,
+        submitted=standing.submitted,
+    )

@@ -1,0 +1,1 @@
+"""The operator's own programs, asked before an experiment begins and told how it ended."""

@@ -1,0 +1,162 @@
+"""Workspaces of failed experiments, kept for a while so that a person can look at them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from runner import blocking, log
+from runner.errors import HostFault, host_fault
+from runner.lifecycle.disk.usage import measure
+from runner.model import Bytes
+from runner.removal import remove_tree
+
+_log = log.get_logger(__name__)
+
+KEPT = "kept"
+_NOTE = ".json"
+_LIMIT = blocking.Limit(1)
+#: Seconds between two looks at what is due, and at the room that others need.
+PAUSE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Remnant:
+    """One workspace that is kept; written beside it."""
+
+    key: str
+    project: str
+    queue: str
+    attempt: int
+    cause: str
+    #: Redacted.
+    detail: str
+    #: Seconds since the epoch.
+    ended: float
+    #: Where it lies.
+    path: str
+    #: Of the disk.
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """``<working-dir>/kept``, of which the daemon's user alone sees anything."""
+
+    root: Path
+    #: How long each is kept; nothing: none is, and those of before go.
+    span: timedelta
+    #: Bytes that experiments need, and the disk lacks.
+    shortage: Callable[[], Bytes]
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is kept."""
+        return self.span > timedelta(0)
+
+    def place_for(self, run: str) -> Path | None:
+        """Return where the workspace of this run would be kept; ``None``: there is no room."""
+        if not self.is_on:
+            return None
+        if self.shortage() > 0:
+            _log.warning("a failed workspace is not kept: the disk has no room", run=run)
+            return None
+        return self.root / run
+
+    async def keep(self, workspace: Path, remnant: Remnant) -> None:
+        """Move a workspace of which nothing is in use any more. Raises HostFault."""
+        try:
+            await blocking.call(lambda stop: self._keep(workspace, remnant, stop), limit=_LIMIT)
+        except OSError as error:
+            raise host_fault(f"{workspace} cannot be kept", error) from error
+
+    def _keep(self, workspace: Path, remnant: Remnant, stop: blocking.Stop) -> None:
+        self.root.mkdir(mode=0o700, exist_ok=True)
+        self.root.chmod(0o700)
+        size = measure({workspace: ""}, stop.check).charge
+        place = Path(remnant.path)
+        note = place.with_name(place.name + _NOTE)
+        note.write_text(json.dumps({**asdict(remnant), "bytes": size}))
+        note.chmod(0o600)
+        workspace.rename(place)
+        place.chmod(0o700)
+
+    async def give_way(self, wanted: Bytes) -> None:
+        """Remove the oldest ones, until about so many bytes are free. Raises HostFault."""
+        freed = 0
+        for remnant in self.remnants():
+            if freed >= wanted:
+                return
+            freed += remnant.bytes
+            _log.info("a kept workspace makes room", key=remnant.key, path=remnant.path)
+            await self._remove(Path(remnant.path))
+
+    async def look_after(self) -> None:
+        """Remove what is due, and what is in the way, for as long as we are let."""
+        unknown = self._unknown()  # now, before anything of this daemon can be on its way here
+        while True:
+            try:
+                while unknown:
+                    await self._remove(unknown.pop())
+                await self.expire(time.time())
+                if (missing := self.shortage()) > 0:
+                    await self.give_way(missing)
+            except HostFault as error:
+                _log.warning("a kept workspace is not removed", trouble=str(error))
+            await anyio.sleep(PAUSE)
+
+    async def expire(self, now: float) -> None:
+        """Remove what was kept for long enough. Raises HostFault."""
+        span = self.span.total_seconds()
+        for remnant in self.remnants():
+            # A clock that was set back keeps nothing for ever.
+            if not now - span < remnant.ended <= now + span:
+                _log.info("a kept workspace goes", key=remnant.key, path=remnant.path)
+                await self._remove(Path(remnant.path))
+
+    def _unknown(self) -> list[Path]:
+        """Return what a daemon left that died while it kept or removed something."""
+        known = {Path(remnant.path).name for remnant in self.remnants()}
+        return [path for path in _listed(self.root) if path.name.removesuffix(_NOTE) not in known]
+
+    def remnants(self) -> Sequence[Remnant]:
+        """Return what is kept, oldest first."""
+        return remnants(self.root)
+
+    async def _remove(self, place: Path) -> None:
+        await blocking.call(lambda stop: remove_tree(place, stop.check), limit=_LIMIT)
+        with suppress(FileNotFoundError):
+            place.with_name(place.name + _NOTE).unlink()
+
+
+def remnants(root: Path) -> Sequence[Remnant]:
+    """Return what is kept below ``root``, oldest first; needs no daemon."""
+    return sorted(_read(root), key=lambda one: one.ended)
+
+
+def shown(remnant: Remnant, span: timedelta) -> dict[str, Any]:
+    """Return it as status tells it."""
+    return {**asdict(remnant), "until": remnant.ended + span.total_seconds()}
+
+
+def _read(root: Path) -> Iterator[Remnant]:
+    for note in _listed(root):
+        place = note.with_name(note.name.removesuffix(_NOTE))
+        if note.suffix == _NOTE and place.is_dir():
+            with suppress(OSError, ValueError, TypeError):
+                said: Mapping[str, Any] = json.loads(note.read_text())
+                yield Remnant(**{**said, "path": str(place)})
+
+
+def _listed(root: Path) -> Sequence[Path]:
+    with suppress(OSError):  # there is none, or it is not ours to look into
+        return sorted(root.iterdir())
+    return ()
