@@ -121,6 +121,10 @@ class Account:
     key_file: Path | None = None
 
 
+def unasked() -> None:
+    """Let every object appear."""
+
+
 class Store(AbstractAsyncContextManager["Store"], ABC):
     """Objects behind one set of credentials, opened and closed with ``async with``.
 
@@ -157,8 +161,18 @@ class Store(AbstractAsyncContextManager["Store"], ABC):
         """
 
     @abstractmethod
-    async def write(self, location: Location, produce: Callable[[BinaryIO], None]) -> ObjectInfo:
-        """Store what ``produce`` writes, visible all at once when it has returned."""
+    async def write(
+        self,
+        location: Location,
+        produce: Callable[[BinaryIO], None],
+        *,
+        permitted: Callable[[], None] = unasked,
+    ) -> ObjectInfo:
+        """Store what ``produce`` writes, visible all at once when it has returned.
+
+        ``permitted`` is asked in the worker thread once nothing is left but to make it visible, as
+        far as the store can tell; what it raises is raised, and nothing appears.
+        """
 
     @property
     def smallest_kept(self) -> Bytes | None:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, TypeVar
 
 from runner.model import Bytes, Location, Span
-from runner.stores.base import Account, Listing, ObjectInfo, Store, StoreOptions
+from runner.stores.base import Account, Listing, ObjectInfo, Store, StoreOptions, unasked
 
 T = TypeVar("T")
 
@@ -53,9 +53,15 @@ class LentStore(Store):
         """Stream an object through ``consume``."""
         return await self._store.read(location, consume, version=version)
 
-    async def write(self, location: Location, produce: Callable[[BinaryIO], None]) -> ObjectInfo:
+    async def write(
+        self,
+        location: Location,
+        produce: Callable[[BinaryIO], None],
+        *,
+        permitted: Callable[[], None] = unasked,
+    ) -> ObjectInfo:
         """Store what ``produce`` writes."""
-        return await self._store.write(location, produce)
+        return await self._store.write(location, produce, permitted=permitted)
 
     @property
     def smallest_kept(self) -> Bytes | None:

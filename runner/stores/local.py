@@ -25,6 +25,7 @@ from runner.stores.base import (
     ObjectInfo,
     Store,
     StoreOptions,
+    unasked,
 )
 from runner.stores.boundary import Spot, find, open_directory, open_file, parent_of
 from runner.stores.lock import locked
@@ -118,11 +119,17 @@ class LocalStore(Store):
 
         return await call(run, limit=self._transfers)
 
-    async def write(self, location: Location, produce: Callable[[BinaryIO], None]) -> ObjectInfo:
+    async def write(
+        self,
+        location: Location,
+        produce: Callable[[BinaryIO], None],
+        *,
+        permitted: Callable[[], None] = unasked,
+    ) -> ObjectInfo:
         """Store what ``produce`` writes, without a name until all of it is on the disk."""
 
         def run(stop: Stop) -> ObjectInfo:
-            return self._replace(location, produce, stop)
+            return self._replace(location, produce, stop, lambda _: permitted())
 
         return await call(run, limit=self._transfers)
 

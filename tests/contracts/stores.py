@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from runner.errors import LeaseLost
 from runner.model import Location
 from runner.stores.base import Conflict, NotFound, ObjectInfo, Store
 
@@ -174,6 +175,25 @@ class StoreContract(ReadOnlyStoreContract):
             await store.write(location, produce)
         assert await store.read(location, everything) == b"old"
         assert await store.stat(location) == old
+
+    async def test_what_is_forbidden_in_the_end_leaves_what_was_there(
+        self, store: Store, location: Location
+    ) -> None:
+        """All was produced, and it is asked once more; the error crosses the seam unchanged."""
+        await self.put(store, location, b"before")
+        produced = list[bool]()
+
+        def produce(stream: BinaryIO) -> None:
+            stream.write(b"after")
+            produced.append(True)
+
+        def forbid() -> None:
+            assert produced
+            raise LeaseLost("another has it by now")
+
+        with pytest.raises(LeaseLost, match="another has it"):
+            await store.write(location, produce, permitted=forbid)
+        assert await store.read(location, everything) == b"before"
 
     async def test_a_cancelled_write_leaves_what_was_there(
         self, store: Store, location: Location

@@ -129,7 +129,7 @@ def test_what_changes_is_found_by_the_next_look(tmp_path: Path) -> None:
 def test_one_that_is_named_is_asked_once(tmp_path: Path) -> None:
     """Until another program lies there."""
     program, log = tmp_path / "python3", tmp_path / "log"
-    program.write_text(f'#!/bin/sh\necho asked >> {log}\nexec {sys.executable} "$@"\n')
+    program.write_text(f'#!/bin/sh\necho asked >> "{log}"\nexec "{sys.executable}" "$@"\n')
     program.chmod(0o755)
     interpreters = Interpreters(tmp_path / "memory.json", None, tmp_path)
     first = interpreters.ask(program)

@@ -49,7 +49,7 @@ from runner.queues.credential import Credential
 from runner.redaction import Redactor
 from runner.resources.ledger import Ledger
 from runner.sandboxes.plain import PlainSandbox
-from runner.stores.base import ObjectInfo
+from runner.stores.base import ObjectInfo, unasked
 from runner.stores.local import LocalStore
 from tests.acceptance.box import Box
 
@@ -120,10 +120,16 @@ class Shop(LocalStore):
         await self._points.reach(f"read {_name(location)}")
         return await super().read(location, consume, version=version)
 
-    async def write(self, location: Location, produce: Callable[[BinaryIO], None]) -> ObjectInfo:
+    async def write(
+        self,
+        location: Location,
+        produce: Callable[[BinaryIO], None],
+        *,
+        permitted: Callable[[], None] = unasked,
+    ) -> ObjectInfo:
         """Store an object."""
         await self._points.reach(f"store {_name(location)}")
-        info = await super().write(location, produce)
+        info = await super().write(location, produce, permitted=permitted)
         await self._points.reach(f"stored {_name(location)}")
         return info
 

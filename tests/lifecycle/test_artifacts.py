@@ -35,7 +35,7 @@ from runner.model import (
     Request,
     StoreConfig,
 )
-from runner.stores.base import AccessDenied, ObjectInfo, Store
+from runner.stores.base import AccessDenied, ObjectInfo, Store, unasked
 from runner.stores.local import LocalStore
 
 pytestmark = pytest.mark.anyio
@@ -52,12 +52,18 @@ class Recording(LocalStore):
         self.writes: list[str] = []
         self.trouble: dict[str, RunnerError] = {}
 
-    async def write(self, location: Location, produce: Callable[[BinaryIO], None]) -> ObjectInfo:
+    async def write(
+        self,
+        location: Location,
+        produce: Callable[[BinaryIO], None],
+        *,
+        permitted: Callable[[], None] = unasked,
+    ) -> ObjectInfo:
         """Write, unless the object's name is in trouble."""
         name = location.key.rpartition("/")[2]
         if name in self.trouble:
             raise self.trouble[name]
-        info = await super().write(location, produce)
+        info = await super().write(location, produce, permitted=permitted)
         self.writes.append(name)
         return info
 
@@ -77,7 +83,13 @@ class Halting(Recording):
         super().__init__(root)
         self.started = anyio.Event()
 
-    async def write(self, location: Location, produce: Callable[[BinaryIO], None]) -> ObjectInfo:
+    async def write(
+        self,
+        location: Location,
+        produce: Callable[[BinaryIO], None],
+        *,
+        permitted: Callable[[], None] = unasked,
+    ) -> ObjectInfo:
         """Write the half, the first time."""
 
         def halt(stream: BinaryIO) -> None:
@@ -86,7 +98,8 @@ class Halting(Recording):
             while True:
                 stream.write(b"")
 
-        return await super().write(location, produce if self.started.is_set() else halt)
+        chosen = produce if self.started.is_set() else halt
+        return await super().write(location, chosen, permitted=permitted)
 
 
 class Scene:

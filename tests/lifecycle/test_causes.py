@@ -77,8 +77,9 @@ def _tree(kind: type[errors.RunnerError]) -> list[type[errors.RunnerError]]:
 
 
 def _is_of_a_seam(kind: type[errors.RunnerError]) -> bool:
-    """Say whether it stands beside the tree: whoever calls that seam translates it."""
-    return kind.__mro__[1] is errors.RunnerError and kind.__module__ != errors.__name__
+    """Say whether it, or what it is made of, stands beside the tree: its callers translate it."""
+    top = kind.__mro__[kind.__mro__.index(errors.RunnerError) - 1]
+    return top.__module__ != errors.__name__
 
 
 KINDS = [kind for kind in _tree(errors.RunnerError)[1:] if not _is_of_a_seam(kind)]

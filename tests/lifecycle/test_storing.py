@@ -15,10 +15,10 @@ import pytest
 from runner.archives.unpack import unpack
 from runner.errors import LeaseLost, StoreUnavailable
 from runner.lifecycle.artifacts.artifacts import Artifacts
-from runner.lifecycle.artifacts.storing import Stored, unasked
+from runner.lifecycle.artifacts.storing import Stored
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Bytes, Experiment, Location, Needs, Request
-from runner.stores.base import AccessDenied, Account, NotFound, Store, StoreOptions
+from runner.stores.base import AccessDenied, Account, NotFound, Store, StoreOptions, unasked
 from runner.stores.local import LocalStore
 from runner.stores.minio import MinioStore
 from tests.servers.s3 import S3Server

@@ -11,12 +11,12 @@ from runner.lifecycle.artifacts.forms import IMAGE, METADATA, OUTPUT
 from runner.lifecycle.artifacts.image import ImageArtifact
 from runner.lifecycle.artifacts.lending import Lending
 from runner.lifecycle.artifacts.notes import Notes
-from runner.lifecycle.artifacts.storing import Stored, unasked
+from runner.lifecycle.artifacts.storing import Stored
 from runner.lifecycle.artifacts.uploading import Uploader
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Bytes, Request
 from runner.sandboxes.base import Overlay
-from runner.stores.base import Store
+from runner.stores.base import Store, unasked
 
 __all__ = ["METADATA", "Artifacts"]
 

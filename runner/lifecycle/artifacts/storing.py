@@ -16,7 +16,7 @@ from runner.lifecycle.artifacts.layouts import MOST_MEMBERS, Known, Layouts
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Bytes, Location
 from runner.request.units import format_size
-from runner.stores.base import Conflict, ObjectInfo, Store
+from runner.stores.base import Conflict, ObjectInfo, Store, unasked
 
 _log = log.get_logger(__name__)
 
@@ -63,10 +63,6 @@ class Archive:
     mapped: Mapped
 
 
-def unasked() -> None:
-    """Let every object appear."""
-
-
 class Storing:
     """The archives of one attempt, with what is known of those in the stores."""
 
@@ -86,7 +82,7 @@ class Storing:
         """
         if archive.directory is None or store.smallest_kept is None:
             packing = _Packing(archive.pack, None, self._permitted)
-            info = await store.write(archive.location, packing)
+            info = await store.write(archive.location, packing, permitted=self._permitted)
             return Stored(info.size, info.size), packing.packed
         return await self._update(store, archive, archive.directory, store.smallest_kept)
 
@@ -101,7 +97,7 @@ class Storing:
         if patched is not None:
             return patched
         packing = _Packing(archive.pack, Placing(now), self._permitted)
-        info = await store.write(archive.location, packing)
+        info = await store.write(archive.location, packing, permitted=self._permitted)
         await self._keep(archive, info, packing.members)
         return Stored(info.size, info.size), packing.packed
 

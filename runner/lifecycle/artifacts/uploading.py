@@ -31,10 +31,10 @@ from runner.lifecycle.artifacts.forms import (
     plain,
 )
 from runner.lifecycle.artifacts.notes import Note, Notes
-from runner.lifecycle.artifacts.storing import Archive, Stored, Storing, unasked
+from runner.lifecycle.artifacts.storing import Archive, Stored, Storing
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Location, Request
-from runner.stores.base import AccessDenied, NotFound, Store
+from runner.stores.base import AccessDenied, NotFound, Store, unasked
 
 _LIMIT = blocking.Limit(4)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from runner.model import Location
-from runner.stores.base import AccessDenied, Account, ObjectInfo, StoreOptions
+from runner.stores.base import AccessDenied, Account, ObjectInfo, StoreOptions, unasked
 from runner.stores.http.client import READ_ONLY, HttpClient
 from runner.stores.remote.client import Client
 from runner.stores.remote.store import RemoteStore
@@ -20,7 +20,13 @@ class HttpStore(RemoteStore):
         del account
         return HttpClient(options.http_private_hosts)
 
-    async def write(self, location: Location, produce: Callable[[BinaryIO], None]) -> ObjectInfo:
+    async def write(
+        self,
+        location: Location,
+        produce: Callable[[BinaryIO], None],
+        *,
+        permitted: Callable[[], None] = unasked,
+    ) -> ObjectInfo:
         """Refuse before anything is produced."""
-        del produce
+        del produce, permitted
         raise AccessDenied(f"{location} {READ_ONLY}")

@@ -26,6 +26,7 @@ from runner.stores.base import (
     ObjectInfo,
     Store,
     StoreOptions,
+    unasked,
 )
 from runner.stores.remote.client import Client
 from runner.stores.remote.download import Download
@@ -123,7 +124,13 @@ class RemoteStore(Store):
 
         return await call(run, limit=self._transfers)
 
-    async def write(self, location: Location, produce: Callable[[BinaryIO], None]) -> ObjectInfo:
+    async def write(
+        self,
+        location: Location,
+        produce: Callable[[BinaryIO], None],
+        *,
+        permitted: Callable[[], None] = unasked,
+    ) -> ObjectInfo:
         """Store what ``produce`` writes; until it returned, the store has parts at most."""
 
         def run(stop: Stop) -> ObjectInfo:
@@ -133,6 +140,7 @@ class RemoteStore(Store):
                 Upload(client, location, stop, self.plan, left_behind=self._leftovers.add)
             ) as upload:
                 produce(_guarded(cast("BinaryIO", upload), stop))
+                permitted()
                 return upload.commit()
 
         return await call(run, limit=self._transfers)

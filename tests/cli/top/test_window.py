@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -132,7 +133,7 @@ def test_ctrl_z_goes_to_the_shell_and_fg_comes_back(box: Box) -> None:
     environ = {**box.environ(), "PS1": "shell> ", "LC_ALL": "C.UTF-8"}
     with Window([bash, "--norc", "--noprofile", "-i"], environ) as window:
         window.shows("shell>")
-        window.press(" ".join([*_TOP, "--state-dir", str(box.state)]) + "\n")
+        window.press(shlex.join([*_TOP, "--state-dir", str(box.state)]) + "\n")
         window.shows("? help")
         window.press("\x1a")
         until(lambda: b"Stopped" in window.text.encode() or None, "stopped", lambda: window.text)
