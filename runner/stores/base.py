@@ -185,13 +185,15 @@ class Store(AbstractAsyncContextManager["Store"], ABC):
         version: str,
         kept: Sequence[Span],
         produce: Callable[[BinaryIO], None],
+        *,
+        permitted: Callable[[], None] = unasked,
     ) -> ObjectInfo:
         """Replace an object by ranges of it and, behind them, what ``produce`` writes.
 
         The ranges are neither read nor sent. Raises Conflict when the object has not ``version``
-        any more, or the store will not do it: then write the whole.
+        any more, or the store will not do it: then write the whole. ``permitted`` as in ``write``.
         """
-        del version, kept, produce
+        del version, kept, produce, permitted
         raise Conflict(f"{location}: no range of it can be kept")
 
     @abstractmethod

@@ -74,9 +74,11 @@ class LentStore(Store):
         version: str,
         kept: Sequence[Span],
         produce: Callable[[BinaryIO], None],
+        *,
+        permitted: Callable[[], None] = unasked,
     ) -> ObjectInfo:
         """Replace an object by ranges of it and what ``produce`` writes."""
-        return await self._store.patch(location, version, kept, produce)
+        return await self._store.patch(location, version, kept, produce, permitted=permitted)
 
     async def put_if(
         self, location: Location, body: bytes, version: str | None, *, durable: bool = True

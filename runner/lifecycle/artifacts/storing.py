@@ -81,7 +81,7 @@ class Storing:
         ``Store.write`` and the packing raise.
         """
         if archive.directory is None or store.smallest_kept is None:
-            packing = _Packing(archive.pack, None, self._permitted)
+            packing = _Packing(archive.pack, None)
             info = await store.write(archive.location, packing, permitted=self._permitted)
             return Stored(info.size, info.size), packing.packed
         return await self._update(store, archive, archive.directory, store.smallest_kept)
@@ -96,7 +96,7 @@ class Storing:
         patched = await self._patched(store, archive, now, smallest)
         if patched is not None:
             return patched
-        packing = _Packing(archive.pack, Placing(now), self._permitted)
+        packing = _Packing(archive.pack, Placing(now))
         info = await store.write(archive.location, packing, permitted=self._permitted)
         await self._keep(archive, info, packing.members)
         return Stored(info.size, info.size), packing.packed
@@ -111,9 +111,11 @@ class Storing:
         known, kept = found
         names = {member.name for member in kept.members}
         placing = Placing(now, names, kept.length)
-        packing = _Packing(archive.pack, placing, self._permitted)
+        packing = _Packing(archive.pack, placing)
         try:
-            info = await store.patch(archive.location, known.version, kept.kept, packing)
+            info = await store.patch(
+                archive.location, known.version, kept.kept, packing, permitted=self._permitted
+            )
         except Conflict as error:
             _log.info("stored whole", artifact=archive.label, why=str(error))
             return None
@@ -146,10 +148,9 @@ class Storing:
 class _Packing:
     """What a store is given to produce an object with; remembers what came of it."""
 
-    def __init__(self, pack: Pack, placing: Placing | None, permitted: Callable[[], None]) -> None:
+    def __init__(self, pack: Pack, placing: Placing | None) -> None:
         self._pack = pack
         self._placing = placing
-        self._permitted = permitted
         self.packed = Packed()
 
     @property
@@ -162,4 +163,3 @@ class _Packing:
         if self._placing is not None:
             self._placing = replace(self._placing, members=[])
         self.packed = self._pack(stream, self._placing)
-        self._permitted()

@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 
 from runner.blocking import Stop, call
 from runner.model import Bytes, Location, Span
-from runner.stores.base import AccessDenied, Conflict, NotFound, ObjectInfo
+from runner.stores.base import AccessDenied, Conflict, NotFound, ObjectInfo, unasked
 from runner.stores.remote.parts import boundaries
 from runner.stores.remote.store import RemoteStore
 from runner.stores.remote.upload import Upload
@@ -38,6 +38,8 @@ class PatchingStore(RemoteStore):
         version: str,
         kept: Sequence[Span],
         produce: Callable[[BinaryIO], None],
+        *,
+        permitted: Callable[[], None] = unasked,
     ) -> ObjectInfo:
         """Store ranges of an object and what ``produce`` writes behind them."""
 
@@ -50,6 +52,7 @@ class PatchingStore(RemoteStore):
                 patch.keep(version, kept)
                 stream = GuardedStream(cast("BinaryIO", patch), stop, nullcontext)
                 produce(cast("BinaryIO", stream))
+                permitted()
                 return patch.commit()
 
         return await call(run, limit=self._transfers)
