@@ -372,6 +372,25 @@ class Cause(enum.StrEnum):
     INTERNAL = "internal"
 
 
+#: Causes that a request or an operator may want retried.
+RETRYABLE = frozenset(Cause) - {
+    Cause.COMPLETED,
+    Cause.LIFETIME,
+    Cause.LEASE_LOST,
+    Cause.DRAINED,
+    Cause.CANCELLED,
+    Cause.BAD_REQUEST,
+    Cause.TOO_BIG,
+    Cause.NOT_OURS,
+    Cause.NOT_A_REQUEST,
+    Cause.NO_ROOM,
+    Cause.RESULTS_DENIED,
+    Cause.REFUSED_BY_HOOK,
+    Cause.DEFERRED_BY_HOOK,
+    Cause.HOOK_FAILED,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Completed:
     """The script ran and exited with 0; its results are stored."""

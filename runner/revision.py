@@ -6,7 +6,8 @@ import functools
 import re
 from pathlib import Path
 
-#: Written by a release and by the image's build; no file of the repository.
+#: Written by a release, by the image's build, and into what else is built by
+#: ``release/build_hook.py``; no file of the repository.
 FILE = "commit.txt"
 #: Behind the commit of a working tree, which may hold more than that.
 TREE = "tree"
@@ -16,9 +17,10 @@ _LINK, _REFERENCE = "gitdir:", "ref:"
 
 @functools.cache
 def revision() -> str:
-    """Return the commit's full name; empty in builds of one's own that were not told it.
+    """Return the commit's full name; empty in what was built where there was no repository.
 
-    In a working tree with ``-tree`` behind it; read once, as the code is.
+    In a working tree with ``-tree`` behind it, in what was built of changed files with ``-dirty``;
+    read once, as the code is.
     """
     try:
         return Path(__file__).with_name(FILE).read_text(encoding="ascii").strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 import hypothesis
 import pytest
@@ -40,6 +41,11 @@ __all__ = [
     "seaweed_bucket",
     "seaweed_server",
 ]
+
+# Containers like to switch this off: then every worker compiles all tests anew, which takes it a
+# quarter of a minute, and every command that a test starts compiles itself.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Examples are not timed: a busy machine is no counterexample. CI tries the same ones every time.
 hypothesis.settings.register_profile(

@@ -8,8 +8,7 @@ import re
 from docs.site.table import table
 from runner.lifecycle import disposition
 from runner.lifecycle.causes import advice
-from runner.model import Cause
-from runner.request.schema import RETRYABLE
+from runner.model import RETRYABLE, Cause
 
 _HEAD = """# Causes
 

@@ -54,6 +54,7 @@ from runner.app.scopes import runs_slice
 from runner.app.signals import Signals
 from runner.app.sources import named
 from runner.app.stores import key_file, store_options
+from runner.app.trials import sweep
 from runner.app.users import users
 from runner.control.server import ControlServer
 from runner.errors import Misconfigured
@@ -72,6 +73,7 @@ from runner.lifecycle.parts import Parts, StoreFor
 from runner.lifecycle.recovery import recover
 from runner.lifecycle.resumption import Resumption
 from runner.lifecycle.runs.bounding import Bounding
+from runner.lifecycle.runs.forkserver import ForkServer
 from runner.lifecycle.runs.record import Records
 from runner.lifecycle.runs.remains import Remains
 from runner.lifecycle.sources.aside import Aside
@@ -184,6 +186,7 @@ async def _parts(
     keeper = await stack.enter_async_context(Keeper(pulse))
     machine_ = await machine.opened(stack, settings, places_.records, locks)
     host, watch = machine_.host, gpu_watching.judged(settings, machine_, report)
+    await sweep(places_, settings.working_dir)
     sandbox = await chosen(settings, places_)
     check(settings, places_, hides=sandbox.hides)
     kept = await cache.opened(stack, settings, places_, sandbox)
@@ -248,6 +251,7 @@ async def _parts(
         responses=await stack.enter_async_context(responding.opened(settings, supply, redactor)),
         hooks=hooks(settings),
         kept=failed,
+        server=await stack.enter_async_context(ForkServer()),
     )
     await gpu_watching.begin(stack, settings, watch, parts)
     return parts, supply

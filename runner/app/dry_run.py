@@ -23,8 +23,9 @@ from runner.queues.choice import Choice
 from runner.queues.credentials import found_now
 from runner.queues.credentials.finder import Finder
 from runner.queues.drawer import DEAD_LETTERS, Drawer
-from runner.request import decode
 from runner.request.envelope import is_envelope
+from runner.request.schema import decode
+from runner.request.units import format_size
 from runner.resources import PROBES
 from runner.resources.base import HostProbe
 from runner.resources.caps import caps
@@ -53,11 +54,11 @@ async def plan(settings: Settings) -> AsyncIterator[str]:
     _, cards = await gpus.look(settings, os.environ)
     total = replace(capacity(settings), gpus=cards.gpus, why_no_gpus=cards.why_none)
     yield (
-        f"for experiments: {total.cores} cores, {total.memory} bytes of memory, "
+        f"for experiments: {total.cores} cores, {format_size(total.memory)} of memory, "
         f"{gpus.counted(total)}"
     )
     for card in total.gpus:
-        yield f"  {gpus.described(card)}: {card.memory} bytes of memory, {card.slots} slots"
+        yield f"  {gpus.described(card)}: {format_size(card.memory)} of memory, {card.slots} slots"
     if complaint := gpus.reserve_of(settings).complaint(total):
         yield complaint
     async for line in _sources(settings, total):

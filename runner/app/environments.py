@@ -83,6 +83,7 @@ def environments(
             extra_variables=network_variables(os.environ),
             hidden=secret,
             visible=(*spellings(places.environments), *visible),
+            kept_out=sandbox.protects,
             walls=walls,
             watched=unwatched if eye is None else watched_builds(settings, eye),
             held=held_builds(bounds) if bounds.enforce else unheld,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from anyio.abc import TaskGroup
 
 from runner.app.stores import store_options
 from runner.lifecycle.loop import Loop
 from runner.settings import Settings
+from runner.stores.base import StoreOptions
+
+if TYPE_CHECKING:  # see begin
+    from runner.fleet.place import FleetPlace
 
 
 def check(settings: Settings) -> None:
@@ -17,6 +22,18 @@ def check(settings: Settings) -> None:
         from runner.fleet.place import place_of  # noqa: PLC0415 - see begin
 
         place_of(settings.fleet_store)
+
+
+def options(settings: Settings, place: FleetPlace) -> StoreOptions:
+    """Return what opens the store: the operator named it, with what is the operator's own.
+
+    Raises Misconfigured.
+    """
+    return replace(
+        store_options(settings),
+        allow_own_credentials=True,
+        local_roots=(place.root,) if place.root else (),
+    )
 
 
 def begin(settings: Settings, background: TaskGroup, loop: Loop) -> None:
@@ -29,13 +46,9 @@ def begin(settings: Settings, background: TaskGroup, loop: Loop) -> None:
     from runner.fleet.writing import Writer  # noqa: PLC0415 - likewise
 
     place = place_of(settings.fleet_store)
-    options = replace(
-        store_options(settings),
-        # The operator named it, and opens it with what is the operator's own.
-        allow_own_credentials=True,
-        local_roots=(place.root,) if place.root else (),
-    )
     interval = settings.fleet_interval
     chronicle = Chronicle(loop, interval.total_seconds())
-    writer = Writer(place, options, chronicle.now, chronicle.farewell, interval=interval)
+    writer = Writer(
+        place, options(settings, place), chronicle.now, chronicle.farewell, interval=interval
+    )
     background.start_soon(writer.write)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from runner.lifecycle.board import Board
 from runner.lifecycle.runs.kept import KEPT, Kept, remnants
 from runner.model import Allocation, Bytes
 from runner.resources.base import HostProbe
+from runner.resources.space import SPACE
 from runner.settings import Settings
 
 
@@ -43,7 +43,7 @@ def held(settings: Settings) -> Allocation:
 def _missing(settings: Settings, board: Board) -> Bytes:
     """Return what the disk lacks of all that running experiments may still write, and the floor."""
     with suppress(OSError):
-        found = os.statvfs(settings.working_dir)
+        found = SPACE.of(settings.working_dir)
         floor = settings.min_free_disk.of(Bytes(found.f_blocks * found.f_frsize))
         promised = sum(
             max(0, entry.record.allocation.disk - (entry.disk_held or 0)) for entry in board

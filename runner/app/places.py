@@ -151,10 +151,11 @@ def _locked(state: Path, identity: Identity | None, locks: Locks) -> int:
 
 
 def _owner(state: Path) -> str:
-    """Return the name; one that a full disk or a power cut has left empty is made anew."""
+    """Return the name; what a full disk or a power cut has left of one is made anew."""
     file = state / "owner"
     with suppress(FileNotFoundError):
-        if owner := file.read_text(encoding="ascii").strip():
+        owner = file.read_text(encoding="ascii", errors="replace").strip()
+        if owner.isascii() and owner.isalnum():
             return owner
     owner, new = secrets.token_hex(4), file.with_suffix(".new")
     new.touch(mode=0o600)

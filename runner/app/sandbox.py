@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from runner import log
+from runner import blocking, log
 from runner.app.hidden import credentials
 from runner.app.places import Places
 from runner.app.trials import trial
@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 _log = log.get_logger(__name__)
+
+_LIMIT = blocking.Limit(1)
 
 AUTO = "auto"
 #: The best first; the last one starts everywhere.
@@ -71,7 +73,7 @@ async def choose(name: str, places: Places, *, network: bool = True) -> Choice:
         return await _best("experiments run", places, network=network)
     if name == CONTAINERS:
         return await _best("what is built outside an image is built", places, network=network)
-    sandbox = _load(name)
+    sandbox = await _loaded(name)
     trouble = await _trouble(sandbox, places, network=network)
     if trouble:
         raise Misconfigured(
@@ -84,7 +86,7 @@ async def choose(name: str, places: Places, *, network: bool = True) -> Choice:
 async def _best(who: str, places: Places, *, network: bool) -> Choice:
     troubles = list[str]()
     for name in _TRIED:
-        sandbox = _load(name)
+        sandbox = await _loaded(name)
         trouble = await _trouble(sandbox, places, network=network)
         if not trouble:
             why = "; ".join(troubles) if troubles else "it starts here"
@@ -126,6 +128,11 @@ async def container_sandbox(
 def load_container_sandbox() -> Sandbox:
     """Return the sandbox of experiments with an image, which has started nothing yet."""
     return _load(CONTAINERS)
+
+
+async def _loaded(name: str) -> Sandbox:
+    """Load it beside what the daemon tries meanwhile: it asks a process what can be mounted."""
+    return await blocking.call(lambda _: _load(name), limit=_LIMIT)
 
 
 def _load(name: str) -> Sandbox:

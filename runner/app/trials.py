@@ -7,20 +7,26 @@ import secrets
 import shutil
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
 
-from runner import blocking
+from runner import blocking, log
 from runner.app.places import Places
 from runner.errors import RunnerError
-from runner.lifecycle.runs.run import Run, RunSpec
+from runner.lifecycle.runs.run import Run, RunGone, RunSpec
 from runner.model import Bytes, Cause
+from runner.removal import remove_tree
 from runner.sandboxes.base import Command, Sandbox
+from runner.sandboxes.plain import SCRATCH
+
+_log = log.get_logger(__name__)
 
 _PATIENCE = timedelta(seconds=30)
 _LIMIT = blocking.Limit(1)
-_HIDDEN = "hidden"
+_HIDDEN, _RUN = "hidden", "run"
+_PREFIX = ".trial-"
 _ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 #: What an image holds at least, for programs of this machine that are shown in it.
 _FOLDERS = ("dev", "etc", "proc", "sys", "tmp", "var/tmp", "root", "run")
@@ -60,6 +66,47 @@ async def trial(
             await blocking.call(lambda _: shutil.rmtree(place, ignore_errors=True), limit=_LIMIT)
 
 
+async def sweep(places: Places, working_dir: Path) -> None:
+    """End and remove what daemons left that were killed while they tried something.
+
+    Only for who has the state and the working directory to itself, and before its first trial:
+    whoever else tries anything does so in directories of his own.
+    """
+    for place in await blocking.call(partial(_left, places.state, working_dir), limit=_LIMIT):
+        try:
+            await _end(place / _RUN)
+            await blocking.call(partial(_remove, place), limit=_LIMIT)
+        except RunnerError as error:
+            _log.warning("what an earlier daemon tried is not removed", trouble=str(error))
+        else:
+            _log.info("what an earlier daemon tried is removed", path=str(place))
+
+
+def _left(state: Path, working_dir: Path, _: blocking.Stop) -> list[Path]:
+    return [*state.glob(f"{_PREFIX}*"), *working_dir.glob(f"{SCRATCH}*")]
+
+
+def _remove(place: Path, stop: blocking.Stop) -> None:
+    remove_tree(place, stop.check)
+
+
+async def _end(directory: Path) -> None:
+    """End a trial whose supervisor lives on, without its daemon. Raises RunnerError."""
+    try:
+        run = await Run.adopt(directory)
+    except RunGone:
+        return
+    try:
+        # By its supervisor, who waits for all that it started: nobody else may be quick to do so.
+        await run.stop(Cause.DRAINED, grace=timedelta(0))
+        with anyio.move_on_after(_PATIENCE.total_seconds()):
+            await run.wait()
+            return
+        await run.end()
+    finally:
+        run.leave()
+
+
 def _script(sandbox: Sandbox) -> str:
     looks = f"! test -e {_HIDDEN}/secret && " if sandbox.hides else ""
     return f"{looks}test -e /proc/self"
@@ -70,7 +117,7 @@ async def _tried(sandbox: Sandbox, command: Command) -> str:
     run = await Run.start(
         RunSpec(
             run_id=f"trial-{place.name}-{os.getpid()}",
-            directory=place / "run",
+            directory=place / _RUN,
             launch=sandbox.launch(command),
             output=place / "output",
             output_limit=Bytes(1 << 16),
@@ -92,7 +139,7 @@ async def _tried(sandbox: Sandbox, command: Command) -> str:
 
 def _new_place(state: Path) -> Path:
     """Return a path that is not there yet: who is cancelled before it is made leaves nothing."""
-    return Path(os.path.realpath(state), f".trial-{secrets.token_hex(8)}")
+    return Path(os.path.realpath(state), f"{_PREFIX}{secrets.token_hex(8)}")
 
 
 def _furnish(place: Path) -> None:

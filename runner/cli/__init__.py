@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -62,6 +64,7 @@ understood; submit --wait exits with the status of the experiment."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _write_anything()
     try:
         status = _run(words)
         sys.stdout.flush()
@@ -91,6 +94,12 @@ def _run(words: Sequence[str]) -> int:
     return status
 
 
+def _write_anything() -> None:
+    """Have what a terminal's encoding lacks written as an escape: a key may have any letters."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def _version() -> str:
     from runner import __version__, revision  # noqa: PLC0415 - the one use
 
@@ -104,7 +113,12 @@ def _module(name: str) -> ModuleType:
         close = difflib.get_close_matches(name, list(COMMANDS), n=1)
         hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(COMMANDS)}"
         raise Misconfigured(f"there is no command {name!r}{hint}")
-    return importlib.import_module(f"runner.cli.{name.replace('-', '_')}")
+    # Modules are no garbage: to look for some among them takes a sixth of the start.
+    gc.disable()
+    try:
+        return importlib.import_module(f"runner.cli.{name.replace('-', '_')}")
+    finally:
+        gc.enable()
 
 
 def _complain(error: RunnerError, status: int) -> int:

@@ -9,6 +9,9 @@ from runner.settings import OPTIONS, Settings
 from runner.settings.parser import Parser, build_parser
 from runner.settings.reading import read
 
+#: Groups that every parser begins with: positional arguments, and options of no group.
+_ARGPARSES_OWN = 2
+
 
 class ClientCommand:
     """One command of the client: what it is called, says of itself, and takes."""
@@ -26,7 +29,7 @@ class ClientCommand:
         self._settings = tuple(dict.fromkeys(settings))
         options = [OPTIONS[field] for field in self._settings]
         self.parser = build_parser(name, about, options, usage, client_keys=client_keys)
-        arguments(self.parser)
+        _add_before_settings(self.parser, arguments)
 
     def parse(self, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, Namespace]:
         """Return settings and arguments.
@@ -34,6 +37,14 @@ class ClientCommand:
         Raises Misconfigured; prints the help and raises SystemExit where ``argv`` asks for it.
         """
         return read(self.parser, argv, environ, only=self._settings)
+
+
+def _add_before_settings(parser: Parser, arguments: Callable[[Parser], None]) -> None:
+    """Add a command's own options so that its help begins with them."""
+    groups = parser._action_groups  # noqa: SLF001 - argparse has no public order of them
+    settings = groups[_ARGPARSES_OWN:]
+    arguments(parser)
+    groups[:] = [one for one in groups if one not in settings] + settings
 
 
 def add_json(parser: Parser) -> None:

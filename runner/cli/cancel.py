@@ -38,6 +38,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             shop = stores.knowing(shops, chosen.key)
             if shop is not None:
                 cancelled, reason = _mark(shop, chosen.key)
+            else:
+                reason = f"{reason}; {stores.unknown(chosen.key, shops, chosen, environ)}"
     if chosen.json:
         show.as_json({"key": chosen.key, "cancelled": cancelled, "reason": reason})
     elif cancelled:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runner.cli.result_rows import of
+from runner.cli.result_rows import of, told_by
 from runner.client.grid import shown
 from runner.client.results import Result
 from runner.errors import RunnerError
@@ -35,18 +35,16 @@ class Chart:
 
 def over_steps(results: Sequence[Result], y: str) -> Chart:
     """Return a line for each run, over what it printed one after the other. Raises RunnerError."""
-    curves = [Curve(shown(one.parameters) or one.key, one.series(y)) for one in results]
+    curves = [Curve(shown(one.parameters) or one.key, told_by(one, y)) for one in results]
     return _chart(STEP, y, [curve for curve in curves if curve.points], results)
 
 
 def over(results: Sequence[Result], x: str, y: str, by: str = "") -> Chart:
     """Return the last ``y`` of each over a parameter or a value, a line for each ``by``.
 
-    Without ``by``, it is the first other parameter. Raises RunnerError where there is none.
+    Without ``by``, it is all other parameters. Raises RunnerError where there is none.
     """
-    others = [name for one in results for name in one.parameters if name != x]
-    by = by or next(iter(others), "")
-    seen = [(of(one, x), of(one, y), of(one, by)) for one in results]
+    seen = [(of(one, x), of(one, y), _line(one, x, y, by)) for one in results]
     told = [(a, float(b), c) for a, b, c in seen if a is not None and isinstance(b, int | float)]
     is_number = all(isinstance(a, int | float) for a, _, _ in told)
     categories = [] if is_number else list(dict.fromkeys(_written(a) for a, _, _ in told))
@@ -55,10 +53,17 @@ def over(results: Sequence[Result], x: str, y: str, by: str = "") -> Chart:
         place = (
             float(a) if is_number and isinstance(a, int | float) else categories.index(_written(a))
         )
-        name = y if c is None else f"{by}={_written(c)}"
-        lines.setdefault(name, []).append((place, b))
+        lines.setdefault(c, []).append((place, b))
     curves = [Curve(name, sorted(points)) for name, points in lines.items()]
     return _chart(x, y, curves, results, categories)
+
+
+def _line(one: Result, x: str, y: str, by: str) -> str:
+    """Name the line that a result's point is on."""
+    if by:
+        value = of(one, by)
+        return y if value is None else f"{by}={_written(value)}"
+    return shown({name: text for name, text in one.parameters.items() if name != x}) or y
 
 
 def _written(value: object) -> str:

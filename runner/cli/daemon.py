@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from runner.control.client import NoDaemon, ask
-from runner.lifecycle import history
-from runner.lifecycle.runs import kept
 from runner.settings import Settings
 
 Item = dict[str, Any]
@@ -33,6 +31,10 @@ async def ask_once(settings: Settings, verb: str, **arguments: Any) -> Item:
 
 def state_on_disk(settings: Settings) -> Item:
     """Return what a daemon that is no more has left, in the form of the verb ``status``."""
+    # Where a daemon answers, this is not needed.
+    from runner.lifecycle import history  # noqa: PLC0415
+    from runner.lifecycle.runs import kept  # noqa: PLC0415
+
     recent = history.read(settings.state_dir / HISTORY)
     return {
         "daemon": None,

@@ -5,20 +5,18 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import anyio
 import msgspec
 
-from runner.app.stores import store_options
+from runner.app.fleet import options
 from runner.cli import show
 from runner.cli.arguments import ClientCommand, add_json
 from runner.errors import Misconfigured, StoreUnavailable
 from runner.fleet.beat import Beat
 from runner.fleet.place import FleetPlace, place_of
 from runner.fleet.reading import Fleet, Reader, Seen
-from runner.settings import Settings
 from runner.settings.parser import Parser
 from runner.stores.base import StoreOptions
 from runner.stores.pool import StorePool
@@ -54,7 +52,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             "no store is named: give the --fleet-store of the daemons here as --store"
         )
     place = place_of(named)
-    return anyio.run(_show, place, _options(settings, place), chosen, environ)
+    return anyio.run(_show, place, options(settings, place), chosen, environ)
 
 
 def _arguments(parser: Parser) -> None:
@@ -68,15 +66,6 @@ def _arguments(parser: Parser) -> None:
     parser.add_argument("--all", action="store_true", help="also all that have ended in a day")
     parser.add_argument(
         "--prune", action="store_true", help="remove what was told more than a day ago"
-    )
-
-
-def _options(settings: Settings, place: FleetPlace) -> StoreOptions:
-    return replace(
-        store_options(settings),
-        # The command line is its user's own.
-        allow_own_credentials=True,
-        local_roots=(place.root,) if place.root else (),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -23,6 +23,7 @@ from runner.control.protocol import Item
 from runner.errors import Unavailable
 from runner.lifecycle import history
 from runner.lifecycle.ownership.record import ClaimRecord, State
+from runner.lifecycle.runs.wanted import Wanted
 from runner.model import Cause
 from runner.queues.base import Inspectable
 from runner.queues.drawer import DeadLetter
@@ -124,6 +125,8 @@ class Watch:
     #: Where a message that nobody can run ends up, with the message's id.
     queue: Inspectable | None = None
     message_id: str = ""
+    #: What is wanted of the output.
+    wanted: Wanted = field(default_factory=Wanted)
 
     def __post_init__(self) -> None:
         self._said = ""
@@ -173,9 +176,12 @@ class Watch:
     async def _stream(self, output: Output) -> None:
         """Print what the daemon on this machine has, until it has no more."""
         with Meter(f"{self.key}: fetching") as meter:
-            async for item in _quietly(ask(self.control, "logs", key=self.key, follow=True)):
+            part = {"tail": self.wanted.lines, "since": self.wanted.since}
+            asked = ask(self.control, "logs", key=self.key, follow=True, **part)
+            async for item in _quietly(asked):
                 if "text" in item:
                     meter.clear()
+                    self._begins_at(item.get("start", 0))
                     output.write(str(item["text"]))
                 elif "fetched" in item:
                     meter.show(item["fetched"], item["of"])
@@ -196,11 +202,18 @@ class Watch:
     async def _show_stored(self) -> None:
         if self.output is None:
             return
-        text = await blocking.call(lambda _: self.shop.output(self.key), limit=_LIMIT)
-        if text is not None:
+        part = await blocking.call(
+            lambda _: self.shop.output_part(self.key, self.wanted), limit=_LIMIT
+        )
+        if part is not None:
+            self._begins_at(part.start)
             self.output.begin()
-            self.output.write(redactor_for(self.shop, self.key).redact(text))
+            self.output.write(redactor_for(self.shop, self.key).redact(part.text))
             self.output.end()
+
+    def _begins_at(self, place: int) -> None:
+        """Read from there ever after: what is read again is compared from its first byte on."""
+        self.wanted = Wanted(since=place)
 
     def _say(self, record: ClaimRecord | None) -> None:
         sentence = "waiting for a runner"

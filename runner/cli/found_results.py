@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from runner.cli import stores
 from runner.client import listings
@@ -35,6 +36,8 @@ class Found:
             raise Misconfigured("say which: a sweep, keys of experiments, or --project P")
         self._readers = [Reader(shop, settings.state_dir) for shop in shops]
         self._listed: dict[str, tuple[Reader, Listed]] = {}
+        #: What is over stays as it is.
+        self._ended: dict[str, Result] = {}
         for name in chosen.names:
             self._add(name)
         if chosen.project:
@@ -44,22 +47,36 @@ class Found:
         """Return how they stand now, in the order in which they were submitted."""
         found: dict[str, Result] = {}
         for reader in self._readers:
-            own = [listed for one, listed in self._listed.values() if one is reader]
+            own = [
+                listed
+                for one, listed in self._listed.values()
+                if one is reader and listed.key not in self._ended
+            ]
             found |= {result.key: result for result in reader.results(own)} if own else {}
+        self._ended |= {key: result for key, result in found.items() if result.ended}
+        found |= self._ended
         return [found[key] for key in self._listed]
+
+    @property
+    def look_every(self) -> float:
+        """Seconds between two looks at their stores."""
+        return max((reader.shop.look_every for reader, _ in self._listed.values()), default=0.0)
 
     def _add(self, name: str) -> None:
         for reader in self._readers:
             if listed := reader.known(name):
                 self._keep(reader, listed)
                 return
-        raise RunnerError(f"there is no sweep and no experiment {name!r} in {self._searched()}")
+        raise RunnerError(
+            f"there is no sweep and no experiment {name!r} in {self._searched()}: name its store "
+            "with --store"
+        )
 
     def _add_project(self, project: str) -> None:
         before = len(self._listed)
         for reader in self._readers:
             self._keep(reader, listings.of_project(reader.shop, project))
-            self._keep(reader, _in_database(reader.shop, listings.sweep_name(project)))
+            self._keep(reader, _in_database(reader.shop, listings.project_name(project)))
         if len(self._listed) == before:
             raise RunnerError(
                 f"there is no experiment of project {project!r} in {self._searched()}"
@@ -77,7 +94,7 @@ def _in_database(shop: Shop, project: str) -> Sequence[Listed]:
     """Return what the StudioML client noted of a project, where that can be listed."""
     if not isinstance(shop, LocalShop):
         return []
-    place = shop.root / _FOLDER / project
+    place = Path(f"{shop.root}/{_FOLDER}/{project}")
     keys = sorted(one.name for one in place.iterdir()) if place.is_dir() else []
     found = [listings.of_record(key, shop.experiment(key)) for key in keys]
     return sorted(found, key=lambda one: one.submitted or 0)

@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from runner.cli import man
 from runner.cli.arguments import ClientCommand
 from runner.errors import Misconfigured, RunnerError
 from runner.service import machine, plan, templates
@@ -18,8 +19,9 @@ from runner.settings.parser import Parser
 
 _ABOUT = (
     "Make the daemon a service of systemd: the user of the experiments, directories, environment "
-    "file, units, and AppArmor's permission for bubblewrap where that is needed. Done again it "
-    "changes only what differs; the environment file is never written over. Nothing is started."
+    "file, units, manual page, and AppArmor's permission for bubblewrap where that is needed. Done "
+    "again it changes only what differs; the environment file is never written over. Nothing is "
+    "started."
 )
 _LONGEST, _FEWEST, _MOST = 32, 2, 999
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -40,6 +42,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         user=chosen.user,
         pool=chosen.run_as_pool,
         drain_on_stop=chosen.drain_on_stop,
+        manual=man.text(),
     )
     found = machine.look(chosen.root, wish.users)
     carry_out(plan.install(found, wish), really=not chosen.dry_run)

@@ -16,6 +16,7 @@ from runner.cli.meter import Meter
 from runner.client.shop import Shop
 from runner.control.client import NoDaemon, ask
 from runner.errors import RunnerError
+from runner.lifecycle.runs.wanted import Wanted
 from runner.settings import Settings
 from runner.settings.parser import Parser
 
@@ -30,37 +31,57 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     command = ClientCommand(
         "logs",
         _ABOUT,
-        "KEY [-f]",
+        "KEY [-f] [-n N]",
         settings=("state_dir", *stores.SETTINGS),
         client_keys=stores.KEYS,
         arguments=_arguments,
     )
     settings, chosen = command.parse(argv, environ)
     with stores.opened(settings, chosen, environ) as shops:
-        return anyio.run(_show, settings, chosen, stores.knowing(shops, chosen.key))
+        shop = stores.knowing(shops, chosen.key)
+        if shop is None and not anyio.run(_live, settings, chosen, Output()):
+            raise stores.unknown(chosen.key, shops, chosen, environ)
+        return 0 if shop is None else anyio.run(_show, settings, chosen, shop)
 
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("key", metavar="KEY")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until it has ended")
+    parser.add_argument(
+        "-n", "--tail", metavar="N", type=_count, help="the last N lines; with -f from there on"
+    )
     stores.add_options(parser, "every --local-store-root")
 
 
-async def _show(settings: Settings, chosen: Namespace, shop: Shop | None) -> int:
+def _count(text: str) -> int:
+    """Return a number of lines. Raises ValueError."""
+    number = int(text)
+    if number < 0:
+        raise ValueError("there are no fewer lines than none")
+    return number
+
+
+async def _show(settings: Settings, chosen: Namespace, shop: Shop) -> int:
     output = Output()
-    if chosen.follow and shop is not None:
+    if chosen.follow:
         found = shop.experiment(chosen.key) or {}
         submitted = found.get("time_added")
-        watch = Watch(shop, chosen.key, submitted, control_socket(settings), output)
+        watch = Watch(
+            shop,
+            chosen.key,
+            submitted,
+            control_socket(settings),
+            output,
+            wanted=Wanted(chosen.tail),
+        )
         show.note(f"{chosen.key}: {(await watch.ending()).sentence}")
         return 0
     if await _live(settings, chosen, output):
         return 0
-    stored = shop.output(chosen.key) if shop is not None else None
+    stored = shop.output_part(chosen.key, Wanted(chosen.tail))
     if stored is None:
-        why = "has no output yet" if shop is not None else "is not known here"
-        raise RunnerError(f"the experiment {chosen.key!r} {why}")
-    output.write(redactor_for(shop, chosen.key).redact(stored))
+        raise RunnerError(f"the experiment {chosen.key!r} has no output yet")
+    output.write(redactor_for(shop, chosen.key).redact(stored.text))
     return 0
 
 
@@ -68,7 +89,8 @@ async def _live(settings: Settings, chosen: Namespace, output: Output) -> bool:
     """Print what the daemon has; ``False`` when it has nothing of the experiment."""
     found = False
     try:
-        items = ask(control_socket(settings), "logs", key=chosen.key, follow=chosen.follow)
+        part = {"follow": chosen.follow, "tail": chosen.tail}
+        items = ask(control_socket(settings), "logs", key=chosen.key, **part)
         with Meter(f"{chosen.key}: fetching") as meter:
             async for item in items:
                 found = True

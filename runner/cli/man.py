@@ -37,8 +37,13 @@ _EVERYWHERE = frozenset({"--help", "--config"})
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Print it."""
     ClientCommand("man", _ABOUT, "", settings=(), arguments=lambda _: None).parse(argv, environ)
-    print("\n".join(_plain(page())))
+    print(text(), end="")
     return 0
+
+
+def text() -> str:
+    """Return the page as a file."""
+    return "".join(f"{line}\n" for line in _plain(page()))
 
 
 def page() -> Iterator[str]:

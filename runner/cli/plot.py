@@ -17,7 +17,7 @@ from runner.settings.parser import Parser
 
 _ABOUT = (
     "Plot a number that experiments printed as JSON: the last one of each over a parameter (--x "
-    "lr), with a line for each value of another one; or, without --x, every one that each printed, "
+    "lr), with a line for each value of the others; or, without --x, every one that each printed, "
     "over its steps."
 )
 _MOST_WIDE, _HIGH = 100, 16
@@ -54,7 +54,7 @@ def _arguments(parser: Parser) -> None:
         "--x", metavar="NAME", default=STEP, help="a parameter or another number (default: step)"
     )
     parser.add_argument(
-        "--by", metavar="NAME", default="", help="a line for each (default: the other parameter)"
+        "--by", metavar="NAME", default="", help="a line for each (default: all other parameters)"
     )
     parser.add_argument("--png", metavar="FILE", help="draw into a file (the extra plot)")
 
@@ -72,6 +72,8 @@ def _draw(chart: Chart) -> None:
 
     size = shutil.get_terminal_size()
     console = Console(file=sys.stdout, width=size.columns, highlight=False)
-    for line in canvas.drawn(chart, min(size.columns, _MOST_WIDE), _HIGH):
+    has_colours = console.color_system is not None and not console.no_color
+    ability = canvas.Ability.of(console.encoding, colours=has_colours)
+    for line in canvas.drawn(chart, min(size.columns, _MOST_WIDE), _HIGH, ability):
         pieces = ((show.line(text), ink) for text, ink in line)
         console.print(Text.assemble(*pieces), soft_wrap=True)

@@ -52,7 +52,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 def _arguments(parser: Parser) -> None:
     parser.add_argument("action", metavar="ACTION", choices=_ACTIONS, help=", ".join(_ACTIONS))
     parser.add_argument("name", metavar="QUEUE", nargs="?", help="its name or address, see above")
-    parser.add_argument("ids", metavar="ID", nargs="*", help="of dead letters")
+    parser.add_argument("ids", metavar="ID", nargs="*", default=[], help="of dead letters")
     parser.add_argument("--all", action="store_true", help="requeue every dead letter")
     parser.add_argument(
         "--limit", type=int, default=20, metavar="N", help="messages of a queue (default: 20)"

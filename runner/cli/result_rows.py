@@ -12,6 +12,10 @@ from runner.errors import Misconfigured
 
 #: Columns of every table, and what they are of a result.
 _FACTS = ("cause", "exit_code", "attempt", "host", "seconds", "submitted", "detail")
+_OWN = ("key", "state", *_FACTS)
+#: Names that are columns already, in one form of the table or another.
+_TAKEN = frozenset({"outcome", "took", *_OWN})
+_VALUE, _PARAMETER = "value/", "parameter/"
 _DIGITS = 5
 
 
@@ -23,7 +27,9 @@ class Rows:
         self.results = results
         self.parameters = _union([result.parameters for result in results])
         self._values = [result.values for result in results]
-        self.values = list(wanted) or _union(self._values)
+        #: Every number that one of them told.
+        self.told = _union(self._values)
+        self.values = [self._named(name) for name in wanted] or self.told
 
     def sorted(self, by: str) -> Rows:
         """Return them by a value, a parameter or a fact; ``-accuracy``: the greatest first.
@@ -31,19 +37,25 @@ class Rows:
         What lacks it comes last. Raises Misconfigured for what no result has.
         """
         name = by.removeprefix("-")
-        known = [*self.parameters, *_union(self._values), "key", "state", *_FACTS]
-        if name not in known:
+        if not self.knows(by):
+            known = [*self.parameters, *self.told, *_OWN]
             raise Misconfigured(f"--sort is {by!r}: give one of {', '.join(known)}")
-        having = [one for one in self.results if self._of(one, name) is not None]
-        lacking = [one for one in self.results if self._of(one, name) is None]
-        having.sort(key=lambda one: _order(self._of(one, name)), reverse=by.startswith("-"))
+        having = [one for one in self.results if of(one, name) is not None]
+        lacking = [one for one in self.results if of(one, name) is None]
+        having.sort(key=lambda one: _order(of(one, name)), reverse=by.startswith("-"))
         found = Rows([*having, *lacking])
-        found.values = self.values
+        # In the order that they have unsorted.
+        found.parameters, found.values = self.parameters, self.values
         return found
+
+    def knows(self, by: str) -> bool:
+        """Tell whether there is anything of that name to sort by."""
+        name = by.removeprefix("-")
+        return name in _OWN or any(of(one, name) is not None for one in self.results)
 
     def table(self) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
         """Return columns and rows for a person."""
-        columns = ("key", *self.parameters, "outcome", "took", *self._value_columns())
+        columns = ("key", *self._parameter_columns(), "outcome", "took", *self._value_columns())
         rows = []
         for result, values in zip(self.results, self._values, strict=True):
             told = [values.get(name) for name in self.values]
@@ -60,7 +72,7 @@ class Rows:
 
     def csv(self) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
         """Return columns and rows for a program: everything, unrounded."""
-        columns = ("key", *self.parameters, "state", *_FACTS, *self._value_columns())
+        columns = ("key", *self._parameter_columns(), "state", *_FACTS, *self._value_columns())
         rows = []
         for result, values in zip(self.results, self._values, strict=True):
             facts = [getattr(result, name) for name in ("state", *_FACTS)]
@@ -83,22 +95,40 @@ class Rows:
             for result, values in zip(self.results, self._values, strict=True)
         ]
 
-    def _value_columns(self) -> Sequence[str]:
-        """Tell a value from a parameter of the same name."""
-        return [f"value/{name}" if name in self.parameters else name for name in self.values]
+    def _parameter_columns(self) -> Sequence[str]:
+        """Tell a parameter from a column of our own."""
+        return [f"{_PARAMETER}{name}" if name in _TAKEN else name for name in self.parameters]
 
-    def _of(self, result: Result, name: str) -> object:
-        return of(result, name)
+    def _value_columns(self) -> Sequence[str]:
+        """Tell a value from a parameter of the same name, and from a column of our own."""
+        taken = _TAKEN | set(self.parameters)
+        return [f"{_VALUE}{name}" if name in taken else name for name in self.values]
+
+    def _named(self, name: str) -> str:
+        return name if name in self.told else name.removeprefix(_VALUE)
 
 
 def of(result: Result, name: str) -> object:
-    """Return a value, a parameter or a fact of a result, whichever has the name."""
-    values = result.values
-    if name in values:
-        return values[name]
+    """Return what the column of that name has of a result; ``None`` for nothing.
+
+    So a name is first one of our own, then a parameter, then a value: ``value/lr`` and
+    ``parameter/host`` tell those apart that have the same name.
+    """
+    if name in _OWN:
+        return getattr(result, name)
     if name in result.parameters:
         return number_in(result.parameters[name])
-    return getattr(result, name) if name in {"key", "state", *_FACTS} else None
+    if name in result.values:
+        return result.values[name]
+    if name.startswith(_PARAMETER):
+        text = result.parameters.get(name.removeprefix(_PARAMETER))
+        return None if text is None else number_in(text)
+    return result.values.get(name.removeprefix(_VALUE)) if name.startswith(_VALUE) else None
+
+
+def told_by(result: Result, name: str) -> Sequence[tuple[int, float]]:
+    """Return how a value went, by the name of its column."""
+    return result.series(name) or result.series(name.removeprefix(_VALUE))
 
 
 def number_in(text: str) -> float | str:

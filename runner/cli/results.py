@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from runner.cli import show, stores
+from runner.cli import result_blocks, show, stores
 from runner.cli.arguments import ClientCommand, add_json
 from runner.cli.found_results import SETTINGS, Found, add_which
 from runner.cli.masking import redactor_for
 from runner.cli.result_rows import Rows
 from runner.client.results import Result
-from runner.errors import Misconfigured
+from runner.errors import Misconfigured, Unavailable
 from runner.settings.parser import Parser
 
 _ABOUT = (
@@ -24,8 +24,10 @@ _ABOUT = (
     "took, and the last of each number that it printed as JSON, such as "
     '{"accuracy": 0.97}. No daemon is asked: all this is in the store.'
 )
-#: Seconds between two looks.
+#: Seconds between two looks, at least; a store may want more.
 _LOOK_EVERY = 1.0
+#: One part in so many of the time is spent looking: a store may be far away, and dear.
+_REST = 3
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -44,7 +46,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     with stores.opened(settings, chosen, environ) as shops:
         found = Found(settings, chosen, shops)
         results = _watched(found, chosen) if chosen.watch else found.results()
-    _print(_rows(results, chosen), chosen)
+    rows = _rows(results, chosen, is_late=chosen.watch)
+    _note_absent(rows, chosen)
+    _print(rows, chosen)
     return int(chosen.watch and not all(result.good for result in results))
 
 
@@ -72,9 +76,27 @@ def _arguments(parser: Parser) -> None:
     add_json(parser)
 
 
-def _rows(results: Sequence[Result], chosen: Namespace) -> Rows:
-    rows = Rows(results, [name for name in chosen.values.split(",") if name])
-    return rows.sorted(chosen.sort) if chosen.sort else rows
+def _wanted(chosen: Namespace) -> Sequence[str]:
+    return [name for name in chosen.values.split(",") if name]
+
+
+def _rows(results: Sequence[Result], chosen: Namespace, *, is_late: bool) -> Rows:
+    """Return what is asked for; who has waited for hours gets a table whatever its order."""
+    rows = Rows(results, _wanted(chosen))
+    try:
+        return rows.sorted(chosen.sort) if chosen.sort else rows
+    except Misconfigured as error:
+        if not is_late:
+            raise
+        show.note(f"note: not sorted: {error}")
+        return rows
+
+
+def _note_absent(rows: Rows, chosen: Namespace) -> None:
+    for name in _wanted(chosen):
+        if name not in rows.told:
+            said = f"they told {', '.join(rows.told)}" if rows.told else "they told none"
+            show.note(show.line(f"note: no experiment told a number {name!r}: {said}"))
 
 
 def _print(rows: Rows, chosen: Namespace) -> None:
@@ -84,12 +106,30 @@ def _print(rows: Rows, chosen: Namespace) -> None:
         show.as_json(facts)
     elif chosen.csv:
         columns, cells = rows.csv()
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        # With this end of line a carriage return is quoted, too.
+        writer = csv.writer(_Lines(), lineterminator="\r\n")
         writer.writerow(columns)
         for row in cells:
             writer.writerow([redactor.redact(str(cell)) for cell in row])
     else:
+        _show(rows)
+
+
+def _show(rows: Rows) -> None:
+    if not sys.stdout.isatty():
         show.table("Results", *rows.table())
+        return
+    from rich.console import Console  # noqa: PLC0415 - pipes do without
+
+    Console().print(result_blocks.drawn(*rows.table()))
+
+
+class _Lines:
+    """Standard output, whose lines end as everybody's."""
+
+    def write(self, row: str) -> int:
+        """Write a row."""
+        return sys.stdout.write(row.removesuffix("\r\n") + "\n")
 
 
 def _watched(found: Found, chosen: Namespace) -> Sequence[Result]:
@@ -97,14 +137,31 @@ def _watched(found: Found, chosen: Namespace) -> Sequence[Result]:
     said: dict[str, str] = {}
     with _screen(chosen) as screen:
         while True:
-            results = found.results()
-            if screen is not None:
-                screen.update(show.drawn("Results", *Rows(results).table()))
+            begun = time.monotonic()
+            results = _looked(found)
+            if screen is not None and results:
+                screen.update(result_blocks.drawn(*_so_far(results, chosen).table()))
             else:
                 _tell(results, said)
-            if all(result.ended for result in results):
+            if results and all(result.ended for result in results):
                 return results
-            time.sleep(_LOOK_EVERY)
+            took = time.monotonic() - begun
+            time.sleep(max(_LOOK_EVERY, found.look_every, _REST * took))
+
+
+def _looked(found: Found) -> Sequence[Result]:
+    """Return how they stand; nothing where the store is away, which may be back before the end."""
+    try:
+        return found.results()
+    except Unavailable as error:
+        show.note(f"note: {error}")
+        return []
+
+
+def _so_far(results: Sequence[Result], chosen: Namespace) -> Rows:
+    """Return the rows of a live table, sorted as soon as something tells what to sort by."""
+    rows = Rows(results, _wanted(chosen))
+    return rows.sorted(chosen.sort) if chosen.sort and rows.knows(chosen.sort) else rows
 
 
 def _screen(chosen: Namespace) -> Any:

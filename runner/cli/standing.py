@@ -9,7 +9,8 @@ from runner.client.standing import Standing
 def sentence(standing: Standing) -> str:
     """Say it, with how long ago the last sign of life was."""
     where = f"attempt {standing.attempt} on {standing.host}" if standing.attempt else ""
-    given_back = standing.cause or "was given back"
+    detail = f": {standing.detail}" if standing.detail else ""
+    given_back = f"{standing.cause or 'was given back'}{detail}"
     words = {
         "waiting": "waiting for a runner",
         "running": f"running, {where}",

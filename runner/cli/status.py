@@ -5,20 +5,20 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from runner.cli import show, stores
 from runner.cli.arguments import ClientCommand, add_json
-from runner.cli.daemon import ask_once, control_socket, state_on_disk
-from runner.cli.standing import sentence
-from runner.client.standing import standing
+from runner.cli.daemon import HISTORY, ask_once, control_socket, state_on_disk
 from runner.control.client import NoDaemon
-from runner.errors import RunnerError
 from runner.redaction import Redactor
 from runner.settings import Settings
 from runner.settings.parser import Parser
+
+if TYPE_CHECKING:
+    from runner.client.standing import Standing
 
 _ABOUT = (
     "Show what the daemon on this machine runs, has room for, and has finished. Without a daemon, "
@@ -62,13 +62,15 @@ def _arguments(parser: Parser) -> None:
 
 
 def _show_one(settings: Settings, arguments: Namespace, environ: Mapping[str, str]) -> int:
-    """Ask the stores for one experiment. Raises RunnerError where none knows it."""
+    """Ask the stores for one experiment, then this machine. Raises RunnerError: nobody knows it."""
+    from runner.cli.standing import sentence  # noqa: PLC0415 - who asks the daemon needs no store
+    from runner.client.standing import standing  # noqa: PLC0415 - likewise
+
     with stores.opened(settings, arguments, environ) as shops:
         found = next((one for shop in shops if (one := standing(shop, arguments.key))), None)
-    if found is None:
-        raise RunnerError(
-            f"the experiment {arguments.key!r} is not known here: name its store with --store"
-        )
+        found = found or _lately(settings, arguments.key)
+        if found is None:
+            raise stores.unknown(arguments.key, shops, arguments, environ)
     if arguments.json:
         show.as_json(found.facts())
     else:
@@ -76,6 +78,28 @@ def _show_one(settings: Settings, arguments: Namespace, environ: Mapping[str, st
         if found.advice:
             print(found.advice)
     return 0
+
+
+def _lately(settings: Settings, key: str) -> Standing | None:
+    """Return what the daemon on this machine remembers: also of what it refused unclaimed."""
+    from runner.client.standing import Standing  # noqa: PLC0415 - as above
+    from runner.lifecycle import history  # noqa: PLC0415 - likewise
+
+    ends = [one for one in history.read(settings.state_dir / HISTORY) if one.key == key]
+    if not ends:
+        return None
+    end = ends[-1]
+    return Standing(
+        key,
+        "released" if end.settled == "released" else "ended",
+        end.attempt,
+        "this machine",
+        end.cause,
+        end.exit_code,
+        end.detail,
+        buried=end.settled == "buried",
+        updated=end.ended,
+    )
 
 
 async def _find(settings: Settings) -> dict[str, Any]:

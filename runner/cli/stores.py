@@ -5,17 +5,29 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.cli.telling import PERSON
 from runner.client import opening
 from runner.client.opening import STORE_KEYS as KEYS
 from runner.client.opening import STORE_SETTINGS as SETTINGS
 from runner.client.opening import STORE_VARIABLE, chosen_store, first, knowing
-from runner.client.shop import Shop
+from runner.errors import RunnerError
 from runner.settings import Settings
 
-__all__ = ["KEYS", "SETTINGS", "add_options", "chosen_store", "first", "knowing", "opened"]
+if TYPE_CHECKING:
+    from runner.client.shop import Shop
+
+__all__ = [
+    "KEYS",
+    "SETTINGS",
+    "add_options",
+    "chosen_store",
+    "first",
+    "knowing",
+    "opened",
+    "unknown",
+]
 
 
 def add_options(group: Any, default: str) -> None:
@@ -34,6 +46,18 @@ def add_options(group: Any, default: str) -> None:
         metavar="BUCKET",
         help="second bucket of that host, for the experiments' records: cancel needs them to stop "
         "what waits or runs elsewhere",
+    )
+
+
+def unknown(
+    key: str, shops: Sequence[Shop], chosen: Namespace, environ: Mapping[str, str]
+) -> RunnerError:
+    """Return what to say of an experiment that none of the stores knows."""
+    if not chosen_store(chosen, environ):
+        return RunnerError(f"the experiment {key!r} is not known here: name its store with --store")
+    return RunnerError(
+        f"the experiment {key!r} is not known in {', '.join(map(str, shops))}: no runner has begun "
+        "it yet, or its store is another one (--store)"
     )
 
 

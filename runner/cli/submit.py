@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -11,16 +12,17 @@ from typing import Any
 
 import anyio
 
-from runner.app import choosing
 from runner.archives.select import Selection, select
 from runner.cli import queues, show, stores
 from runner.cli.arguments import ClientCommand, own_words
 from runner.cli.daemon import control_socket
 from runner.cli.following import Ending, Output, Watch
+from runner.cli.interrupts import interruptible
 from runner.cli.queues import Access
 from runner.cli.submit_options import add_options, options_of, points_of
 from runner.client import grid, listings, submitting
 from runner.client.message import Submission
+from runner.client.publication import Publication
 from runner.client.requirement_files import find
 from runner.client.sealing import Wrap, wrapping
 from runner.client.shop import Shop
@@ -74,8 +76,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         try:
             return anyio.run(batch.publish, wrap)
         except KeyboardInterrupt:
-            again = "studio-runner logs -f KEY, studio-runner cancel KEY"
-            show.note(f"{batch.name} goes on: {again}")
+            show.note(batch.goes_on())
             return _INTERRUPTED
 
 
@@ -91,12 +92,34 @@ class _Batch:
     def __post_init__(self) -> None:
         self.submissions: Sequence[Submission] = ()
         self.selection = Selection({}, frozenset(), ())
+        self._publication: Publication | None = None
 
     @property
     def name(self) -> str:
         """What a person calls it."""
         one = self.submissions[0]
         return one.sweep or one.key
+
+    @property
+    def _are_numbered(self) -> bool:
+        return bool(self.chosen.sweep) and not self.chosen.key
+
+    def goes_on(self) -> str:
+        """Say what an interruption leaves behind."""
+        sent = self._publication
+        if sent is None or len(sent.ids) < len(self.submissions):
+            return sent.said if sent else "nothing was queued"
+        key = self.submissions[0].key if len(self.submissions) == 1 else "KEY"
+        store = self._store
+        return (
+            f"{self.name} goes on: studio-runner logs -f {key}{store}, "
+            f"studio-runner cancel {key}{store}"
+        )
+
+    @property
+    def _store(self) -> str:
+        """The option that other commands need for the same store."""
+        return f" --store {shlex.quote(self.chosen.store)}" if self.chosen.store else ""
 
     def prepare(
         self, words: Sequence[str], points: Sequence[Mapping[str, str]], environ: Mapping[str, str]
@@ -111,6 +134,9 @@ class _Batch:
         if not chosen.module:
             submitting.check_script(words[0], workspace, self.selection)
         key = chosen.key or submitting.made_key(words[0])
+        traceparent, said = submitting.sender_trace(environ, options.env)
+        if said:
+            show.note(said)
         one = submitting.submission(
             key,
             words,
@@ -119,10 +145,15 @@ class _Batch:
             store=self.shop.place,
             workspace=workspace,
             module=chosen.module,
+            traceparent=traceparent,
         )
         sweep = listings.sweep_name(chosen.sweep or key) if points or chosen.sweep else ""
         self.submissions = submitting.swept(one, points, sweep)
-        submitting.check(self.submissions[-1])
+        if self._are_numbered:
+            self.submissions = submitting.numbered(self.shop, self.submissions)
+            if grid.number(sweep, self.submissions[0].key) > 1:
+                show.note(f"sweep {sweep} goes on, with {self.submissions[0].key}")
+        submitting.check_all(self.submissions)
         if chosen.key:
             submitting.check_new(self.shop, self.submissions)
         _tell(self.selection, requirements.origin, len(requirements.lines), requirements.notes)
@@ -148,11 +179,12 @@ class _Batch:
 
     async def publish(self, wrap: Wrap) -> int:
         """Queue them, and wait for their ends where that is wanted; the exit status."""
-        ids: dict[str, str] = {}
         async with self.access.queue(self.address) as queue:
-            published = submitting.publish(self.shop, queue, self.submissions, wrap)
-            async for submission, message_id in published:
-                ids[submission.key] = message_id
+            with interruptible() as scope:
+                ids = await self._publish(queue, wrap)
+            if scope.cancel_called:
+                show.note(self.goes_on())
+                return _INTERRUPTED
             self._confirm()
             if not (self.chosen.wait or self.chosen.follow):
                 return 0
@@ -163,6 +195,15 @@ class _Batch:
         # Elsewhere a look at the dead letters leaves a trace, and a connection need not last so
         # long.
         return self._report([await self._ending(one, ids) for one in self.submissions])
+
+    async def _publish(self, queue: queues.AnyQueue, wrap: Wrap) -> Mapping[str, str]:
+        """Queue them, and return their messages' ids by their keys."""
+        self.submissions = submitting.enlist(
+            self.shop, self.submissions, are_numbered=self._are_numbered
+        )
+        self._publication = Publication(self.shop, self.submissions, wrap)
+        await self._publication.publish(queue)
+        return self._publication.ids
 
     async def _ending(
         self, one: Submission, ids: Mapping[str, str], queue: queues.AnyQueue | None = None
@@ -188,16 +229,20 @@ class _Batch:
         elif not waits:
             print("\n".join(one.key for one in self.submissions))
         where, count = queues.label(self.address), len(self.submissions)
+        sent = self.submissions
+        keys = f", {sent[0].key} to {sent[-1].key}" if count > 1 else f", {sent[0].key}"
         if self.submissions[0].sweep:
             show.note(
-                f"queued {count} of sweep {self.name} in {where}: studio-runner results "
-                f"{self.name} --watch"
+                f"queued {count} of sweep {self.name} in {where}{keys if waits else ''}: "
+                f"studio-runner results {self.name} --watch{self._store}"
             )
         else:
             show.note(f"queued {self.name} in {where}")
-        choice = choosing.choice(self.access.settings, self.address.broker)
-        if not choice.takes(self.address.name):
-            show.note(f"note: --queue-match and --queue-mismatch leave {where} to others")
+        if not self.access.takes(self.address):
+            show.note(
+                f"note: daemons with the settings of here leave {where} to others: name it to them "
+                "with --queue or --queue-match, or in a file 'queues' beside the credential"
+            )
 
     def _report(self, endings: Sequence[Ending]) -> int:
         if self.chosen.json:

@@ -29,7 +29,10 @@ def _add_what(group: Any) -> None:
     group.add_argument(
         "-m", "--module", action="store_true", help="run a module, as python -m does"
     )
-    group.add_argument("--key", help="name of the experiment (default: made of the script's name)")
+    group.add_argument(
+        "--key",
+        help="name of the experiment (default: NAME-1 … of --sweep, else made of the script's)",
+    )
     group.add_argument("--project", help="project that it belongs to")
     group.add_argument(
         "--requirements",
@@ -68,7 +71,8 @@ def _add_grid(group: Any) -> None:
         "--sweep",
         metavar="NAME",
         default="",
-        help="what results and plot find them by (default with --grid: made of the script's name)",
+        help="what results and plot find them by, and what they are called after, NAME-1, NAME-2 "
+        "…, on from what the sweep has (default with --grid: made of the script's name)",
     )
     group.add_argument(
         "--grid-limit",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runner.client.api import Client, Submitted, Sweep
+    from runner.client.api import Client
     from runner.client.options import Options
     from runner.client.results import Result
+    from runner.client.submitted import Submitted, Sweep
 
 __all__ = ["Client", "Options", "Result", "Submitted", "Sweep"]
 
@@ -15,8 +16,8 @@ _PLACES = {
     "Client": "api",
     "Options": "options",
     "Result": "results",
-    "Submitted": "api",
-    "Sweep": "api",
+    "Submitted": "submitted",
+    "Sweep": "submitted",
 }
 
 

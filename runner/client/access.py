@@ -16,7 +16,7 @@ from runner.client.identities import is_meant, opening
 from runner.client.telling import SILENT, Telling
 from runner.errors import Misconfigured, QueueUnavailable
 from runner.queues import BROKERS
-from runner.queues.addresses import LocalAddress, QueueAddress, SqsAddress
+from runner.queues.addresses import LocalAddress, QueueAddress, SqsAddress, parse
 from runner.queues.base import Broker, BrokerOptions, Inspectable, Queue
 from runner.queues.choice import Choice
 from runner.queues.credential import Credential
@@ -122,6 +122,15 @@ class Access:
             self.tell_troubles()
         return opening(address, found, self._environ, wanted=self.wanted)
 
+    def takes(self, address: QueueAddress) -> bool:
+        """Tell whether a daemon of these settings takes from a queue, by pattern or by name."""
+        if choosing.choice(self.settings, address.broker).takes(address.name):
+            return True
+        if isinstance(address, LocalAddress):
+            return False
+        matching = filter(address.matches, self.configured.credentials)
+        return any(_is_named(address, text) for one in matching for text in one.queues)
+
     def tell_troubles(self) -> None:
         """Say once what is wrong with credentials: one of them may be the one that is missing."""
         if not self._has_told:
@@ -181,6 +190,14 @@ class Access:
 def label(address: QueueAddress) -> str:
     """Return how people call the queue."""
     return address.name if isinstance(address, LocalAddress) else str(address)
+
+
+def _is_named(address: QueueAddress, text: str) -> bool:
+    """Tell whether a line of a file ``queues`` names the queue."""
+    try:
+        return parse(text, plain=address.broker).name == address.name
+    except Misconfigured:  # the daemon's log has it
+        return False
 
 
 def _look(settings: Settings, environ: Mapping[str, str]) -> Configured:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -20,15 +22,25 @@ from runner.client.fetching import fetch
 from runner.client.listings import Listed
 from runner.client.message import Submission
 from runner.client.options import Options
+from runner.client.publication import Publication
 from runner.client.requirement_files import find
 from runner.client.results import Reader, Result
 from runner.client.sealing import wrapping
 from runner.client.shop import NOTHING, Added, Shop
-from runner.errors import RunnerError
+from runner.client.submitted import Submitted, Sweep
+from runner.errors import Misconfigured, RunnerError, Unavailable
 from runner.lifecycle.ownership.record import State
 from runner.queues.addresses import LocalAddress, parse
 
 _NOTHING_SPECIAL = Options()
+#: Seconds for which a store or a broker may be away while somebody waits.
+_OUTAGE = 600.0
+#: Seconds between two looks among the dead letters.
+_LETTERS_EVERY = 2.0
+#: Seconds that an interruption waits for the message that is being sent.
+_LAST_MESSAGE = 30.0
+#: A wait looks for at most one part in so many of its time: a store may be far away, and dear.
+_REST = 3
 
 
 class Client:
@@ -74,17 +86,28 @@ class Client:
         self._directory = Path(directory).absolute()
         self._stack = ExitStack()
         self._messages: dict[str, str] = {}
+        self._dead: Mapping[str, str] = {}
+        self._looked_for_dead = -_LETTERS_EVERY
+        self._shop: Shop | None = None
+
+    @property
+    def shop(self) -> Shop:
+        """The store. Raises RunnerError outside of a ``with``."""
+        if self._shop is None:
+            raise RunnerError("the client is not open: write `with Client(…) as client:`")
+        return self._shop
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._portal: BlockingPortal = stack.enter_context(start_blocking_portal())
             shops = opening.opened(self.settings, self._chosen, self._environ)
-            self.shop: Shop = opening.first(stack.enter_context(shops))
-            self._reader = Reader(self.shop, self.settings.state_dir)
+            self._shop = opening.first(stack.enter_context(shops))
+            self._reader = Reader(self._shop, self.settings.state_dir)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._shop = None
         self._stack.close()
 
     def submit(
@@ -99,11 +122,12 @@ class Client:
     ) -> Submitted:
         """Pack the directory, and queue an experiment that runs a script of it, or a module.
 
-        With ``sweep`` it joins the sweep of that name.
+        With ``sweep`` it joins the sweep of that name, and is called NAME-1, NAME-2 … unless it
+        has a ``key``.
         """
-        words = (script, *args)
+        words = (script, *_words(args))
         done = self._submit(words, (), options=options, key=key, sweep=sweep, module=module)
-        return Submitted(done.keys[0], self)
+        return Submitted(done.keys[0], self, done.listed)
 
     def map(
         self,
@@ -116,6 +140,8 @@ class Client:
         most: int = grid.MOST,
     ) -> Sweep:
         """Queue an experiment for each combination of the parameters' values.
+
+        They are called after the sweep, NAME-1, NAME-2 …, on from what it has already.
 
         ``what`` is a script, which gets each value as ``--name value``, or in the place of
         ``{name}`` in ``args``. Or it is a function at the top of a file in the directory, which is
@@ -130,21 +156,24 @@ class Client:
         texts = grid.checked(parameters)
         points = tuple(grid.points(texts, most))
         if isinstance(what, str):
-            return self._submit((what, *args), points, options=options, sweep=sweep)
+            return self._submit((what, *_words(args)), points, options=options, sweep=sweep)
+        if args:
+            raise Misconfigured("args are given with a function: it gets its parameters alone")
         return self._call(what, parameters, points, options, sweep)
 
     def sweep(self, name: str) -> Sweep:
         """Return a sweep that was submitted before, by whomever."""
-        known = listings.of_sweep(self.shop, name)
+        known = listings.of_sweep(self.shop, name, "the sweep")
         if not known:
             raise RunnerError(f"there is no sweep {name!r} in {self.shop}")
-        return Sweep(name, tuple(one.key for one in known), self)
+        return Sweep(name, tuple(one.key for one in known), self, tuple(known))
 
     def result(self, key: str) -> Result:
         """Return how an experiment stands now."""
-        listed = [one for one in self._reader.known(key) if one.key == key]
+        shop = self.shop  # said first, where the client is not open
+        listed = self._reader.experiment(key)
         if not listed:
-            raise RunnerError(f"the experiment {key!r} is not known in {self.shop}")
+            raise RunnerError(f"the experiment {key!r} is not known in {shop}")
         return self.looked_at(listed)[0]
 
     def fetch(
@@ -165,21 +194,39 @@ class Client:
         return results
 
     def ends(self, listed: Sequence[Listed], timeout: float | None) -> Iterator[Result]:
-        """Yield each as it ends. Raises TimeoutError after so many seconds."""
-        end = None if timeout is None else time.monotonic() + timeout
-        open_ = list(listed)
+        """Yield each as it ends. Raises TimeoutError after so many seconds.
+
+        A store that is away meanwhile is waited for, ten minutes long.
+        """
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        open_, answered = list(listed), time.monotonic()
         while open_:
-            ended = [one for one in self.looked_at(open_) if one.ended]
+            begun = time.monotonic()
+            try:
+                ended = self._ended(open_)
+                answered = time.monotonic()
+            except Unavailable:
+                if time.monotonic() - answered > _OUTAGE:
+                    raise
+                ended = []
             yield from ended
             done = {one.key for one in ended}
             open_ = [one for one in open_ if one.key not in done]
-            if not open_:
-                return
-            if end is not None and time.monotonic() > end:
-                raise TimeoutError(
-                    f"{len(open_)} experiments have not ended, such as {open_[0].key}"
-                )
-            time.sleep(self.shop.look_every)
+            if open_:
+                self._rest(open_, end, time.monotonic() - begun)
+
+    def _rest(self, open_: Sequence[Listed], end: float, took: float) -> None:
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"{len(open_)} experiments have not ended, such as {open_[0].key}")
+        time.sleep(min(max(self.shop.look_every, _REST * took), left))
+
+    def _ended(self, listed: Sequence[Listed]) -> Sequence[Result]:
+        dead = self._buried()
+        over = self._reader.ended(listed)
+        buried = [one for one in listed if self._messages.get(one.key, "") in dead]
+        wanted = {one.key: one for one in (*over, *buried)}
+        return [one for one in self.looked_at(list(wanted.values())) if one.ended]
 
     def _call(
         self,
@@ -214,8 +261,10 @@ class Client:
         submitting.check_reach(self._address, self.shop, is_chosen=is_chosen)
         self._access.opening(self._address)
         selection = select(self._directory)
-        if not module and words[0] not in added:
-            submitting.check_script(words[0], self._directory, selection)
+        if not module:
+            # Of a function it is the file that is packed; what calls it is added.
+            script = words[1] if added else words[0]
+            submitting.check_script(script, self._directory, selection)
         requirements = find(
             options.requirements, self._directory, self._environ, has_image=bool(options.container)
         )
@@ -227,77 +276,71 @@ class Client:
             store=self.shop.place,
             workspace=self._directory,
             module=module,
+            traceparent=submitting.sender_trace(self._environ, options.env)[0],
         )
         name = listings.sweep_name(sweep or one.key) if points or sweep else ""
         submissions = submitting.swept(one, points, name)
         if args:
             pairs = zip(submissions, args, strict=True)
             submissions = [each.but(args=given) for each, given in pairs]
+        are_numbered = bool(sweep) and not key
+        if are_numbered:
+            submissions = submitting.numbered(self.shop, submissions)
+        submitting.check_all(submissions)
         if key:
             submitting.check_new(self.shop, submissions)
-        submitting.check(submissions[-1])
         submissions, _ = submitting.store(self.shop, submissions, selection, added)
-        self._portal.call(partial(self._publish, submissions))
-        return Sweep(name, tuple(each.key for each in submissions), self)
+        return self._publish(submissions, are_numbered=are_numbered)
 
-    async def _publish(self, submissions: Sequence[Submission]) -> None:
-        async with self._access.queue(self._address) as queue:
-            published = submitting.publish(self.shop, queue, submissions, self._wrap)
-            async for submission, message_id in published:
-                self._messages[submission.key] = message_id
+    def _publish(self, submissions: Sequence[Submission], *, are_numbered: bool) -> Sweep:
+        found: list[Submission] = []
+        over = threading.Event()
+        work = partial(self._queue, submissions, found, over, are_numbered=are_numbered)
+        future = self._portal.start_task_soon(work)
+        try:
+            future.result()
+        except BaseException:
+            # Somebody may have interrupted us: nothing is sent behind his back.
+            future.cancel()
+            over.wait(_LAST_MESSAGE)
+            raise
+        listed = tuple(map(listings.of_submission, found))
+        return Sweep(found[0].sweep, tuple(one.key for one in listed), self, listed)
+
+    async def _queue(
+        self,
+        submissions: Sequence[Submission],
+        found: list[Submission],
+        over: threading.Event,
+        *,
+        are_numbered: bool,
+    ) -> None:
+        try:
+            async with self._access.queue(self._address) as queue:
+                found += submitting.enlist(self.shop, submissions, are_numbered=are_numbered)
+                publication = Publication(self.shop, found, self._wrap)
+                try:
+                    await publication.publish(queue)
+                finally:
+                    self._messages |= publication.ids
+        finally:
+            over.set()
 
     def _buried(self) -> Mapping[str, str]:
         """Return why messages of ours are among the dead letters of a local queue, by their id."""
         if not isinstance(self._address, LocalAddress) or not self._messages:
             return {}
-        return self._portal.call(self._letters)
+        if time.monotonic() - self._looked_for_dead >= _LETTERS_EVERY:
+            self._dead = self._portal.call(self._letters)
+            self._looked_for_dead = time.monotonic()
+        return self._dead
 
     async def _letters(self) -> Mapping[str, str]:
         async with self._access.queue(self._address) as queue:
             return {letter.message.id: letter.reason for letter in await queue.dead()}
 
 
-@dataclass(frozen=True)
-class Submitted:
-    """An experiment that was queued."""
-
-    key: str
-    client: Client = field(repr=False, compare=False)
-
-    def result(self) -> Result:
-        """Return how it stands now."""
-        return self.client.result(self.key)
-
-    def wait(self, timeout: float | None = None) -> Result:
-        """Wait for its end. Raises TimeoutError after so many seconds."""
-        now = self.result()
-        listed = [Listed(self.key, now.submitted, now.script, now.parameters)]
-        return next(self.client.ends(listed, timeout))
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Experiments of one name; going through it tells how each stands now, in the grid's order."""
-
-    name: str
-    keys: Sequence[str]
-    client: Client = field(repr=False, compare=False)
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def __iter__(self) -> Iterator[Result]:
-        return iter(self.client.looked_at(self._listed()))
-
-    def ended(self, timeout: float | None = None) -> Iterator[Result]:
-        """Yield each as it ends, until all have. Raises TimeoutError after so many seconds."""
-        return self.client.ends(self._listed(), timeout)
-
-    def wait(self, timeout: float | None = None) -> Sequence[Result]:
-        """Return all, in the grid's order, when the last has ended. Raises TimeoutError."""
-        found = {one.key: one for one in self.ended(timeout)}
-        return [found[key] for key in self.keys]
-
-    def _listed(self) -> Sequence[Listed]:
-        wanted = set(self.keys)
-        return [one for one in listings.of_sweep(self.client.shop, self.name) if one.key in wanted]
+def _words(args: Sequence[str]) -> Sequence[str]:
+    if isinstance(args, str):
+        raise Misconfigured(f"args is the text {args!r}: give a list, such as ['--lr', '0.1']")
+    return args

@@ -87,7 +87,12 @@ def bucket_of(
         raise Misconfigured(f"--store is {text!r}: name a directory, or {_FORM}")
     host, _, name = text[len(_SCHEME) :].partition("/")
     name = name.rstrip("/")
-    if not name or "/" in name or "@" in host:
+    if "@" in host:  # what stands before it may be a secret
+        raise Misconfigured(
+            f"--store has an @ before {host.rpartition('@')[2]!r}: {_FORM}; keys come from "
+            "--store-keys or the environment"
+        )
+    if not name or "/" in name or not _is_host(host):
         raise Misconfigured(f"--store is {text!r}: {_FORM}")
     region = environ.get("AWS_DEFAULT_REGION") or environ.get("AWS_REGION") or None
     host = host or f"s3.{region or DEFAULT_REGION}.amazonaws.com"
@@ -96,6 +101,14 @@ def bucket_of(
     protocol = "http" if is_clear or is_loopback(f"//{host}") else "https"
     keys = _keys_in(keys_file, region) if keys_file else _keys_from(environ, region)
     return Bucket(f"{protocol}://{host}", name, records, keys)
+
+
+def _is_host(text: str) -> bool:
+    try:
+        parts, _ = urlsplit(f"//{text}"), urlsplit(f"//{text}").port
+    except ValueError:  # half an IPv6 address, or a port that is none
+        return False
+    return parts.netloc == text
 
 
 def _keys_from(environ: Mapping[str, str], region: str | None) -> Credentials | None:

@@ -44,13 +44,15 @@ def added() -> Mapping[str, bytes]:
 def words(function: Callable[..., Any], workspace: Path) -> list[str]:
     """Return script and first arguments; the parameters follow. Raises Misconfigured."""
     name = getattr(function, "__qualname__", repr(function))
+    nowhere = f"{name} is not in a file of {workspace}: runners get no other"
     try:
-        file = Path(inspect.getsourcefile(function) or "").resolve()
-        place = file.relative_to(workspace.resolve()).as_posix()
+        # A decorated function is found by its name, decorated; its file is its own.
+        source = inspect.getsourcefile(inspect.unwrap(function))
+        place = Path(source or "").resolve().relative_to(workspace.resolve()).as_posix()
     except (TypeError, ValueError) as error:
-        raise Misconfigured(
-            f"{name} is not in a file of {workspace}: runners get no other"
-        ) from error
+        raise Misconfigured(nowhere) from error
+    if source is None:  # typed in, as in a notebook
+        raise Misconfigured(f"{nowhere}; write the function into a file there, and import it")
     if not name.isidentifier():
         raise Misconfigured(
             f"{name} is not at the top of {place}: a runner could not find it there"
@@ -62,5 +64,5 @@ def parameters(point: Mapping[str, Any]) -> str:
     """Write a point as the function gets it. Raises Misconfigured for what JSON has not."""
     try:
         return json.dumps(dict(point))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise Misconfigured(f"the parameters {dict(point)!r} are no JSON: {error}") from error

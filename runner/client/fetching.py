@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 
 from runner.archives.unpack import Unpacked, unpack
 from runner.client.shop import Shop
-from runner.errors import BadField, Misconfigured, RunnerError
+from runner.errors import BadField, Misconfigured, OutOfDisk, RunnerError, TooLarge
 from runner.model import Bytes
 from runner.request.names import component
 
@@ -28,15 +28,21 @@ def fetch(
     all. Raises Misconfigured where a place is taken, unless it is to be replaced; RunnerError
     where something is not there, is no archive, or leads out of its directory.
     """
-    _named("KEY", key)
+    named("KEY", key)
     places = _places(shop.experiment(key), results_only=not labels)
-    wanted = tuple(labels) or tuple(dict.fromkeys((*LABELS, *places)))
+    wanted = tuple(dict.fromkeys(labels or (*LABELS, *places)))
+    for label in wanted:
+        named("ARTIFACT", label)
     done = []
     for label in wanted:
-        _named("ARTIFACT", label)
         place = to / label
         name = places.get(label, f"experiments/{key}/{label}.tar")
-        if _fetch(shop, name, place, replace=replace):
+        try:
+            found = _fetch(shop, name, place, replace=replace)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise Misconfigured(f"{place} cannot be written: {why}; name another --to") from error
+        if found:
             done.append(place)
         elif labels:
             raise RunnerError(f"the experiment {key!r} has no artifact {label!r} in {shop}")
@@ -54,19 +60,39 @@ def _fetch(shop: Shop, name: str, place: Path, *, replace: bool) -> bool:
         budget = Bytes(shutil.disk_usage(part).free)
 
         def consume(stream: BinaryIO) -> Unpacked:
-            return unpack(stream, into, budget=budget)
+            if _is_taken(place) and not replace:  # said before gigabytes have come
+                raise Misconfigured(f"{place} is there already: name another --to, or --replace")
+            try:
+                return unpack(stream, into, budget=budget)
+            except TooLarge as error:
+                raise OutOfDisk(
+                    f"{name} is larger than the {budget} bytes that are free at {place.parent}"
+                ) from error
 
         found = shop.read(name, consume)
         if found is None:
             return False
         only = into / place.name
         whole = only if found.single and only.is_file() else into
-        if place.exists() or place.is_symlink():
-            if not replace:
-                raise Misconfigured(f"{place} is there already: name another --to, or --replace")
-            place.rename(Path(part) / "old")
-        whole.rename(place)
+        _put(whole, place, Path(part) / "old")
     return True
+
+
+def _put(whole: Path, place: Path, old: Path) -> None:
+    """Put what was unpacked into its place; what was there is lost only when that has worked."""
+    was_taken = _is_taken(place)
+    if was_taken:
+        place.rename(old)
+    try:
+        whole.rename(place)
+    except BaseException:
+        if was_taken:
+            old.rename(place)
+        raise
+
+
+def _is_taken(place: Path) -> bool:
+    return place.exists() or place.is_symlink()
 
 
 def _places(record: dict[str, Any] | None, *, results_only: bool) -> dict[str, str]:
@@ -81,7 +107,8 @@ def _places(record: dict[str, Any] | None, *, results_only: bool) -> dict[str, s
     }
 
 
-def _named(what: str, name: str) -> None:
+def named(what: str, name: str) -> None:
+    """Refuse what is no plain name. Raises Misconfigured."""
     try:
         component(what, name)
     except BadField as error:

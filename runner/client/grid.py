@@ -12,6 +12,8 @@ from runner.errors import Misconfigured
 
 #: As many experiments as one sweep may have unless somebody says otherwise.
 MOST = 1000
+#: More than this nobody may ask for: a sweep's listing is one object, read and written whole.
+LARGEST = 10_000
 
 Grid = Mapping[str, Sequence[str]]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -26,7 +28,7 @@ def grid_of(texts: Iterable[str]) -> Grid:
             raise Misconfigured(f"--grid is {text!r}: give NAME=VALUE,VALUE…, such as lr=0.1,0.01")
         if name in grid:
             raise Misconfigured(f"--grid {name} is given twice: list its values in one --grid")
-        grid[name] = next(csv.reader([listed]), [])
+        grid[name] = _listed(text, listed)
     return checked(grid)
 
 
@@ -34,6 +36,8 @@ def checked(grid: Mapping[str, Sequence[object]]) -> Grid:
     """Return a grid with its values as text. Raises Misconfigured for one that means nothing."""
     found: dict[str, Sequence[str]] = {}
     for name, values in grid.items():
+        if isinstance(values, str | bytes):
+            raise Misconfigured(f"the grid has one text for {name}: give a list of values")
         texts = [str(value) for value in values]
         if not _NAME.fullmatch(name):
             raise Misconfigured(
@@ -48,8 +52,17 @@ def checked(grid: Mapping[str, Sequence[object]]) -> Grid:
     return found
 
 
+def _listed(text: str, listed: str) -> Sequence[str]:
+    try:
+        return next(csv.reader([listed], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise Misconfigured(f"--grid is {text!r}, which is no list of values: {error}") from error
+
+
 def points(grid: Grid, most: int = MOST) -> Iterator[Mapping[str, str]]:
     """Yield the product, the last parameter fastest. Raises Misconfigured beyond ``most``."""
+    if most > LARGEST:
+        raise Misconfigured(f"--grid-limit is {most}: a sweep has {LARGEST} experiments at most")
     count = math.prod(map(len, grid.values()))
     if count > most:
         sizes = " x ".join(f"{name} {len(values)}" for name, values in grid.items())
@@ -65,7 +78,8 @@ def arguments(args: Sequence[str], parameters: Mapping[str, str]) -> tuple[str, 
     """Return the script's arguments at one point.
 
     ``{NAME}`` in an argument becomes the value; a parameter that no argument names is given as
-    ``--NAME VALUE`` behind them. Other braces stay as they are.
+    ``--NAME VALUE`` behind them, or as ``--NAME=VALUE`` where the value begins like an option,
+    such as -1e-5. Other braces stay as they are.
     """
     named: set[str] = set()
 
@@ -77,8 +91,12 @@ def arguments(args: Sequence[str], parameters: Mapping[str, str]) -> tuple[str, 
         return parameters[name]
 
     filled = [re.sub(rf"\{{({_NAME.pattern})\}}", value, arg) for arg in args]
-    others = ((f"--{name}", text) for name, text in parameters.items() if name not in named)
+    others = (_option(name, text) for name, text in parameters.items() if name not in named)
     return (*filled, *itertools.chain.from_iterable(others))
+
+
+def _option(name: str, text: str) -> tuple[str, ...]:
+    return (f"--{name}={text}",) if text.startswith("-") else (f"--{name}", text)
 
 
 def shown(parameters: Mapping[str, str]) -> str:
@@ -86,7 +104,13 @@ def shown(parameters: Mapping[str, str]) -> str:
     return " ".join(f"{name}={value}" for name, value in parameters.items())
 
 
-def keys(base: str, count: int) -> Sequence[str]:
-    """Name the experiments of a sweep, so that they sort in the grid's order."""
+def keys(base: str, count: int, first: int = 1) -> Sequence[str]:
+    """Name so many experiments of a sweep, so that they sort in the grid's order."""
     width = len(str(count))
-    return [f"{base}-{number:0{width}}" for number in range(1, count + 1)]
+    return [f"{base}-{number:0{width}}" for number in range(first, first + count)]
+
+
+def number(base: str, key: str) -> int:
+    """Return the number that ``keys`` gave to a key; 0 for one that is named otherwise."""
+    found = re.fullmatch(rf"{re.escape(base)}-([0-9]{{1,9}})", key)
+    return int(found[1]) if found else 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from runner.client.bucket import Bucket
 from runner.request.location import IMAGE_LABEL
+from runner.request.trace import TRACEPARENT
 
 BUCKET, DATABASE = "storage", "studioml-meta"
 #: Labels that every experiment of the client has besides its workspace.
@@ -49,6 +50,8 @@ class Submission:
     #: The sweep that it belongs to, and what is different in it there; both are in ``info``.
     sweep: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
+    #: The trace of who submits, in W3C's form; empty: there is none.
+    traceparent: str = ""
 
     def but(self, **changes: Any) -> Submission:
         """Return the submission with some fields changed."""
@@ -134,6 +137,7 @@ def _config(submission: Submission) -> dict[str, Any]:
     runner = {
         "retry_on": list(submission.retry_on) or None,
         "max_attempts": submission.max_attempts,
+        TRACEPARENT: submission.traceparent or None,
     }
     wanted = {name: value for name, value in runner.items() if value is not None}
     return config | ({"runner": wanted} if wanted else {})

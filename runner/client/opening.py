@@ -6,16 +6,17 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runner.client import access
-from runner.client.bucket import bucket_of, is_bucket
-from runner.client.shop import LocalShop, Shop
 from runner.client.telling import SILENT, Telling
 from runner.errors import Misconfigured
 from runner.settings import OPTIONS, Settings
 from runner.settings.parser import build_parser
 from runner.settings.reading import read
-from runner.stores.base import StoreOptions
+
+if TYPE_CHECKING:
+    from runner.client.shop import Shop
+    from runner.stores.base import StoreOptions
 
 #: The settings that ``opened`` reads.
 STORE_SETTINGS = ("local_store_root", "s3_ca", "s3_cert", "s3_key", "s3_http_hosts")
@@ -28,6 +29,8 @@ def configured(
     named: Mapping[str, str | None], environ: Mapping[str, str]
 ) -> tuple[Settings, Namespace]:
     """Read what the commands read; ``named`` counts like flags. Raises Misconfigured."""
+    from runner.client import access  # noqa: PLC0415 - who opens a store alone needs no brokers
+
     fields = tuple(dict.fromkeys((*STORE_SETTINGS, *access.SETTINGS)))
     parser = build_parser("client", "", [OPTIONS[one] for one in fields], client_keys=STORE_KEYS)
     for key in STORE_KEYS:
@@ -49,6 +52,10 @@ def opened(
     telling: Telling = SILENT,
 ) -> Iterator[Sequence[Shop]]:
     """Open the store that is named, else every local one. Raises Misconfigured."""
+    # Imported late: who asks the daemon alone opens none.
+    from runner.client.bucket import bucket_of, is_bucket  # noqa: PLC0415
+    from runner.client.shop import LocalShop  # noqa: PLC0415
+
     store = chosen_store(chosen, environ)
     if not store:
         yield [LocalShop(root.absolute(), telling) for root in settings.local_store_root]
@@ -82,6 +89,8 @@ def knowing(shops: Sequence[Shop], key: str) -> Shop | None:
 
 
 def _options(settings: Settings) -> StoreOptions:
+    from runner.stores.base import StoreOptions  # noqa: PLC0415 - as above
+
     return StoreOptions(
         # Who calls is the keys' owner.
         allow_own_credentials=True,

@@ -13,6 +13,8 @@ from runner.request.units import parse_duration, parse_size
 
 _PYTHON = re.compile(r"\d+(\.\d+){0,2}")
 _SIZE = "a size such as 16gib"
+#: Bytes: who writes less has left the unit out.
+_LEAST = 1_000_000
 _DURATION = "a duration such as 20m, 1h30m or 48h"
 
 
@@ -89,7 +91,8 @@ class Options:
 
     def causes(self) -> tuple[str, ...]:
         """Return the causes after which it is tried again."""
-        return tuple(cause for text in self.retry_on for cause in text.split(",") if cause)
+        listed = [self.retry_on] if isinstance(self.retry_on, str) else self.retry_on
+        return tuple(cause for text in listed for cause in text.split(",") if cause)
 
     def _count(self, name: str) -> int:
         text = str(getattr(self, name))
@@ -101,9 +104,11 @@ class Options:
         text: str | None = getattr(self, name)
         if text is None:
             return None
+        flag = name.replace("_", "-")
         try:
-            parse(text)
+            found = parse(text)
         except (ValueError, OverflowError) as error:
-            flag = name.replace("_", "-")
             raise Misconfigured(f"--{flag} is {text!r}: give {accepted}") from error
+        if parse is parse_size and 0 < found < _LEAST:
+            raise Misconfigured(f"--{flag} is {text!r}, {found} bytes: give {accepted}")
         return text

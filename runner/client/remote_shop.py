@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import tarfile
 import tempfile
@@ -19,10 +20,21 @@ from runner.archives.pack import Packed
 from runner.archives.select import Selection
 from runner.client.bucket import Bucket
 from runner.client.message import Submission, workspace_key
-from runner.client.shop import NOTHING, Added, add_files, output_in, pack_workspace, records
+from runner.client.output_part import OutputPart, part_in
+from runner.client.ranged import Ranged
+from runner.client.shop import (
+    BROKEN,
+    NOTHING,
+    Added,
+    add_files,
+    output_in,
+    pack_workspace,
+    records,
+)
 from runner.client.telling import SILENT, Telling
 from runner.errors import Misconfigured, StoreUnavailable
 from runner.lifecycle.ownership.record import ClaimRecord, decode
+from runner.lifecycle.runs.wanted import Wanted
 from runner.model import Experiment, Location, Needs, Request
 from runner.request.names import relative
 from runner.stores.base import Conflict, NotFound, ObjectInfo, Store, StoreOptions
@@ -31,6 +43,8 @@ from runner.stores.pool import StorePool
 T = TypeVar("T")
 
 _PIECE = 1 << 20
+#: Of a range: a header and the last lines of an output are less.
+_BUFFER = 64 << 10
 _MOST_RIVALS = 50
 
 
@@ -73,6 +87,13 @@ class RemoteShop:
             for name, body in records(submission).items():
                 self._write(self.place.location(name, is_record=True), body)
 
+    def forget(self, submission: Submission) -> None:
+        """Remove that again, of an experiment that was not queued."""
+        if self.place.records:
+            for name in records(submission):
+                location = self.place.location(name, is_record=True)
+                self._portal.call(self._store(location).delete, location)
+
     def experiment(self, key: str) -> dict[str, Any] | None:
         """Return the record of an experiment."""
         if not self.place.records:
@@ -80,7 +101,7 @@ class RemoteShop:
         body = self._read(self.place.location(f"experiments/{key}", is_record=True), _all)
         try:
             found = json.loads(body or b"null")
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
 
@@ -107,8 +128,24 @@ class RemoteShop:
         """Return the stored output; ``None`` when nothing was stored yet."""
         try:
             return self._read(self.place.location(f"experiments/{key}/output.tar"), _output)
-        except (tarfile.TarError, EOFError):
+        except BROKEN:
             return None
+
+    def output_part(self, key: str, wanted: Wanted) -> OutputPart | None:
+        """Return a part of the stored output, and read no more; ``None``: nothing is stored yet."""
+        if wanted == Wanted():  # side by side, and with its checksum
+            text = self.output(key)
+            return None if text is None else OutputPart(0, text)
+        location = self.place.location(f"experiments/{key}/output.tar")
+        store = self._store(location)
+        for _ in range(_MOST_RIVALS):
+            found = self._stat(location)
+            if found is None:
+                return None
+            fetch = partial(store.slice, location, version=found.version)
+            with suppress(Conflict, NotFound):  # a checkpoint has replaced it
+                return _part(Ranged(int(found.size), partial(self._portal.call, fetch)), wanted)
+        raise StoreUnavailable(f"{location} is replaced by others all the time: try again")
 
     def output_version(self, key: str) -> str | None:
         """Return what changes with the stored output; ``None`` when nothing was stored yet."""
@@ -188,6 +225,17 @@ def remote_shop(
 
 def _all(stream: BinaryIO) -> bytes:
     return stream.read()
+
+
+def _part(ranged: Ranged, wanted: Wanted) -> OutputPart | None:
+    try:
+        with (
+            io.BufferedReader(ranged, _BUFFER) as stream,
+            tarfile.open(fileobj=stream, mode="r:") as archive,
+        ):
+            return part_in(archive, wanted)
+    except BROKEN:
+        return None
 
 
 def _output(stream: BinaryIO) -> str | None:

@@ -44,7 +44,8 @@ def find(
     Raises Misconfigured for a file that cannot be read or a line that a runner would refuse.
     """
     if files:
-        return _from_files([Path(file) for file in files])
+        named = [files] if isinstance(files, str) else files
+        return _from_files([Path(file) for file in named])
     if (directory / "requirements.txt").is_file():
         return _from_files([directory / "requirements.txt"])
     project = _from_project(directory / "pyproject.toml")
@@ -94,7 +95,7 @@ def _from_project(file: Path) -> Found | None:
         project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
     except (OSError, ValueError) as error:
         raise Misconfigured(f"{file} cannot be read: {error}") from error
-    lines = project.get("dependencies")
+    lines = project.get("dependencies") if isinstance(project, dict) else None
     if not isinstance(lines, list):
         return None
     for line in lines:

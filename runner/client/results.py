@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from runner.client import listings, values
+from runner.client import listings, told, values
 from runner.client.fetching import fetch
 from runner.client.listings import Listed
 from runner.client.shop import Shop
-from runner.client.standing import Standing, of
+from runner.client.standing import Standing, is_of_earlier, of
+from runner.client.told import Told
 from runner.lifecycle import history
 from runner.lifecycle.ownership.record import State
 from runner.model import Cause
@@ -22,6 +23,8 @@ from runner.model import Cause
 HISTORY = "recent.jsonl"
 #: A store may be far away.
 _AT_ONCE = 8
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,7 @@ class Result:
     script: str
     #: Its point in the grid.
     parameters: Mapping[str, str]
-    #: The stored output, of all attempts; empty where there is none yet.
-    output: str = field(repr=False)
+    told: Told = field(repr=False)
     shop: Shop = field(repr=False, compare=False)
 
     @property
@@ -59,10 +61,19 @@ class Result:
         """It has done what it should."""
         return self.ended and self.cause == Cause.COMPLETED
 
-    @cached_property
+    @property
+    def output(self) -> str:
+        """The stored output, of all attempts; empty where there is none yet.
+
+        A long one is not kept: it is read when it is asked for, whole, as it is then.
+        """
+        kept = self.told.text
+        return (self.shop.output(self.key) or "") if kept is None else kept
+
+    @property
     def metadata(self) -> Mapping[str, Any]:
         """What the JSON lines of its output add up to."""
-        return values.metadata(self.output)
+        return self.told.metadata
 
     @cached_property
     def values(self) -> Mapping[str, float]:
@@ -71,7 +82,10 @@ class Result:
 
     def series(self, name: str) -> Sequence[tuple[int, float]]:
         """Return each number of that path that it printed, with its place among them, from 1."""
-        return values.series(self.output, name)
+        kept = self.told.text
+        if kept is not None:
+            return values.series([kept.encode()], name)
+        return self.shop.read(_output_of(self.key), partial(told.series_in, name)) or []
 
     def fetch(self, *labels: str, to: Path | str = ".") -> Sequence[Path]:
         """Unpack artifacts below ``to``, each in a place of its name; see ``Client.fetch``."""
@@ -85,23 +99,44 @@ class Reader:
         """``state_dir`` is that of a daemon on this machine, which may know of refused ones."""
         self.shop = shop
         self._state_dir = state_dir
-        self._outputs: dict[str, tuple[str, str]] = {}
+        self._told: dict[str, tuple[str, Told]] = {}
 
     def known(self, name: str) -> Sequence[Listed]:
         """Return the experiments of a sweep, else the one of that key; none where unknown."""
-        listed = listings.of_sweep(self.shop, name)
-        if listed:
-            return listed
-        record = self.shop.experiment(name)
-        if record is None and self.shop.claim(name) is None:
+        return listings.of_sweep(self.shop, name, "SWEEP|KEY") or self.experiment(name)
+
+    def experiment(self, key: str) -> Sequence[Listed]:
+        """Return the experiment of a key; none where it is unknown."""
+        # Without a bucket of records nothing but its sweep tells of one that waits.
+        sweep = key.rpartition("-")[0]
+        others = listings.of_sweep(self.shop, sweep, "KEY") if sweep else ()
+        if swept := [one for one in others if one.key == key]:
+            return swept
+        record = self.shop.experiment(key)
+        if record is None and self.shop.claim(key) is None:
             return []
-        return [listings.of_record(name, record)]
+        return [listings.of_record(key, record)]
 
     def results(self, listed: Sequence[Listed]) -> Iterator[Result]:
         """Yield how each of them stands. Raises what the store raises."""
         lately = self._lately()
+        return self._each(listed, lambda one: self._result(one, lately))
+
+    def ended(self, listed: Sequence[Listed]) -> Sequence[Listed]:
+        """Return those that are over, by one look each: for who waits, and looks often."""
+        lately = self._lately()
+        over = self._each(listed, lambda one: self._is_over(one, lately))
+        return [one for one, is_over in zip(listed, over, strict=True) if is_over]
+
+    def _each(self, listed: Sequence[Listed], look: Callable[[Listed], T]) -> Iterator[T]:
         with ThreadPoolExecutor(_AT_ONCE, "results") as threads:
-            yield from threads.map(lambda one: self._result(one, lately), listed)
+            yield from threads.map(look, listed)
+
+    def _is_over(self, one: Listed, lately: Sequence[history.Ending]) -> bool:
+        claim = self.shop.claim(one.key)
+        if claim is None or is_of_earlier(claim, one.submitted):
+            return ended_here(lately, one.key, one.submitted) is not None
+        return claim.state is State.ENDED
 
     def _result(self, one: Listed, lately: Sequence[history.Ending]) -> Result:
         record = self.shop.experiment(one.key) or {}
@@ -123,22 +158,26 @@ class Reader:
             submitted=standing.submitted,
             script=one.script,
             parameters=one.parameters,
-            output="" if standing.state == "waiting" else self._output(one.key),
+            told=Told() if standing.state == "waiting" else self._printed(one.key),
             shop=self.shop,
         )
 
-    def _output(self, key: str) -> str:
+    def _printed(self, key: str) -> Told:
         version = self.shop.output_version(key)
         if version is None:
-            return ""
-        known, text = self._outputs.get(key, ("", ""))
+            return Told()
+        known, found = self._told.get(key, ("", Told()))
         if known != version:
-            text = self.shop.output(key) or ""
-            self._outputs[key] = (version, text)
-        return text
+            found = self.shop.read(_output_of(key), told.read) or Told()
+            self._told[key] = (version, found)
+        return found
 
     def _lately(self) -> Sequence[history.Ending]:
         return history.read(self._state_dir / HISTORY) if self._state_dir else ()
+
+
+def _output_of(key: str) -> str:
+    return f"experiments/{key}/output.tar"
 
 
 def ended_here(

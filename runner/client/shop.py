@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
 import os
 import secrets
 import tarfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +19,18 @@ from runner.archives.pack import Packed, pack_directory
 from runner.archives.select import Selection
 from runner.client.bucket import Bucket
 from runner.client.message import BUCKET, DATABASE, Submission, experiment, workspace_key
+from runner.client.output_part import OutputPart, part_in
 from runner.client.telling import SILENT, Progress, Telling
-from runner.errors import Misconfigured, StoreUnavailable
+from runner.errors import BadField, Misconfigured, StoreUnavailable
 from runner.lifecycle.ownership.record import ClaimRecord, decode
-from runner.request.names import relative
+from runner.lifecycle.runs.wanted import Wanted
+from runner.request.names import component, relative
 from runner.stores.lock import locked
 
 T = TypeVar("T")
+
+#: What a broken archive, or one of something else, raises.
+BROKEN = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
 
 Added = Mapping[str, bytes]
 """Files of a workspace that are not in its directory, by name."""
@@ -48,6 +55,9 @@ class Shop(Protocol):
     def put_experiment(self, submission: Submission) -> None:
         """Write what the client writes besides the message. Raises Misconfigured."""
 
+    def forget(self, submission: Submission) -> None:
+        """Remove that again, of an experiment that was not queued."""
+
     def experiment(self, key: str) -> dict[str, Any] | None:
         """Return the database's object of an experiment."""
 
@@ -59,6 +69,9 @@ class Shop(Protocol):
 
     def output(self, key: str) -> str | None:
         """Return the stored output; ``None`` when nothing was stored yet."""
+
+    def output_part(self, key: str, wanted: Wanted) -> OutputPart | None:
+        """Return a part of the stored output, and read no more; ``None``: nothing is stored yet."""
 
     def output_version(self, key: str) -> str | None:
         """Return what changes with the stored output; ``None`` when nothing was stored yet."""
@@ -117,11 +130,22 @@ class LocalShop:
         except OSError as error:
             raise self._unusable(error) from error
 
+    def forget(self, submission: Submission) -> None:
+        """Remove that again, of an experiment that was not queued."""
+        try:
+            for name in records(submission):
+                (self.root / DATABASE / name).unlink(missing_ok=True)
+            if submission.project:  # whose experiments are told by their directories
+                (self.root / DATABASE / name).parent.rmdir()
+        except OSError as error:
+            raise self._unusable(error) from error
+
     def experiment(self, key: str) -> dict[str, Any] | None:
         """Return the database's object of an experiment."""
         try:
-            found = json.loads((self.root / DATABASE / "experiments" / key).read_bytes())
-        except (OSError, ValueError):
+            place = self.root / DATABASE / "experiments" / component("KEY", key)
+            found = json.loads(place.read_bytes())
+        except (OSError, ValueError, RecursionError, BadField):
             return None
         return found if isinstance(found, dict) else None
 
@@ -138,7 +162,7 @@ class LocalShop:
         """Return what the runners say of the experiment."""
         try:
             return decode((self._artifacts(key) / f"_claim.{key}.json").read_bytes())
-        except OSError:
+        except (OSError, BadField):
             return None
 
     def output(self, key: str) -> str | None:
@@ -146,21 +170,29 @@ class LocalShop:
         try:
             with tarfile.open(self._artifacts(key) / "output.tar") as archive:
                 return output_in(archive)
-        except (OSError, tarfile.TarError, EOFError):
+        except (OSError, BadField, *BROKEN):
+            return None
+
+    def output_part(self, key: str, wanted: Wanted) -> OutputPart | None:
+        """Return a part of the stored output, and read no more; ``None``: nothing is stored yet."""
+        try:
+            with tarfile.open(self._artifacts(key) / "output.tar") as archive:
+                return part_in(archive, wanted)
+        except (OSError, BadField, *BROKEN):
             return None
 
     def output_version(self, key: str) -> str | None:
         """Return what changes with the stored output; ``None`` when nothing was stored yet."""
         try:
             found = (self._artifacts(key) / "output.tar").stat()
-        except OSError:
+        except (OSError, BadField):
             return None
         return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
 
     def read(self, name: str, consume: Callable[[BinaryIO], T]) -> T | None:
         """Stream an object of the artifacts' bucket; ``None`` when there is none."""
         try:
-            stream = (self.root / BUCKET / relative("the object", name)).open("rb")
+            stream = self._object(name).open("rb")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -170,7 +202,7 @@ class LocalShop:
 
     def amend(self, name: str, change: Callable[[bytes], bytes]) -> None:
         """Rewrite a small object, empty where there is none, whoever else does so meanwhile."""
-        path = self.root / BUCKET / relative("the object", name)
+        path = self._object(name)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
@@ -190,7 +222,13 @@ class LocalShop:
         return path
 
     def _artifacts(self, key: str) -> Path:
-        return self.root / BUCKET / "experiments" / key
+        return self.root / BUCKET / "experiments" / component("KEY", key)
+
+    def _object(self, name: str) -> Path:
+        """Return where an object lies, of a name that a record or a message may have made up."""
+        if name.startswith("/"):
+            raise BadField("the object", name, "write a name that does not begin with a slash")
+        return self.root / BUCKET / relative("the object", name)
 
     def _unusable(self, error: OSError) -> Misconfigured:
         why = error.strerror or str(error)
@@ -235,7 +273,8 @@ def records(submission: Submission) -> dict[str, bytes]:
 def output_in(archive: tarfile.TarFile) -> str | None:
     """Return the output that an archive holds."""
     for member in archive:
-        content = archive.extractfile(member)
+        # A link could lead nowhere.
+        content = archive.extractfile(member) if member.isreg() else None
         if content is not None and Path(member.name).name == "output":
             return content.read().decode("utf-8", "replace")
     return None

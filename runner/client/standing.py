@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class Standing:
         """From the last attempt's claim to its last sign of life; of one that ended, all of it."""
         if self.begun is None or self.updated is None:
             return None
-        return max(self.updated - self.begun, 0.0)
+        return moment(max(self.updated - self.begun, 0.0))
 
     @property
     def advice(self) -> str:
@@ -63,10 +64,9 @@ def standing(shop: Shop, key: str) -> Standing | None:
 
 def of(key: str, record: dict[str, Any], claim: ClaimRecord | None) -> Standing:
     """Put together what the client's record and the runners' claim say."""
-    added = record.get("time_added")
-    submitted = float(added) if isinstance(added, int | float) else None
+    submitted = moment(record.get("time_added"))
     is_stopped = record.get("status") == "stopped"
-    if claim is None or _is_of_earlier(claim, submitted):
+    if claim is None or is_of_earlier(claim, submitted):
         return Standing(key, "stopped" if is_stopped else "waiting", submitted=submitted)
     outcome = claim.outcome if claim.state is State.ENDED else None
     wanted = is_stopped and claim.state is not State.ENDED
@@ -85,6 +85,16 @@ def of(key: str, record: dict[str, Any], claim: ClaimRecord | None) -> Standing:
     )
 
 
-def _is_of_earlier(claim: ClaimRecord, submitted: float | None) -> bool:
+def moment(written: object) -> float | None:
+    """Return seconds as a number that a store's document may have; ``None`` for what is none."""
+    if isinstance(written, bool) or not isinstance(written, int | float):
+        return None
+    try:
+        return float(written) if math.isfinite(written) else None
+    except OverflowError:  # a whole number that is larger than any float
+        return None
+
+
+def is_of_earlier(claim: ClaimRecord, submitted: float | None) -> bool:
     """Tell whether the claim belongs to an earlier submission of the key."""
     return submitted is not None and claim.submitted not in {None, submitted}

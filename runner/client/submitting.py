@@ -6,28 +6,37 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from runner.archives.pack import Packed
 from runner.archives.select import Selection
 from runner.client import grid, listings
-from runner.client.access import AnyQueue
 from runner.client.bucket import Bucket
 from runner.client.message import Submission, message
 from runner.client.opening import knowing
 from runner.client.options import Options
 from runner.client.requirement_files import Found
-from runner.client.sealing import Wrap
 from runner.client.shop import NOTHING, Added, Shop
-from runner.errors import Misconfigured, RequestError, RunnerError
+from runner.errors import Misconfigured, RequestError
 from runner.images.reference import NotAnImage, of_location
 from runner.model import Message
 from runner.queues.addresses import LocalAddress, QueueAddress
 from runner.request.location import IMAGE_LABEL
 from runner.request.schema import decode
+from runner.request.trace import VARIABLE, TraceContext
 from runner.stores.base import AccessDenied
+
+#: A store may be far away.
+_AT_ONCE = 8
+_NO_KEYS = (
+    "note: no keys are given for {}, so none go with the message: set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or name --store-keys FILE, unless runners have their own "
+    "(--allow-own-credentials) or anybody may read and write there"
+)
 
 
 def submission(
@@ -39,8 +48,11 @@ def submission(
     store: Path | Bucket,
     workspace: Path,
     module: bool = False,
+    traceparent: str = "",
 ) -> Submission:
     """Return the submission of a script (or module) and its arguments. Raises Misconfigured."""
+    if options.project:
+        listings.project_name(options.project)
     return Submission(
         key=key,
         filename="-m" if module else words[0],
@@ -57,6 +69,7 @@ def submission(
         retry_on=options.causes(),
         max_attempts=options.attempts(),
         container=options.container.strip(),
+        traceparent=traceparent,
         **options.durations(),
     )
 
@@ -69,6 +82,50 @@ def swept(one: Submission, points: Sequence[Mapping[str, str]], sweep: str) -> S
         one.but(key=key, args=grid.arguments(one.args, point), sweep=sweep, parameters=dict(point))
         for key, point in zip(grid.keys(one.key, len(points)), points, strict=True)
     ]
+
+
+def numbered(shop: Shop, submissions: Sequence[Submission]) -> Sequence[Submission]:
+    """Name them after their sweep, on from what it and the store have: nothing is overwritten.
+
+    So the first sweep of eight has NAME-1 to NAME-8, and the same again NAME-9 to NAME-16.
+    Raises what the store raises.
+    """
+    sweep = submissions[0].sweep
+    known = listings.of_sweep(shop, sweep)
+    first = 1 + max((grid.number(sweep, one.key) for one in known), default=0)
+    while True:
+        keys = grid.keys(sweep, len(submissions), first)
+        taken = known_keys(shop, keys)
+        if not taken:
+            return [one.but(key=key) for one, key in zip(submissions, keys, strict=True)]
+        first = 1 + max(grid.number(sweep, key) for key in taken)
+
+
+def enlist(
+    shop: Shop, submissions: Sequence[Submission], *, are_numbered: bool = False
+) -> Sequence[Submission]:
+    """Write down what belongs to a sweep or a project, before anything of it is queued.
+
+    Returns the submissions, numbered anew where somebody else has taken their keys meanwhile.
+    """
+    if submissions[0].sweep:
+        while True:
+            try:
+                listings.add_to_sweep(shop, submissions, are_new=are_numbered)
+                break
+            except listings.Taken:
+                submissions = numbered(shop, submissions)
+    if submissions[0].project:
+        # Whose keys are good for artifacts alone submits as ever, and names keys.
+        with suppress(AccessDenied):
+            listings.add_to_project(shop, submissions)
+    return submissions
+
+
+def check_all(submissions: Sequence[Submission]) -> None:
+    """Refuse here what every runner would refuse of any of them. Raises Misconfigured."""
+    for one in submissions:
+        check(one)
 
 
 def check(one: Submission) -> None:
@@ -85,11 +142,16 @@ def check(one: Submission) -> None:
 
 def check_new(shop: Shop, submissions: Sequence[Submission]) -> None:
     """Refuse keys that somebody chose and that the store knows already. Raises Misconfigured."""
-    for one in submissions:
-        if knowing([shop], one.key) is not None:
-            raise Misconfigured(
-                f"there is an experiment {one.key!r} in {shop}: choose another --key"
-            )
+    taken = known_keys(shop, [one.key for one in submissions])
+    if taken:
+        raise Misconfigured(f"there is an experiment {taken[0]!r} in {shop}: choose another --key")
+
+
+def known_keys(shop: Shop, keys: Sequence[str]) -> Sequence[str]:
+    """Return those of the keys that the store knows. Raises what the store raises."""
+    with ThreadPoolExecutor(_AT_ONCE, "keys") as threads:
+        found = list(threads.map(partial(knowing, [shop]), keys))
+    return [key for key, known in zip(keys, found, strict=True) if known is not None]
 
 
 def check_script(script: str, workspace: Path, selection: Selection) -> None:
@@ -108,7 +170,9 @@ def check_reach(address: QueueAddress, shop: Shop, *, is_chosen: bool) -> str:
 
     Raises Misconfigured for a directory that nobody named, for a queue that others take from.
     """
-    if isinstance(address, LocalAddress) or isinstance(shop.place, Bucket):
+    if isinstance(shop.place, Bucket):
+        return "" if shop.place.keys else _NO_KEYS.format(shop)
+    if isinstance(address, LocalAddress):
         return ""
     if not is_chosen:
         raise Misconfigured(
@@ -116,6 +180,22 @@ def check_reach(address: QueueAddress, shop: Shop, *, is_chosen: bool) -> str:
             "with --store s3://HOST/BUCKET, or with the key store in the file of --config"
         )
     return f"note: runners of {address} need {shop} at the same place, and --allow-file-artifacts"
+
+
+def sender_trace(environ: Mapping[str, str], env: Mapping[str, str]) -> tuple[str, str]:
+    """Return the trace that the caller is in, and what to tell of one that is none.
+
+    Both are empty without the caller's TRACEPARENT; what the experiment's own variables say of
+    its trace counts before.
+    """
+    written = environ.get(VARIABLE, "")
+    if not written or VARIABLE in env:
+        return "", ""
+    context = TraceContext.read(written)
+    if context is None:
+        shown = repr(written[:80])
+        return "", f"note: {VARIABLE} is {shown}, no trace as W3C describes it, and is ignored"
+    return context.traceparent, ""
 
 
 def made_key(script: str) -> str:
@@ -130,35 +210,3 @@ def store(
     """Store the workspace, once for all of them. Raises Misconfigured, or what the store raises."""
     digest, packed = shop.put_workspace(submissions[0].directory, selection, added)
     return [one.but(workspace=digest) for one in submissions], packed
-
-
-async def publish(
-    shop: Shop, queue: AnyQueue, submissions: Sequence[Submission], wrap: Wrap
-) -> AsyncIterator[tuple[Submission, str]]:
-    """Queue them one after the other, and yield each with its message's id.
-
-    What belongs to a sweep or a project is written down before. Raises what store and queue raise;
-    of a sweep that stops half way, with how far it came.
-    """
-    _list(shop, submissions)
-    for count, one in enumerate(submissions):
-        try:
-            shop.put_experiment(one)
-            message_id = await queue.publish(json.dumps(wrap(message(one))).encode())
-        except RunnerError as error:
-            if not count:
-                raise
-            raise RunnerError(
-                f"only {count} of {len(submissions)} were queued, up to "
-                f"{submissions[count - 1].key}: {error}"
-            ) from error
-        yield one, message_id
-
-
-def _list(shop: Shop, submissions: Sequence[Submission]) -> None:
-    if submissions[0].sweep:
-        listings.add_to_sweep(shop, submissions)
-    if submissions[0].project:
-        # Whose keys are good for artifacts alone submits as ever, and names keys.
-        with suppress(AccessDenied):
-            listings.add_to_project(shop, submissions)

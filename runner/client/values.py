@@ -3,44 +3,86 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
+from runner.lifecycle.metadata.lines import MAX_JSON, Line, Lines
 from runner.lifecycle.metadata.numbers import numbers
 from runner.lifecycle.metadata.scraper import Scraper
 
 #: The runner's own part of the document.
 _OURS = "studioml"
+#: Of one experiment; news have fewer.
+_MOST = 5000
+#: A number that may be too large for any float.
+_LARGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}")
 
 
-def metadata(output: str) -> dict[str, Any]:
-    r"""Return the document that the lines of an output make, as runners make it.
+class Gathered:
+    r"""Adds up what an output says, in bounded memory.
 
-    >>> metadata('epoch 1\n{"loss": 2, "epoch": 1}\n{"loss": 1}\n')
-    {'epoch': 1, 'loss': 1}
+    A number that is NaN or infinite is none: the one that was told before it is gone as well, so
+    that nobody takes it for the last.
+
+    >>> gathered = Gathered()
+    >>> gathered.feed(b'epoch 1\n{"loss": 2, "epoch": 1}\n{"loss": NaN, "epoch"')
+    >>> gathered.feed(b": 2}\n")
+    >>> gathered.document()
+    {'epoch': 2}
     """
-    scraper = Scraper(wrap=False)
-    scraper.feed(output.encode())
-    scraper.close()
-    found = cast("dict[str, Any]", json.loads(scraper.document() or b"{}"))
-    found.pop(_OURS, None)
-    return found
+
+    def __init__(self) -> None:
+        #: The beginning of a line.
+        self._cut = b""
+        self._scraper = Scraper(wrap=False)
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the output."""
+        whole, end, rest = data.rpartition(b"\n")
+        if not end and len(self._cut) + len(data) <= MAX_JSON:
+            self._cut += data
+            return
+        self._read(self._cut + whole + end)
+        self._cut = rest
+
+    def document(self) -> dict[str, Any]:
+        """Return the document as runners make it, when all was fed."""
+        self._read(self._cut)
+        self._scraper.close()
+        found = cast("dict[str, Any]", json.loads(self._scraper.document() or b"{}"))
+        found.pop(_OURS, None)
+        return found
+
+    def _read(self, data: bytes) -> None:
+        if _may_be_no_json(data):
+            data = b"\n".join(map(_strict, data.split(b"\n")))
+        self._scraper.feed(data)
 
 
 def values(document: Mapping[str, Any]) -> Mapping[str, float]:
     """Return its numbers by path: ``validation/accuracy``."""
-    return numbers(document)
+    return numbers(document, most=_MOST)
 
 
-def series(output: str, name: str) -> Sequence[tuple[int, float]]:
+def series(output: Iterable[bytes], name: str) -> Sequence[tuple[int, float]]:
     r"""Return each number of that path that a line of its own told, with its place among them.
 
-    >>> series('{"loss": 2}\nmore text\n{"loss": 1.5}\n', "loss")
+    ``output`` comes in pieces, cut anywhere.
+
+    >>> series([b'{"loss": 2}\nmore te', b'xt\n{"loss": 1.5}\n'], "loss")
     [(1, 2.0), (2, 1.5)]
     """
-    found = (_number(line, name) for line in output.splitlines() if line.startswith("{"))
-    told = [value for value in found if value is not None]
-    return list(enumerate(told, 1))
+    told = (_number(line.text, name) for line in _lines(output) if line.text.startswith("{"))
+    return list(enumerate((value for value in told if value is not None), 1))
+
+
+def _lines(output: Iterable[bytes]) -> Iterator[Line]:
+    lines = Lines()
+    for piece in output:
+        yield from lines.feed(piece)
+    yield from lines.close()
 
 
 def _number(line: str, name: str) -> float | None:
@@ -48,4 +90,24 @@ def _number(line: str, name: str) -> float | None:
         document = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return numbers(document).get(name) if isinstance(document, dict) else None
+    return values(document).get(name) if isinstance(document, dict) else None
+
+
+def _may_be_no_json(data: bytes) -> bool:
+    """Tell at little cost whether there may be a number that is NaN, or infinite."""
+    return b"NaN" in data or b"Infinity" in data or _LARGE.search(data) is not None
+
+
+def _strict(line: bytes) -> bytes:
+    """Write ``null`` for numbers that JSON has not: merged into a document it removes a member."""
+    if line.lstrip()[:1] != b"{" or not _may_be_no_json(line):
+        return line
+    try:
+        found = json.loads(line, parse_constant=lambda _: None, parse_float=_finite)
+        return json.dumps(found).encode()
+    except (ValueError, RecursionError):
+        return line
+
+
+def _finite(text: str) -> float | None:
+    return number if math.isfinite(number := float(text)) else None

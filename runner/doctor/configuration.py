@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from runner.app import fleet
 from runner.app.hidden import check
 from runner.app.reporting import reporters_for
 from runner.app.stores import store_options
@@ -40,6 +41,7 @@ def _refused(patient: Patient) -> Iterator[str]:
     starts: list[Callable[[], object]] = [
         lambda: check(patient.settings, places, hides=True, environ=patient.environ),
         lambda: store_options(patient.settings),
+        lambda: fleet.check(patient.settings),
         lambda: reporters_for(patient.settings, patient.redactor, nowhere),
     ]
     for start in starts:

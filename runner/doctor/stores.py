@@ -29,12 +29,12 @@ from runner.stores.pool import StorePool
 
 _PERMISSIONS = "docs/permissions.md lists what is done to a bucket, and the rights for it"
 _BODY, _OTHER = b'{"doctor": 1}', b'{"doctor": 2}'
-_REACH = "check the address, the network, the firewall and the proxy between here and there"
+REACH = "check the address, the network, the firewall and the proxy between here and there"
 #: Seconds; stores themselves are asked again and again, for longer than a person waits.
-_PATIENCE, _CONNECTING, _TIDYING = 30.0, 5.0, 10.0
+PATIENCE, TIDYING, _CONNECTING = 30.0, 10.0, 5.0
 _PROXIES = tuple(name for name in NETWORK if name.upper() in {"HTTPS_PROXY", "ALL_PROXY"})
 #: What stores say of an object whose bucket is not there.
-_NO_BUCKET = re.compile(r"no such bucket|the bucket '.*' of .* does not exist")
+NO_BUCKET = re.compile(r"no such bucket|the bucket '.*' of .* does not exist")
 
 
 async def look(patient: Patient, tell: Tell) -> None:
@@ -50,6 +50,11 @@ async def look(patient: Patient, tell: Tell) -> None:
             group.start_soon(target.look, pool, tell)
 
 
+def is_behind_proxy(patient: Patient) -> bool:
+    """Tell whether stores may be reached through a proxy alone."""
+    return any(name in patient.environ for name in _PROXIES)
+
+
 def _targets(patient: Patient) -> Iterator[_Target]:
     for root in patient.settings.local_store_root:
         location = Location("file", "", "", str(root / _name()))
@@ -62,7 +67,7 @@ def _targets(patient: Patient) -> Iterator[_Target]:
             location,
             bucket.config,
             patient.may_write,
-            is_behind_proxy=any(name in patient.environ for name in _PROXIES),
+            is_behind_proxy=is_behind_proxy(patient),
         )
 
 
@@ -81,15 +86,15 @@ class _Target:
     async def look(self, pool: StorePool, tell: Tell) -> None:
         """Tell one finding; raises nothing that a store raises."""
         try:
-            with anyio.fail_after(_PATIENCE):
+            with anyio.fail_after(PATIENCE):
                 tell(self._of_root() or await self._of_store(pool))
         except TimeoutError:
-            tell(failed(f"no answer within {_PATIENCE:g} s", _REACH, self.about))
+            tell(failed(f"no answer within {PATIENCE:g} s", REACH, self.about))
         except RequestError as error:
             tell(failed(str(error), "correct --store", self.about))
         except RunnerError as error:
             is_away = isinstance(error, StoreUnavailable)
-            tell(failed(str(error), _REACH if is_away else _PERMISSIONS, self.about))
+            tell(failed(str(error), REACH if is_away else _PERMISSIONS, self.about))
 
     def _of_root(self) -> Finding | None:
         """Look at a directory; ``None``: the store is to be asked."""
@@ -106,7 +111,7 @@ class _Target:
 
     async def _of_store(self, pool: StorePool) -> Finding:
         if self.config.endpoint and not self.is_behind_proxy:
-            await _reach(self.config.endpoint)
+            await reach(self.config.endpoint)
         request = Request(Experiment("doctor", "doctor"), Needs(), {}, storage=self.config)
         store = await pool.store_for(self.location, request, queue_broker="local")
         return await self._write(store) if self.may_write else await self._read(store)
@@ -116,7 +121,7 @@ class _Target:
         try:
             await store.read(self.location, lambda stream: stream.read())
         except NotFound as error:
-            if _NO_BUCKET.search(str(error)):
+            if NO_BUCKET.search(str(error)):
                 return failed(str(error), "make the bucket, or correct its name", self.about)
         except AccessDenied as error:
             return warning(
@@ -130,17 +135,17 @@ class _Target:
 
     async def _write(self, store: Store) -> Finding:
         """Write, write on condition, read, and delete a tiny object. Raises RunnerError."""
-        with _needing("write: s3:PutObject, storage.objects.create"):
+        with needing("write: s3:PutObject, storage.objects.create"):
             info = await store.put_if(self.location, _BODY, None)
         try:
             refuses = await self._refuses_a_second(store)
             if refuses:
-                with _needing("overwrite: s3:PutObject, storage.objects.delete"):
+                with needing("overwrite: s3:PutObject, storage.objects.delete"):
                     await store.put_if(self.location, _OTHER, info.version)
-            with _needing("read: s3:GetObject, storage.objects.get"):
+            with needing("read: s3:GetObject, storage.objects.get"):
                 found = await store.read(self.location, lambda stream: stream.read())
         finally:
-            with anyio.move_on_after(_TIDYING, shield=True), _needing("delete: s3:DeleteObject"):
+            with anyio.move_on_after(TIDYING, shield=True), needing("delete: s3:DeleteObject"):
                 await store.delete(self.location)
         if found != _OTHER:
             return failed(
@@ -165,7 +170,7 @@ class _Target:
         return False
 
 
-async def _reach(endpoint: str) -> None:
+async def reach(endpoint: str) -> None:
     """Connect, to hear at once of what a store would be asked for again and again.
 
     Raises StoreUnavailable.
@@ -185,7 +190,7 @@ async def _reach(endpoint: str) -> None:
 
 
 @contextmanager
-def _needing(what: str) -> Iterator[None]:
+def needing(what: str) -> Iterator[None]:
     """Name the right in what a store refuses."""
     try:
         yield

@@ -49,8 +49,6 @@ class Attachment:
     variables: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     #: Put before ``PATH``.
     path: tuple[Path, ...] = ()
-    #: Directories that the sandbox must show read-only to the run, also against root.
-    readonly: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

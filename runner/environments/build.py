@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import stat
@@ -62,7 +63,8 @@ class Builder:
     def _kept(self, wheel: Path) -> Path:
         """Return a copy that every builder can read, always in one place: uv remembers by path."""
         kept = self._cache.root / "pip" / wheel.name
-        if not kept.exists():
+        # One that a power cut has left empty would fail every experiment for its requirements.
+        if not kept.exists() or not filecmp.cmp(wheel, kept, shallow=False):
             kept.parent.mkdir(mode=0o755, exist_ok=True)
             new = kept.with_suffix(f".{os.getpid()}")
             shutil.copyfile(wheel, new)

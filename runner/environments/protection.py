@@ -41,11 +41,6 @@ class Protection:
         """Experiments are another user than the owner: nothing needs to be checked."""
         return self.is_root and self.runner is not None and self.runner.uid != 0
 
-    @property
-    def needs_bind(self) -> bool:
-        """Experiments are root: a read-only mount alone stops them."""
-        return self.is_root and not self.is_by_ownership
-
     def check(self, root: Path) -> None:
         """Raise Misconfigured when a user cannot get to what lies below ``root``."""
         for identity in (self.builder, self.runner):

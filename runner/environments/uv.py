@@ -26,6 +26,7 @@ from runner.environments.manifest import Manifest
 from runner.environments.places import Places, link_mode, usable_program
 from runner.environments.protection import Protection
 from runner.environments.sources import Sources
+from runner.environments.vouched import Vouched
 from runner.environments.whose import working_for
 from runner.errors import HostFault, OutOfDisk
 from runner.model import NOTHING, Bytes, Identity, Stock
@@ -57,7 +58,8 @@ class UvEnvironments(Environments):
 
     As root, builds that run a package's code run as ``build_identity``, and what was built belongs
     to root; ``run_identity`` (the same, unless told otherwise) owns what ``attach`` makes. Such
-    builds do not see ``hidden``, but for ``root`` and what is ``visible``.
+    builds do not see ``hidden``, but for ``root`` and what is ``visible``. Where runs are
+    ``kept_out``, their sandbox shows them what is shared read-only.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class UvEnvironments(Environments):
         extra_variables: Mapping[str, str] = NOTHING,
         hidden: Sequence[Path] = (),
         visible: Sequence[Path] = (),
+        kept_out: bool = False,
         walls: Callable[[Sequence[Path]], Sequence[str]] = lambda _: (),
         watched: Watched = unwatched,
         held: Held = unheld,
@@ -105,6 +108,7 @@ class UvEnvironments(Environments):
         self._hidden, self._visible = tuple(hidden), tuple(visible)
         self._walls, self._watched, self._held = walls, watched, held
         self._report = report
+        self._kept_out, self._vouched = kept_out, Vouched()
         self._threads = blocking.Limit(4)
         self._cache = EnvironmentCache(root, limit, self._threads)
         self._places: Places | None = None
@@ -172,6 +176,7 @@ class UvEnvironments(Environments):
     @contextlib.asynccontextmanager
     async def pin(self, key: str) -> AsyncIterator[None]:
         """Keep a built environment that an adopted run uses, without preparing anything."""
+        self._vouched.doubt(key)
         async with self._cache.leased(key):
             self._cache.touch(key)
             yield
@@ -179,8 +184,8 @@ class UvEnvironments(Environments):
     async def attach(self, environment: Environment, into: Path) -> Attachment:
         """Make the environment usable from the new directory ``into``.
 
-        Where a run could have changed the shared copy it is looked at first, and built anew when
-        it was changed.
+        Where somebody could have changed the shared copy since it was looked at, it is looked at
+        first, and built anew when it was changed.
         """
         root = environment.root
         owner = self._protection.runner
@@ -193,7 +198,6 @@ class UvEnvironments(Environments):
             python,
             {"VIRTUAL_ENV": str(into), "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
             (into / "bin",),
-            (root,) if self._protection.needs_bind else (),
         )
 
     async def compile_later(self, environment: Environment) -> None:
@@ -277,7 +281,7 @@ class UvEnvironments(Environments):
             if not (root / manifest.NAME).exists():
                 async with self._cache.building(plan.key):
                     if not (root / manifest.NAME).exists():
-                        await (await self._opened()).builder.build(plan)
+                        await self._build(plan)
                         reused = False
                 await self._cache.evict()
             self._cache.touch(plan.key)
@@ -297,13 +301,25 @@ class UvEnvironments(Environments):
             self._report(
                 f"environment {environment.key} was changed by an experiment; it is built anew"
             )
-            return await (await self._opened()).builder.build(environment.plan)
+            return await self._build(environment.plan)
+
+    async def _build(self, plan: Plan) -> Manifest:
+        try:
+            return await (await self._opened()).builder.build(plan)
+        finally:
+            if plan.resolution.runs_code:
+                self._vouched.forget()
 
     def _unchanged(self, root: Path) -> Manifest | None:
-        known = manifest.read(root)
+        known, changes = manifest.read(root), self._vouched.changes
         if known is None or self._protection.is_by_ownership:
             return known
-        return known if manifest.is_unchanged(root, known) else None
+        if self._kept_out and self._vouched.holds(root.name):
+            return known
+        if not manifest.is_unchanged(root, known):
+            return None
+        self._vouched.note(root.name, changes)
+        return known
 
     async def _call(self, function: Callable[[], T]) -> T:
         return await blocking.call(functools.partial(_without_stop, function), limit=self._threads)

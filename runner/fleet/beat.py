@@ -16,6 +16,8 @@ MOST = 100
 #: Characters of one text.
 _LONGEST_TEXT = 200
 _FEW = 10
+#: Seconds since the epoch; nobody reckons with later ones, and no clock can.
+_LATEST = 1e11
 _SUFFIX = ".json"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\.json")
 
@@ -86,8 +88,9 @@ def is_beat(name: str) -> bool:
 
 
 def shortened(text: str) -> str:
-    """Keep a text small."""
-    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
+    """Keep a text small, and such that it can be written: names of directories may be any bytes."""
+    short = text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
+    return short.encode(errors="replace").decode()
 
 
 def encode(beat: Beat) -> bytes:
@@ -103,8 +106,12 @@ def encode(beat: Beat) -> bytes:
 def decode(body: bytes) -> Beat:
     """Read a beat, which anybody may have written. Raises ValueError."""
     try:
-        return msgspec.json.decode(body, type=Beat)
+        beat = msgspec.json.decode(body, type=Beat)
     except msgspec.MsgspecError as error:
         raise ValueError(str(error)) from error
     except (RecursionError, UnicodeDecodeError) as error:
         raise ValueError("it is no JSON") from error
+    times = (beat.since, beat.started, beat.written, *(one.since for one in beat.running))
+    if not all(0 <= moment <= _LATEST for moment in times):
+        raise ValueError("its times are none")
+    return beat

@@ -83,6 +83,7 @@ def _bucket(text: str, scheme: str, host: str, bucket: str, prefix: str) -> Flee
 
 
 def _bad(text: str) -> Misconfigured:
-    # Not the value itself where somebody wrote a password into it.
-    shown = "an address with a user in it" if "@" in text else repr(text)
+    # Not the value itself where somebody wrote a password or a signature into it.
+    has_secret = set("@?") & set(text)
+    shown = "an address with a user or a query in it" if has_secret else repr(text)
     return Misconfigured(f"--fleet-store is {shown}: {_FORMS}")

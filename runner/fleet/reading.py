@@ -13,6 +13,7 @@ import anyio
 
 from runner.errors import StoreUnavailable
 from runner.fleet.beat import LONGEST, OVER, Beat, decode, is_beat
+from runner.fleet.mount import Mount
 from runner.fleet.place import FleetPlace
 from runner.stores.base import AccessDenied, Entry, Listing, NotFound, Store
 from runner.stores.pool import StorePool
@@ -90,10 +91,18 @@ class Reader:
     pool: StorePool
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     clock: Callable[[], float] = time.time
+    #: Of a directory: keeps us from being kept by it.
+    mount: Mount | None = None
     _known: dict[Entry, Beat | str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.mount is None and self.place.root is not None:
+            self.mount = Mount(self.place.root)
+
     async def look(self) -> Fleet:
-        """Return who is there. Raises RunnerError."""
+        """Return who is there; meant to be cancelled. Raises RunnerError."""
+        if self.mount is not None:
+            await self.mount.wait()
         store = await self._store()
         listing = await store.folder(self.place.folder)
         now = now_at(listing, self.clock())

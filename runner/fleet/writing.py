@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import BinaryIO
@@ -14,7 +15,7 @@ import anyio
 from runner import log
 from runner.errors import RunnerError
 from runner.fleet.beat import Beat, encode
-from runner.fleet.mount import Mount
+from runner.fleet.carrier import Carrier, Put
 from runner.fleet.place import FleetPlace
 from runner.stores.base import Store, StoreOptions
 from runner.stores.pool import StorePool
@@ -43,55 +44,57 @@ class Writer:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     patience: float = _PATIENCE
     last: float = _LAST
-    #: Of a directory: what keeps us from being kept by it.
-    mount: Mount | None = None
     #: How many beats have arrived.
     written: int = 0
-    _store: Store | None = None
+    #: ``None``: to the store that the place names.
+    carrier: Carrier | None = None
     _trouble: str = ""
-
-    def __post_init__(self) -> None:
-        if self.mount is None and self.place.root is not None:
-            self.mount = Mount(self.place.root)
 
     async def write(self) -> None:
         """Beat until cancelled, and then once more."""
-        async with StorePool(self.options) as pool:
-            try:
-                while True:
-                    await self._tell(pool, self.describe(), self.patience)
-                    await anyio.sleep(self.interval.total_seconds() * _about_one())
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._tell(pool, self.farewell(), self.last)
-                self._store = None
-
-    async def _tell(self, pool: StorePool, beat: Beat, seconds: float) -> None:
+        carrier = self.carrier or Carrier(self._opened, self.patience)
         try:
+            while True:
+                await self._tell(carrier, self.describe, self.patience)
+                await anyio.sleep(self.interval.total_seconds() * _about_one())
+        finally:
+            with anyio.CancelScope(shield=True):
+                end = anyio.current_time() + self.last
+                await self._tell(carrier, self.farewell, self.last)
+                await carrier.close(max(0.0, end - anyio.current_time()))
+
+    async def _tell(self, carrier: Carrier, describe: Callable[[], Beat], seconds: float) -> None:
+        try:
+            beat = describe()
             with anyio.fail_after(seconds):
-                await self._put(pool, beat)
+                await carrier.carry(beat.name, encode(beat))
         except TimeoutError:
             self._complain(f"{self.place} does not answer within {seconds:.0f} s")
         except RunnerError as error:
             self._complain(self.place.explained(error))
+        except Exception as error:  # noqa: BLE001 - our bug must not cost what runs
+            self._complain(f"a defect of the runner: {type(error).__name__}: {error}")
         else:
             self.written += 1
             if self._trouble:
                 self._trouble = ""
                 _log.info("the fleet's store is told again", store=str(self.place))
 
-    async def _put(self, pool: StorePool, beat: Beat) -> None:
-        if self.mount is not None:
-            await self.mount.wait()
-        location, body = self.place.location(beat.name), encode(beat)
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Put]:
+        async with StorePool(self.options) as pool:
+            store: Store | None = None
 
-        def produce(stream: BinaryIO) -> None:
-            stream.write(body)
+            async def put(name: str, body: bytes) -> None:
+                nonlocal store
+                location = self.place.location(name)
+                if store is None:
+                    request = self.place.request(self.environ)
+                    store = await pool.store_for(location, request, queue_broker="local")
+                await store.write(location, lambda stream: _all(stream, body))
 
-        if self._store is None:
-            request = self.place.request(self.environ)
-            self._store = await pool.store_for(location, request, queue_broker="local")
-        await self._store.write(location, produce)
+            yield put
+            store = None
 
     def _complain(self, text: str) -> None:
         # One line for an outage, however its sentences vary.
@@ -102,3 +105,7 @@ class Writer:
 
 def _about_one() -> float:
     return random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
+
+
+def _all(stream: BinaryIO, body: bytes) -> None:
+    stream.write(body)

@@ -7,7 +7,7 @@ daemon adopts it. Being *stopped* (``Stopper``) means that the experiment has to
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -57,48 +57,65 @@ class Attempt:
 
     async def perform(self) -> Outcome:
         """Make ready, run and bring home."""
-        async with AsyncExitStack() as stack:
-            try:
-                async with self.entry.stopper.cancels(), self.beside.listening():
-                    await self.parts.hooks.ask(self.parts, self.entry, self.preparation.request)
-                    spec = await self._equipping.ready(stack)
-                if self.entry.stopper.cause is not None:
-                    return await self._without_run(self._stopped())
-                use = self._use(stack)
-                printed_before = size_of(self.entry.output)
-                run = await Run.start(spec)
-            except NoCards as error:
-                return Deferred(error.delay, str(error), Cause.NO_ROOM)
-            except LeaseLost as error:
-                return await self._without_run(_failed(error))
-            except Unavailable as error:
-                # Not the experiment's doing, and nothing of it has begun: it costs no attempt.
-                return Deferred(timedelta(0), str(error), causes.cause_of(Evidence(error=error)))
-            except RunnerError as error:
-                return await self._without_run(_failed(error))
-            self.entry.note(
-                self.parts.records,
-                phase=Phase.RUNNING,
-                started_at=time.time(),
-                printed_before=printed_before,
-            )
-            self.entry.begin(Stage.RUN)
-            return await self._see_through(run, use)
+        return await self._told(self._performed)
 
     async def resume(self) -> Outcome:
         """Go on with a run that an earlier daemon started."""
-        record = self.entry.record
-        async with AsyncExitStack() as stack:
+        return await self._told(self._resumed)
+
+    async def _told(self, story: Callable[[AsyncExitStack], Awaitable[Outcome]]) -> Outcome:
+        """Return how it ended, whatever goes wrong in giving back what it has used."""
+        outcome: Outcome | None = None
+        try:
+            async with AsyncExitStack() as stack:
+                outcome = await story(stack)
+        except Exception as error:
+            if outcome is None:
+                raise
+            _log.error("not all given back", key=self.entry.record.key, exc_info=error)
+        assert outcome is not None  # noqa: S101 - else it was raised
+        return outcome
+
+    async def _performed(self, stack: AsyncExitStack) -> Outcome:
+        try:
+            async with self.entry.stopper.cancels(), self.beside.listening():
+                await self.parts.hooks.ask(self.parts, self.entry, self.preparation.request)
+                spec = await self._equipping.ready(stack)
+            if self.entry.stopper.cause is not None:
+                return await self._without_run(self._stopped())
             use = self._use(stack)
-            try:
-                run = await Run.adopt(self.parts.records.place(record.run))
-            except RunnerError as error:
-                self._equipping.give_back(await self._others(await processes.end(record.run)))
-                return await self.homecoming.bring(_failed(error), ran=True)
-            await self._pin(stack)
-            begun = record.started_at or time.time()
-            self.entry.begin(Stage.RUN, before=timedelta(seconds=max(0.0, time.time() - begun)))
-            return await self._see_through(run, use)
+            printed_before = size_of(self.entry.output)
+            run = await Run.start(spec, self.parts.server)
+        except NoCards as error:
+            return Deferred(error.delay, str(error), Cause.NO_ROOM)
+        except LeaseLost as error:
+            return await self._without_run(_failed(error))
+        except Unavailable as error:
+            # Not the experiment's doing, and nothing of it has begun: it costs no attempt.
+            return Deferred(timedelta(0), str(error), causes.cause_of(Evidence(error=error)))
+        except RunnerError as error:
+            return await self._without_run(_failed(error))
+        self.entry.note(
+            self.parts.records,
+            phase=Phase.RUNNING,
+            started_at=time.time(),
+            printed_before=printed_before,
+        )
+        self.entry.begin(Stage.RUN)
+        return await self._see_through(run, use)
+
+    async def _resumed(self, stack: AsyncExitStack) -> Outcome:
+        record = self.entry.record
+        use = self._use(stack)
+        try:
+            run = await Run.adopt(self.parts.records.place(record.run))
+        except RunnerError as error:
+            self._equipping.give_back(await self._others(await processes.end(record.run)))
+            return await self.homecoming.bring(_failed(error), ran=True)
+        await self._pin(stack)
+        begun = record.started_at or time.time()
+        self.entry.begin(Stage.RUN, before=timedelta(seconds=max(0.0, time.time() - begun)))
+        return await self._see_through(run, use)
 
     @property
     def _equipping(self) -> Equipping:

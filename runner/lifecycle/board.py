@@ -36,6 +36,8 @@ class Entry:
     stopper: Stopper = field(default_factory=Stopper)
     #: What it does now; changed by ``begin``.
     stage: Stage = Stage.CLAIM
+    #: What keeps it there, for people; empty while nothing does.
+    waits: str = ""
     #: The captured output, once there is a workspace.
     output: Path | None = None
     #: How far its artifacts have come.
@@ -78,6 +80,7 @@ class Entry:
         """Go on to the next stage, which had lasted for ``before`` under an earlier daemon."""
         self.end()
         self.stage, self._since = stage, self._since - before.total_seconds()
+        self.waits = ""
 
     def end(self) -> None:
         """Count the present stage: it is over."""
@@ -94,10 +97,14 @@ class Entry:
 
     @property
     def phase(self) -> str:
-        """The stage for people: ``fetching 1.2 GB of 4.0 GB``, ``running, idle``."""
+        """The stage for people: ``fetching 1.2 GB of 4.0 GB``, ``running, idle``.
+
+        Or ``uploading, waiting for the store``.
+        """
         if self.fetched is None:
             is_idle = self.idle_since is not None and self.stage is Stage.RUN
-            return f"{self.stage}, idle" if is_idle else self.stage
+            more = "idle" if is_idle else self.waits
+            return f"{self.stage}, {more}" if more else self.stage
         done, total = self.fetched
         return f"{self.stage} {format_size(done)} of {format_size(total)}"
 

@@ -23,6 +23,7 @@ from runner.lifecycle.parts import Parts
 from runner.lifecycle.reloading import Reloads
 from runner.lifecycle.runs.kept import shown
 from runner.lifecycle.runs.live_output import LiveOutput
+from runner.lifecycle.runs.wanted import Wanted
 from runner.lifecycle.rush import Haste
 from runner.lifecycle.sources.depths import Depth, Depths
 from runner.lifecycle.sources.queue_rows import passed_over, rows
@@ -130,18 +131,24 @@ class Desk:
     async def logs(self, arguments: Item) -> AsyncIterator[Item]:
         """Give the output of a run under way as items of text, to its end where ``follow`` is.
 
-        Before there is any: how much of its artifacts was fetched.
+        Before there is any: how much of its artifacts was fetched. ``tail``: the last so many
+        lines, of ``most`` bytes at most; ``since``: from that byte on. Items of text tell where the
+        first of them begins: ``start``, in bytes.
         """
-        entry = self._parts.board.find(str(arguments.get("key", "")))
+        key, run = str(arguments.get("key", "")), str(arguments.get("run", ""))
+        entry = self._parts.board.of_run(run) if run else self._parts.board.find(key)
         if entry is None:
             return
+        wanted = Wanted(
+            arguments.get("tail"), int(arguments.get("since") or 0), arguments.get("most")
+        )
         yield {"attempt": entry.record.attempt, "stage": entry.stage}
-        with closing(LiveOutput(self._parts.redactor)) as output:
+        with closing(LiveOutput(self._parts.redactor, wanted=wanted)) as output:
             while True:
                 is_over = entry not in self._parts.board or not arguments.get("follow")
                 text = await output.read_on(entry.output)
                 if text:
-                    yield {"text": text}
+                    yield {"text": text, "start": output.start}
                 elif is_over:
                     break
                 else:
@@ -149,7 +156,7 @@ class Desk:
                         yield {"fetched": fetched[0], "of": fetched[1]}
                     await anyio.sleep(_FOLLOW_PAUSE)
             if text := output.rest():
-                yield {"text": text}
+                yield {"text": text, "start": output.start}
 
     async def cancel(self, arguments: Item) -> AsyncIterator[Item]:
         """Stop an attempt, by ``key`` or ``run``; its message is settled and does not come back."""

@@ -11,6 +11,7 @@ import anyio
 
 from runner import log
 from runner.errors import (
+    HostFault,
     LeaseLost,
     RequestError,
     RunnerError,
@@ -24,6 +25,7 @@ from runner.lifecycle.causes import Evidence
 from runner.lifecycle.claiming import admission
 from runner.lifecycle.claiming.allotting import Ledger
 from runner.lifecycle.claiming.intake import Slot
+from runner.lifecycle.fuses.fuse import Sign
 from runner.lifecycle.gpus.choice import grouped
 from runner.lifecycle.ownership.claim import Claim, Claims
 from runner.lifecycle.ownership.guard import Guard
@@ -48,8 +50,8 @@ from runner.model import (
     Stopped,
 )
 from runner.queues.base import Delivery
-from runner.request import decode
 from runner.request.reading import Reading
+from runner.request.schema import decode
 from runner.request.secrets import secrets_of
 
 _log = log.get_logger(__name__)
@@ -71,10 +73,12 @@ class Handling:
         delivery: Delivery,
         entry: Entry,
         *,
-        judged: Callable[[bool], None] = lambda _: None,
+        judged: Callable[[bool | None], None] = lambda _: None,
         lacks: Callable[[Needs], None] = lambda _: None,
     ) -> None:
         """``judged`` is told once, as soon as it is known, whether this is no StudioML request.
+
+        ``None``: it was not read, so nobody knows.
 
         ``lacks`` is told once what there is no room for: what comes next is probably alike.
         """
@@ -101,7 +105,7 @@ class Handling:
         twin = self.parts.board.of_message(self.entry.record)
         if twin is not None and await twin.attach(self.delivery):
             slot.give_back()
-            self._judged(False)  # noqa: FBT003 - its one and only argument
+            self._judge(False)  # noqa: FBT003 - its one and only argument
             return Deferred(timedelta(0), "its run goes on here")
         self.parts.board.enter(self.entry)
         try:
@@ -111,6 +115,7 @@ class Handling:
             self.entry.leave(self.parts.records)
             raise
         finally:
+            self._judge(None)  # whoever waits for it must not wait for ever
             slot.give_back()
         if self._taking.guarded_by is not None and self.entry.stopper.cause is None:
             await self._keep_for_others(self._taking.guarded_by)
@@ -126,7 +131,30 @@ class Handling:
 
     # ------------------------------------------------------------------ a fresh message
 
+    def _judge(self, is_foreign: bool | None) -> None:  # noqa: FBT001 - its one and only argument
+        """Tell what the message is; what comes after the first time is not told."""
+        judged, self._judged = self._judged, lambda _: None
+        judged(is_foreign)
+
     async def _story(self, slot: Slot) -> Outcome:
+        try:
+            return await self._from_the_beginning(slot)
+        except HostFault as error:
+            if self._holding.claim is not None:
+                raise
+            return self._unbegun(error)
+
+    def _unbegun(self, error: HostFault) -> Outcome:
+        """Leave it to machines that are well: nothing of it has begun here, so nothing counts.
+
+        One whose disk takes no records would bury whole queues else.
+        """
+        record, cause = self.entry.record, causes.cause_of(Evidence(error=error))
+        account = (record.broker, record.project)
+        self.parts.fuse.ended(Sign(cause, record.run, account, is_machines=True))
+        return Deferred(_NO_ROOM_DELAY, str(error), cause)
+
+    async def _from_the_beginning(self, slot: Slot) -> Outcome:
         # From here on the next daemon knows of it: what this one dies of, and what it held.
         self.parts.records.write(self.entry.record)
         request = await self._decoded()
@@ -170,7 +198,7 @@ class Handling:
             is_foreign = True
             raise
         finally:
-            self._judged(is_foreign)
+            self._judge(is_foreign)
         return request
 
     async def _understood(self) -> Request:

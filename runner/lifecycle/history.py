@@ -100,7 +100,8 @@ def read(file: Path) -> Sequence[Ending]:
     """Read the endings that a daemon wrote, oldest first; lines that it cut short are skipped."""
     endings: list[Ending] = []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # A power cut may leave anything.
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return endings
     for line in lines[-_KEPT:]:

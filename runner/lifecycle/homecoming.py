@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import anyio
 
 from runner import log
-from runner.errors import HostFault, RunnerError, StoreUnavailable
+from runner.errors import HostFault, OutOfDisk, RunnerError, StoreUnavailable
 from runner.lifecycle import causes
 from runner.lifecycle.artifacts.artifacts import Artifacts
 from runner.lifecycle.artifacts.checkpoints import Checkpoints, append_note
@@ -97,13 +97,17 @@ class Homecoming:
         is_result = outcome.cause in _ENDED_BY_ITSELF
         patience = self.parts.options.upload_patience.total_seconds() if ran else 0.0
         give_up, pause = anyio.current_time() + patience, _PAUSE
+        # Whoever fills a disk is ended and caches give way: a whole result is worth the wait. What
+        # was ended for the disk that it took would wait for itself.
+        mends = (StoreUnavailable, OutOfDisk) if is_result else StoreUnavailable
         while True:
             try:
                 stored = await self.checkpoints.last(result=is_result)
-            except StoreUnavailable as error:
+            except mends as error:
                 is_late = anyio.current_time() + pause > give_up
                 if is_late or not await self.entry.stopper.pause(pause):
                     raise
+                self.entry.waits = _waiting_for(error)
                 _log.warning("upload tried again", paused=pause, trouble=str(error))
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
@@ -124,6 +128,10 @@ def _cause_of_loss(error: RunnerError) -> Cause:
     """A store that refuses the results refuses them next time too: no second run is paid for."""
     cause = causes.cause_of(Evidence(error=error))
     return cause if cause in RETRIED else Cause.RESULTS_DENIED
+
+
+def _waiting_for(error: RunnerError) -> str:
+    return "waiting for room" if isinstance(error, OutOfDisk) else "waiting for the store"
 
 
 def _summary(outcome: Outcome) -> str:

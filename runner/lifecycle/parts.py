@@ -24,6 +24,7 @@ from runner.lifecycle.ownership.pulse import Pulse
 from runner.lifecycle.responses.responses import Responses
 from runner.lifecycle.runs.bounding import Bounding
 from runner.lifecycle.runs.containers import Containers
+from runner.lifecycle.runs.forkserver import ForkServer
 from runner.lifecycle.runs.kept import Kept
 from runner.lifecycle.runs.record import Records
 from runner.lifecycle.runs.remains import Remains
@@ -112,6 +113,8 @@ class Parts:
     opening: Opening = field(default_factory=Opening)
     #: What there is to run experiments in container images.
     containers: Containers = field(default_factory=Containers)
+    #: What starts supervisors fast; ``None``: each is started by itself.
+    server: ForkServer | None = None
     #: Messages that are kept for other runners.
     guards: Guards = field(default_factory=Guards)
     #: Shares of runs that have ended, and of which a process is left.

@@ -1,5 +1,4 @@
-"""Bytes to Request: pure decoding, no I/O."""
+"""Bytes to Request: pure decoding, no I/O. ``schema`` is the one way in.
 
-from runner.request.schema import decode
-
-__all__ = ["decode"]
+Nothing is imported here: the options need ``units`` alone.
+"""

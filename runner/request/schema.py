@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from runner.errors import BadField, Undecodable
-from runner.model import Cause, Experiment, Message, Request, StoreConfig
+from runner.model import RETRYABLE, Experiment, Message, Request, StoreConfig
 from runner.redaction import Secret
 from runner.request.artifacts import decode_artifacts
 from runner.request.command import (
@@ -26,23 +26,6 @@ from runner.request.needs import decode_needs
 from runner.request.reading import Reading
 from runner.request.trace import TRACEPARENT, TraceContext
 
-#: Causes that a request or an operator may want retried.
-RETRYABLE = frozenset(Cause) - {
-    Cause.COMPLETED,
-    Cause.LIFETIME,
-    Cause.LEASE_LOST,
-    Cause.DRAINED,
-    Cause.CANCELLED,
-    Cause.BAD_REQUEST,
-    Cause.TOO_BIG,
-    Cause.NOT_OURS,
-    Cause.NOT_A_REQUEST,
-    Cause.NO_ROOM,
-    Cause.RESULTS_DENIED,
-    Cause.REFUSED_BY_HOOK,
-    Cause.DEFERRED_BY_HOOK,
-    Cause.HOOK_FAILED,
-}
 MOST_ATTEMPTS = 100
 #: Slack's names of channels have 80 characters at most, and a mark before them.
 LONGEST_DESTINATION = 81

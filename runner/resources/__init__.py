@@ -7,6 +7,6 @@ PROBES = Registry(
     {
         "host": ("runner.resources.host:MachineProbe", None),
         "nvml": ("runner.resources.gpu:NvmlProbe", None),
-        "none": ("runner.resources.gpu:NoGpuProbe", None),
+        "none": ("runner.resources.no_gpu:NoGpuProbe", None),
     },
 )

@@ -27,22 +27,6 @@ TIMEOUT = 30.0
 _SCRIPT = Path(__file__).parent / "nvml" / "main.py"
 
 
-class NoGpuProbe(GpuProbe):
-    """For machines whose cards, if any, are not to be given out."""
-
-    def __init__(
-        self, why: str = "GPUs are not given out: --cpu-only or --gpu-probe none is set"
-    ) -> None:
-        self._why = why
-
-    async def look(self) -> GpuInventory:
-        """Find nothing, at once."""
-        return GpuInventory(why_none=self._why)
-
-    async def aclose(self) -> None:
-        """Nothing was opened."""
-
-
 class NvmlProbe(GpuProbe):
     """Asks the NVIDIA driver; ``variables`` say which of its cards may be given out.
 

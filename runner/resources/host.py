@@ -10,6 +10,7 @@ from runner.errors import Misconfigured
 from runner.model import Allocation, Bytes, Capacity
 from runner.resources import cgroup
 from runner.resources.base import HostProbe
+from runner.resources.space import SPACE
 
 GIB = 1 << 30
 
@@ -17,8 +18,12 @@ GIB = 1 << 30
 MARGIN = Bytes(GIB // 2)
 #: Of the space that is free at the start.
 DISK_SHARE = 0.85
+#: Seconds for which a look at the disk does for the next claim, too: each costs a thread.
+_RECENT = 0.5
 #: Caches give way before the floor is reached, when less than this many floors are free.
 COMFORT = 2
+#: Of the files that a disk can hold, one in so many has to be left to be made, or so many.
+_SHARE_OF_FILES, _FEWEST_FILES = 100, 1000
 
 
 def default_floor(total: Bytes) -> Bytes:
@@ -80,16 +85,10 @@ class MachineProbe(HostProbe):
 
     def _complaint(self, place: Path) -> str:
         try:
-            total, free = _space(place)
+            found = SPACE.of(place, recent=_RECENT)
         except OSError as error:
             return f"the directory {place} cannot be used: {error.strerror}"
-        floor = self._floor(total)
-        if free >= floor:
-            return ""
-        return (
-            f"only {free / GIB:.1f} GiB are free at {place}, less than the floor of "
-            f"{floor / GIB:.1f} GiB: free some space, or lower --min-free-disk"
-        )
+        return disk_complaint(place, found, self._floor)
 
     def _memory(self, limit: Bytes | None) -> Bytes:
         known = self._meminfo()
@@ -126,7 +125,35 @@ class MachineProbe(HostProbe):
         return Bytes(int(min(total, free + held) * DISK_SHARE))
 
 
+def disk_complaint(
+    place: Path, found: os.statvfs_result, floor: Callable[[Bytes], Bytes] = default_floor
+) -> str:
+    """Say why nothing can be accepted with a disk of which this was ``found``; empty: it can."""
+    total, free = _space_of(found)
+    least = floor(total)
+    if found.f_flag & os.ST_RDONLY:
+        return (
+            f"the file system of {place} is read-only, as the kernel makes one whose disk fails: "
+            "dmesg says why; mend it, and mount it for writing"
+        )
+    if free < least:
+        return (
+            f"only {free / GIB:.1f} GiB are free at {place}, less than the floor of "
+            f"{least / GIB:.1f} GiB: free some space, or lower --min-free-disk"
+        )
+    # Where files are not counted, as on btrfs, there are none of them.
+    if found.f_favail < min(found.f_files // _SHARE_OF_FILES, _FEWEST_FILES):
+        return (
+            f"only {found.f_favail} more files can be made at {place}, of {found.f_files} in all "
+            "(df -i): remove some"
+        )
+    return ""
+
+
 def _space(place: Path) -> tuple[Bytes, Bytes]:
     """Return the size of a file system and what this user may still write to it."""
-    found = os.statvfs(place)
+    return _space_of(SPACE.of(place))
+
+
+def _space_of(found: os.statvfs_result) -> tuple[Bytes, Bytes]:
     return Bytes(found.f_blocks * found.f_frsize), Bytes(found.f_bavail * found.f_frsize)

@@ -7,10 +7,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import runner.supervisor
 from runner.sandboxes.base import Command, Identity, Launch, Sandbox
+
+#: Begins the name of what is made for a trial in a run's upper directory.
+SCRATCH = ".overlay-"
 
 
 class PlainSandbox(Sandbox):
@@ -29,7 +33,7 @@ class PlainSandbox(Sandbox):
     name = "plain"
 
     def __init__(self) -> None:
-        answer = _probe()
+        answer = _mounts()
         self.hides = answer is not None
         #: A run has processes of its own.
         self.encloses = bool(answer)
@@ -76,12 +80,18 @@ def needed(command: Command) -> tuple[Path, ...]:
 
 def try_mounts(*, lower: Path, upper: Path, identity: Identity | None = None) -> bool:
     """Find out what ``Sandbox.try_overlays`` wants to know, in a process of its own."""
-    scratch = Path(tempfile.mkdtemp(prefix=".overlay-", dir=upper))
+    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=upper))
     try:
         whose = (identity.uid, identity.gid) if identity is not None else ()
         return _probe(lower, scratch, *whose) is not None
     finally:
         _remove(scratch)
+
+
+@cache
+def _mounts() -> bytes | None:
+    """Try once what all sandboxes need: our rights and the kernel stay what they are."""
+    return _probe()
 
 
 def _probe(*arguments: Path | int) -> bytes | None:

@@ -14,6 +14,8 @@ _SYSUSERS = "/etc/sysusers.d/studio-runner.conf"
 _CONFIGURATION = "/etc/studio-runner"
 _STATE = "/var/lib/studio-runner"
 _PROFILE = f"/etc/apparmor.d/{PROFILE}"
+#: Below the one place of our own in which every system's ``man`` looks.
+_MANUAL = "/usr/local/share/man/man1/studio-runner.1"
 #: Seconds: a last checkpoint may be large.
 _LONGEST_STOP = 900.0
 _DROP_IN = f"{_UNITS}/{templates.UNIT}.d/{templates.DRAIN_ON_STOP}"
@@ -31,6 +33,8 @@ class Wish:
     pool: int = 0
     #: A stop waits for runs.
     drain_on_stop: bool = False
+    #: The text of the manual page.
+    manual: str = ""
     #: Configuration, state and user go as well.
     purge: bool = False
 
@@ -60,6 +64,7 @@ def install(machine: Machine, wish: Wish) -> list[Step]:
             0o600,
             keep=True,
         ),
+        File(machine.at(_MANUAL), wish.manual),
         *_profile(machine),
         *_units(machine, wish),
         *_reload(machine),
@@ -75,6 +80,7 @@ def uninstall(machine: Machine, wish: Wish) -> list[Step]:
         Gone(machine.at(f"{_UNITS}/{templates.UNIT}")),
         Gone(machine.at(f"{_UNITS}/{templates.RUNS_SLICE}")),
         *_reload(machine),
+        Gone(machine.at(_MANUAL)),
         *_no_profile(machine),
         *_purge(machine, wish),
     ]

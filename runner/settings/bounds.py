@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from runner.settings import kinds
-from runner.settings.option import option
+from runner.settings.option import group, option
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class BoundOptions:
     """What an experiment does not get beyond what it asked for."""
 

@@ -1,18 +1,15 @@
 """Options about the artifact cache."""
 
-# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
-
 from __future__ import annotations
 
 import contextlib
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from runner.model import Bytes
 from runner.settings import kinds
-from runner.settings.option import option
+from runner.settings.option import group, option
 from runner.settings.places import Places
 
 _SHARE = 0.2
@@ -34,7 +31,7 @@ def _size(places: Places) -> str:
     return _FALLBACK
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class CacheOptions:
     """What is kept of immutable artifacts."""
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import ClassVar
 
 from runner.settings import kinds
 from runner.settings.hours import Window, window
 from runner.settings.kinds import Kind
-from runner.settings.option import option
+from runner.settings.option import group, option
 
 
 def _read_priority(text: str) -> tuple[re.Pattern[str], int]:
@@ -35,7 +34,7 @@ WINDOW = Kind(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class ClaimOptions:
     """Turns and bounds; ``docs/scheduling.md`` tells how queues share the machine."""
 

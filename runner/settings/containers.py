@@ -1,19 +1,16 @@
 """Options about container images."""
 
-# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
-
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
 from runner.model import Bytes
 from runner.settings import kinds
-from runner.settings.option import option
+from runner.settings.option import group, option
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class ContainerOptions:
     """Which images experiments run in, who may be trusted with them, what is kept."""
 

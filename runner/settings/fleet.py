@@ -1,18 +1,15 @@
 """Options about telling a fleet of runners apart: where each says how it stands."""
 
-# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
-
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
 from runner.settings import kinds
-from runner.settings.option import option
+from runner.settings.option import group, option
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class FleetOptions:
     """What `studio-runner fleet` reads."""
 

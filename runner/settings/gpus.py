@@ -1,20 +1,17 @@
 """Options about the cards of this machine."""
 
-# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
-
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
 from runner.model import Bytes
 from runner.settings import kinds
-from runner.settings.option import option
+from runner.settings.option import group, option
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class GpuOptions:
     """Which cards are given out, to whom, and when one is not."""
 

@@ -1,7 +1,5 @@
 """Options about the operator's own programs around each experiment."""
 
-# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
-
 from __future__ import annotations
 
 import os
@@ -13,7 +11,7 @@ from typing import ClassVar
 
 from runner.settings import kinds
 from runner.settings.kinds import Kind
-from runner.settings.option import option
+from runner.settings.option import group, option
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ def _read(text: str, environ: Mapping[str, str]) -> Command | None:
 COMMAND = Kind(_read, "a command such as /etc/studio-runner/allow --strict", "COMMAND", empty=True)
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class HookOptions:
     """Programs of the operator, run without a shell."""
 

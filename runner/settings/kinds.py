@@ -10,8 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from runner.model import Bytes, Cause
-from runner.request.schema import RETRYABLE
+from runner.model import RETRYABLE, Bytes, Cause
 from runner.request.units import parse_duration, parse_size
 from runner.settings import users
 
@@ -191,7 +190,8 @@ FLOOR = Kind(
 )
 USER = Kind(
     _plain(users.read),
-    "users of this machine: NAME, NAME:GROUP, UID:GID, or a range of at most "
+    "users that this machine has (useradd --system NAME makes one): NAME, NAME:GROUP, UID:GID, or "
+    "a range of at most "
     f"{users.MOST}, NAME-[1-8] or UID-UID:GID",
     "USER",
     empty=True,

@@ -1,7 +1,5 @@
 """Options about the web listener: health, metrics and status."""
 
-# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
-
 from __future__ import annotations
 
 import ipaddress
@@ -12,7 +10,7 @@ from typing import ClassVar
 from runner.redaction import Secret
 from runner.settings import kinds
 from runner.settings.kinds import Kind
-from runner.settings.option import option
+from runner.settings.option import group, option
 
 _HIGHEST_PORT = 65535
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -68,7 +66,7 @@ _LISTEN = Kind(
 _HOST = Kind(_read_host, "the name of a host, without a port", "NAME")
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class ListenOptions:
     """The one listener of the daemon."""
 

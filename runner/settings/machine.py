@@ -1,20 +1,17 @@
 """Options about what this machine gives to experiments."""
 
-# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
-
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from runner.model import Bytes
 from runner.settings import kinds
 from runner.settings.kinds import DiskFloor
-from runner.settings.option import option
+from runner.settings.option import group, option
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class MachineOptions:
     """Upper bounds on what experiments get; the runner's own needs come on top."""
 

@@ -1,22 +1,20 @@
 """Options about where the daemon tells what happens."""
 
-# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
-
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from runner.redaction import Secret
 from runner.settings import kinds
-from runner.settings.option import option
+from runner.settings.option import group, option
 
 #: A pattern may hold commas, and no name of a channel holds white space.
 _PATTERNS = replace(kinds.PATTERN, separator=None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class NewsOptions:
     """Slack, a program of the operator's own, and a collector of traces."""
 

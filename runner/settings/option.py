@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 from runner.settings.kinds import Kind
 from runner.settings.places import Places
@@ -14,6 +14,7 @@ from runner.settings.places import Places
 Default = str | Callable[[Places], str]
 _KEY = "option"
 PREFIX = "STUDIO_RUNNER_"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,16 @@ def option(kind: Kind, default: Default, help: str, **more: Any) -> Any:  # noqa
     return dataclasses.field(
         metadata={_KEY: {"kind": kind, "default": default, "help": help, **more}}
     )
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def group(cls: type[T]) -> type[T]:
+    """Make a dataclass of fields that ``Settings`` inherits.
+
+    Nobody makes one of a group alone: methods for that are work at every start of every command.
+    """
+    made = dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
+    return made(cls)
 
 
 def declared(settings: type[Any]) -> Mapping[str, Option]:

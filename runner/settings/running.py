@@ -1,21 +1,18 @@
 """Options about how experiments run, how long, and what happens when they fail."""
 
-# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
-
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
 from runner.model import Bytes, Cause
 from runner.settings import kinds
 from runner.settings.kinds import Binding
-from runner.settings.option import option
+from runner.settings.option import group, option
 from runner.settings.users import RunAs
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class RunOptions:
     """The walls and the clocks around one run."""
 
@@ -83,7 +80,7 @@ class RunOptions:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class RetryOptions:
     """Leases, attempts and delays."""
 

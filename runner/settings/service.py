@@ -1,16 +1,13 @@
 """Options about the daemon itself."""
 
-# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
-
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
 from runner.settings import kinds
-from runner.settings.option import option
+from runner.settings.option import group, option
 from runner.settings.places import Places
 
 
@@ -18,7 +15,7 @@ def _working_default(places: Places) -> str:
     return str(places.values["state_dir"] / "work")
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class ServiceOptions:
     """Directories, logs and the ends of the daemon."""
 

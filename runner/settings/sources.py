@@ -1,11 +1,8 @@
 """Options about where experiments come from."""
 
-# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
-
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -13,13 +10,13 @@ from typing import ClassVar
 from runner.model import Bytes
 from runner.redaction import Secret
 from runner.settings import kinds
-from runner.settings.option import option
+from runner.settings.option import group, option
 
 #: The SDK's own variables, the one that counts first.
 _AWS_REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class SourceOptions:
     """Queues, and the credentials that lead to them."""
 
@@ -115,7 +112,7 @@ class SourceOptions:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class MessageOptions:
     """Which messages are believed."""
 

@@ -1,18 +1,15 @@
 """Options about who may say from outside that nothing is to be claimed."""
 
-# ruff: noqa: RUF009 - option() declares a field, as dataclasses.field() does
-
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from runner.settings import kinds
-from runner.settings.option import option
+from runner.settings.option import group, option
 
 
-@dataclass(frozen=True, kw_only=True)
+@group
 class StateOptions:
     """Running, DrainAndSuspend or DrainAndTerminate, for one daemon or for a whole fleet."""
 

@@ -21,10 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Self, TypeVar
 
-from runner.errors import RunnerError
+from runner.errors import RunnerError, StoreUnavailable
 from runner.model import Bytes, Credentials, Location, Span
 
 T = TypeVar("T")
+
+_SKIPPED = 1 << 20
 
 
 class NotFound(RunnerError):
@@ -125,6 +127,11 @@ def unasked() -> None:
     """Let every object appear."""
 
 
+def overtaken(location: Location) -> StoreUnavailable:
+    """Say why an object did not appear; who still may publish it finds it settled the next time."""
+    return StoreUnavailable(f"{location} was replaced by somebody else while it was being stored")
+
+
 class Store(AbstractAsyncContextManager["Store"], ABC):
     """Objects behind one set of credentials, opened and closed with ``async with``.
 
@@ -160,6 +167,20 @@ class Store(AbstractAsyncContextManager["Store"], ABC):
         from here or through ``consume``.
         """
 
+    async def slice(self, location: Location, span: Span, *, version: str) -> bytes:
+        """Return bytes of this version of an object, which has all of them. Raises Conflict.
+
+        A store that has no ranges reads what lies before them, too.
+        """
+
+        def consume(stream: BinaryIO) -> bytes:
+            skipped = 0
+            while data := stream.read(min(_SKIPPED, span.start - skipped)):
+                skipped += len(data)
+            return stream.read(span.length)
+
+        return await self.read(location, consume, version=version)
+
     @abstractmethod
     async def write(
         self,
@@ -170,8 +191,10 @@ class Store(AbstractAsyncContextManager["Store"], ABC):
     ) -> ObjectInfo:
         """Store what ``produce`` writes, visible all at once when it has returned.
 
-        ``permitted`` is asked in the worker thread once nothing is left but to make it visible, as
-        far as the store can tell; what it raises is raised, and nothing appears.
+        ``permitted`` is asked in the worker thread once nothing is left but to make it visible;
+        what it raises is raised, and nothing appears. Nor does it where somebody else has replaced
+        the object since before that question: a writer that was suspended behind the answer comes
+        too late. That is StoreUnavailable, and is promised by stores that mind conditions.
         """
 
     @property

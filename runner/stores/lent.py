@@ -53,6 +53,10 @@ class LentStore(Store):
         """Stream an object through ``consume``."""
         return await self._store.read(location, consume, version=version)
 
+    async def slice(self, location: Location, span: Span, *, version: str) -> bytes:
+        """Return bytes of an object."""
+        return await self._store.slice(location, span, version=version)
+
     async def write(
         self,
         location: Location,

@@ -25,6 +25,7 @@ from runner.stores.base import (
     ObjectInfo,
     Store,
     StoreOptions,
+    overtaken,
     unasked,
 )
 from runner.stores.boundary import Spot, find, open_directory, open_file, parent_of
@@ -129,7 +130,7 @@ class LocalStore(Store):
         """Store what ``produce`` writes, without a name until all of it is on the disk."""
 
         def run(stop: Stop) -> ObjectInfo:
-            return self._replace(location, produce, stop, lambda _: permitted())
+            return self._replace(location, produce, stop, permitted=permitted)
 
         return await call(run, limit=self._transfers)
 
@@ -203,6 +204,7 @@ class LocalStore(Store):
         stop: Stop,
         compare: Callable[[ObjectInfo | None], None] = lambda _: None,
         *,
+        permitted: Callable[[], None] = unasked,
         durable: bool = True,
     ) -> ObjectInfo:
         spot = find(location, self._roots)
@@ -213,9 +215,15 @@ class LocalStore(Store):
             produce(self._guarded(part.stream, stop, location))
             with _translated(location, _WRITING):
                 part.settle(durable=durable)
+                known = _version(_current(parent, spot))
+            # Without the lock: the answer may take a write of the claim record, in this directory.
+            permitted()
+            with _translated(location, _WRITING):
                 with locked(parent, stop.check):
                     before = _current(parent, spot)
                     compare(before and _info(before))
+                    if permitted is not unasked and _version(before) != known:
+                        raise overtaken(location)
                     after = part.publish(before.st_mtime_ns if before else 0)
                 if durable:
                     os.fsync(parent)
@@ -239,6 +247,10 @@ def _current(parent: int, spot: Spot) -> os.stat_result | None:
         return os.stat(spot.name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return None
+
+
+def _version(state: os.stat_result | None) -> str | None:
+    return None if state is None else _info(state).version
 
 
 def _info(state: os.stat_result) -> ObjectInfo:

@@ -29,7 +29,7 @@ from runner.stores.remote.s3_answers import (
 from runner.wires import close
 
 _OK = frozenset({200, 204, 206})
-_PARTIAL, _NO_SUCH_THING = 206, 501
+_PARTIAL = 206
 #: No object has it, and an address is made for some object only.
 _WHOLE_BUCKET, _SOME_KEY = "", "key"
 #: What hosts without regions expect.
@@ -104,11 +104,7 @@ class MinioClient(Client):
         self, location: Location, body: Data, *, only_if: str | None = None, absent: bool = False
     ) -> ObjectInfo:
         """Store a whole object."""
-        headers = _digest(body)
-        if only_if is not None:
-            headers["If-Match"] = f'"{only_if}"'
-        if absent:
-            headers["If-None-Match"] = "*"
+        headers = _digest(body) | _condition(only_if, absent=absent)
         answer = self._open("PUT", location, body=body, headers=headers)
         _finished(answer, location)
         if only_if is not None and text_of(answer.data, "Code") == "NoSuchKey":
@@ -122,8 +118,9 @@ class MinioClient(Client):
         if text_of(answer.data, "Code") != "NoSuchKey":
             _checked(answer, location)
 
-    def begin(self, location: Location) -> str:
+    def begin(self, location: Location, *, only_if: str | None = None, absent: bool = False) -> str:
         """Begin an upload in parts."""
+        del only_if, absent  # ``complete`` has the condition
         answer = self._send("POST", location, query={"uploads": ""})
         upload = text_of(answer.data, "UploadId")
         if not upload:
@@ -147,15 +144,20 @@ class MinioClient(Client):
         headers = copy_headers(location, span, version)
         answer = self._open("PUT", location, query=query, headers=headers)
         _finished(answer, location)
-        if answer.status == _NO_SUCH_THING:
-            raise Conflict(f"{location}: this store copies no parts")
         tag = text_of(_checked(answer, location).data, "ETag").strip('"')
         if not tag:  # it failed after the status was sent
             raise _error(location, answer)
         return tag
 
     def complete(
-        self, location: Location, upload: str, tags: Sequence[str], *, size: int
+        self,
+        location: Location,
+        upload: str,
+        tags: Sequence[str],
+        *,
+        size: int,
+        only_if: str | None = None,
+        absent: bool = False,
     ) -> ObjectInfo:
         """Make the object of its parts."""
         parts = "".join(
@@ -167,7 +169,7 @@ class MinioClient(Client):
             location,
             query={"uploadId": upload},
             body=f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode(),
-            headers={"Content-Type": "application/xml"},
+            headers={"Content-Type": "application/xml"} | _condition(only_if, absent=absent),
         )
         if text_of(answer.data, "Code"):  # it failed after the status was sent
             raise _error(location, answer)
@@ -287,6 +289,12 @@ def _error(location: Location, answer: BaseHTTPResponse) -> RunnerError:
         text_of(said, "Message"),
         answer.headers.get("retry-after"),
     )
+
+
+def _condition(only_if: str | None, *, absent: bool) -> dict[str, str]:
+    if absent:
+        return {"If-None-Match": "*"}
+    return {} if only_if is None else {"If-Match": f'"{only_if}"'}
 
 
 def _digest(body: Data) -> dict[str, str]:

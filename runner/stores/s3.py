@@ -119,11 +119,7 @@ class S3Client(Client):
         self, location: Location, body: Data, *, only_if: str | None = None, absent: bool = False
     ) -> ObjectInfo:
         """Store a whole object."""
-        asked = {}
-        if only_if is not None:
-            asked["IfMatch"] = f'"{only_if}"'
-        if absent:
-            asked["IfNoneMatch"] = "*"
+        asked = _condition(only_if, absent=absent)
         try:
             answer = self._call(
                 "put_object", location, Body=body, ContentMD5=_digest(body), **asked
@@ -137,8 +133,9 @@ class S3Client(Client):
         with suppress(_NoSuchKey):
             self._call("delete_object", location)
 
-    def begin(self, location: Location) -> str:
+    def begin(self, location: Location, *, only_if: str | None = None, absent: bool = False) -> str:
         """Begin an upload in parts."""
+        del only_if, absent  # ``complete`` has the condition
         return str(self._call("create_multipart_upload", location)["UploadId"])
 
     def put_part(
@@ -172,7 +169,14 @@ class S3Client(Client):
         return str(answer["CopyPartResult"]["ETag"]).strip('"')
 
     def complete(
-        self, location: Location, upload: str, tags: Sequence[str], *, size: int
+        self,
+        location: Location,
+        upload: str,
+        tags: Sequence[str],
+        *,
+        size: int,
+        only_if: str | None = None,
+        absent: bool = False,
     ) -> ObjectInfo:
         """Make the object of its parts."""
         parts = [{"PartNumber": number, "ETag": f'"{tag}"'} for number, tag in enumerate(tags, 1)]
@@ -181,6 +185,7 @@ class S3Client(Client):
             location,
             UploadId=upload,
             MultipartUpload={"Parts": parts},
+            **_condition(only_if, absent=absent),
         )
         return _info(answer, size)
 
@@ -288,6 +293,12 @@ def _said(what: Location, error: ClientError) -> RunnerError:
     if code == "NoSuchKey":
         return _NoSuchKey(str(found))
     return _BadRange(str(found)) if status == _BAD_RANGE else found
+
+
+def _condition(only_if: str | None, *, absent: bool) -> dict[str, str]:
+    if absent:
+        return {"IfNoneMatch": "*"}
+    return {} if only_if is None else {"IfMatch": f'"{only_if}"'}
 
 
 def _digest(body: Data) -> str:

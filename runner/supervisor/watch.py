@@ -8,7 +8,7 @@ import select
 import sys
 import time
 
-from runner.supervisor import evidence, leases, processes, records, syscalls
+from runner.supervisor import descriptors, evidence, leases, processes, records, syscalls
 from runner.supervisor.bounds import Bounds, BoundsFailed
 from runner.supervisor.countdown import KILL, TERM, TERMINATED, Countdown
 from runner.supervisor.launch import Launch
@@ -96,17 +96,8 @@ def _be_alone(directory: bytes) -> None:
     syscalls.leave_keyring()
     if os.getsid(0) != os.getpid():
         os.setsid()
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2:  # noqa: PLR2004 - the standard streams
-            _close(int(name))
+    descriptors.close_all()
     syscalls.become_subreaper()
-
-
-def _close(fd: int) -> None:
-    try:
-        os.close(fd)
-    except OSError:
-        pass  # the descriptor of the listing itself
 
 
 def _listen() -> int:

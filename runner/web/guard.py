@@ -95,7 +95,7 @@ def _no_token(request: Request, policy: Policy) -> Answer | None:
     if policy.token:
         wanted = policy.token.reveal().encode()
         scheme, _, given = request.header("authorization").partition(" ")
-        is_right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), wanted)
+        is_right = hmac.compare_digest(given.strip(" \t").encode("latin-1", "replace"), wanted)
         if scheme.lower() == "bearer" and is_right:
             return None
         return sentence(

@@ -40,8 +40,14 @@ class Request:
         return self.headers.get(name, "")
 
     def asked(self, name: str) -> str:
-        """Return the first value of a name in the query; empty where there is none."""
-        fields = parse_qs(self.query, max_num_fields=_MOST_FIELDS)
+        """Return the first value of a name in the query; empty where there is none.
+
+        Of a query with more fields than any page has, nothing is taken.
+        """
+        try:
+            fields = parse_qs(self.query, max_num_fields=_MOST_FIELDS)
+        except ValueError:
+            return ""
         return fields.get(name, [""])[0]
 
 

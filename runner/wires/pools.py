@@ -20,6 +20,10 @@ class Plain(urllib3.connection.HTTPConnection):
 
     answer: http.client.HTTPResponse | None = None
 
+    def __str__(self) -> str:
+        """Name the server: urllib3 begins the sentence about a connection that failed with this."""
+        return f"{self.host}:{self.port}"
+
     def connect(self) -> None:
         """Connect; left at once when the wire is cut."""
         wire = here()

@@ -75,6 +75,9 @@ class Box:
         """Return the options that keep a daemon inside this box."""
         options = {
             "--queue-root": self.queues,
+            # As root the daemon's own would be those of this machine: whose experiments would be
+            # taken then, and killed with the test.
+            "--certs-dir": self.root / "certs",
             "--local-store-root": self.root / "store",
             "--state-dir": self.root / state,
             "--lock-dir": self.root / f"{state}-locks",

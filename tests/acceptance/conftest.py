@@ -18,6 +18,9 @@ from tests.acceptance.accounts import (
 from tests.acceptance.box import Box
 from tests.acceptance.pair import Pair
 from tests.faults.s3_box import s3_box
+from tests.web.chromium import browser
+
+__all__ = ["browser", "pair", "world"]
 
 Opening = Callable[[Path], AbstractContextManager[Box]]
 Making = Callable[[Box], Account]

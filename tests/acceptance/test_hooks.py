@@ -63,7 +63,7 @@ def test_both_hooks_get_the_facts_and_no_secret(box: Box) -> None:
         'env | sort > "$1.env"; cat >> "$1"; ls "$STUDIO_RUNNER_WORKSPACE/workspace" > "$1.ls"\n'
         'echo "seen $STUDIO_RUNNER_KEY, token $(cut -d= -f2 < "$1.token")"',
     )
-    after = program(box, "after", 'cat >> "$1"; ls "$STUDIO_RUNNER_WORKSPACE/workspace" > "$1.ls"')
+    after = program(box, "after", 'ls "$STUDIO_RUNNER_WORKSPACE/workspace" > "$1.ls"; cat >> "$1"')
     (box.root / "one.token").write_text("TOKEN=ghp-of-the-experiment")
     daemon = box.start(
         "--hook-before",
@@ -193,6 +193,22 @@ def test_cancelling_and_stopping_end_a_hook_at_once(box: Box) -> None:
     assert daemon.wait(90) == 0
     assert not is_alive(int(second))
     assert len(box.waiting()) == 1
+    assert box.complaints() == []
+
+
+def test_a_hook_that_is_told_of_an_end_holds_up_no_second_term(box: Box) -> None:
+    """It may take long otherwise; the experiment was settled before it began."""
+    hook = program(box, "hook", f"touch {box.root}/begun; sleep 1000")
+    daemon = box.start("--hook-after", hook, "--hook-time", "10m")
+    key = box.submit("print('ran')")
+    until(lambda: (box.root / "begun").exists() or None, "the hook", box.log)
+    assert box.outcome(key)["cause"] == "completed"
+    daemon.send_signal(signal.SIGTERM)
+    until(lambda: '"draining"' in box.log() or None, "the drain", box.log)
+    daemon.send_signal(signal.SIGTERM)
+    assert daemon.wait(60) == 0
+    assert "hook-after was ended" in box.log()
+    assert box.waiting() == []
     assert box.complaints() == []
 
 

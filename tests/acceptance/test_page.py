@@ -6,20 +6,23 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect
 
-from tests.acceptance.box import PATIENCE, Box, until
+from tests.acceptance.box import NOTHING, PATIENCE, Box, until
+from tests.servers.nvml import Card, Nvml, Part
 
 pytestmark = pytest.mark.service("browser")
 
 TOKEN = "a-token-that-nobody-guesses"
+#: What needs a card, and more of its memory than some have.
+GPU = {"cpus": 1, "gpus": 1, "gpuMem": "20g", "ram": "256m", "hdd": "64m"}
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 #: Prints what would do harm as HTML, then a line for each that is in a file, and never ends.
 PRINTS = """
@@ -41,17 +44,6 @@ LOOKS: Sequence[tuple[Literal["light", "dark"], ViewportSize]] = (
     ("dark", PHONE),
     ("light", PHONE),
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Start the system's Chromium; as root it has no sandbox of its own."""
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
@@ -104,12 +96,14 @@ class Tabs:
         self._pages.append(page)
         return Tab(page, until(self._url, "a listener", self.box.log), self.token)
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(
+        self, *options: str, variables: Mapping[str, str] = NOTHING
+    ) -> subprocess.Popen[bytes]:
         """Start the daemon; of who is not root it wants a token."""
         if os.geteuid() == 0:
-            return self.box.start()
+            return self.box.start(*options, variables=variables)
         self.token = TOKEN
-        return self.box.start("--web-token", TOKEN)
+        return self.box.start("--web-token", TOKEN, *options, variables=variables)
 
     def close(self) -> None:
         """Close all."""
@@ -130,7 +124,7 @@ def tabs(browser: Browser, box: Box) -> Iterator[Tabs]:
     found.close()
 
 
-def _prints(box: Box, **fields: str) -> tuple[str, Path]:
+def _prints(box: Box, **fields: object) -> tuple[str, Path]:
     lines = box.root / "lines"
     script = PRINTS.format(hostile=HOSTILE, path=str(lines))
     return box.submit(script, **fields), lines
@@ -148,7 +142,7 @@ def test_an_experiment_is_seen_followed_and_cancelled(box: Box, tabs: Tabs) -> N
     expect(run).to_contain_text("running")
     expect(run).to_contain_text(HOSTILE)
     expect(run.get_by_role("meter", name="Time")).to_have_attribute(
-        "aria-valuetext", re.compile(r" of 10 min$")
+        "aria-valuetext", re.compile(r" of 10\smin$")
     )
     run.get_by_role("button", name="Live output").press("Enter")
     output = run.get_by_role("log")
@@ -196,6 +190,29 @@ def test_claiming_is_suspended_and_resumed_and_the_daemon_is_drained(box: Box, t
     assert daemon.wait(PATIENCE) == 0
     expect(page.locator("#state")).to_have_text("ended")
     expect(page.get_by_role("alert").filter(visible=True)).to_contain_text("has probably ended")
+
+
+def test_a_killed_daemon_and_the_next_one_are_seen(box: Box, tabs: Tabs) -> None:
+    """The page says that there is no news, and shows what was adopted; its output goes on."""
+    daemon = tabs.start()
+    tab = tabs.tab()
+    page = tab.open()
+    key, lines = _prints(box)
+    run = page.get_by_role("listitem", name=key)
+    expect(run).to_contain_text("running")
+    box.kill(daemon)
+    expect(page.locator("#state")).to_have_text("no answer")
+    expect(run).to_be_visible()
+    tabs.start("--listen", tab.url.removeprefix("http://"))
+    expect(page.locator("#state")).to_have_text("claiming")
+    run.get_by_role("button", name="Live output").click()
+    lines.write_text("under the next one\n")
+    expect(run.get_by_role("log")).to_contain_text("under the next one")
+    run.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel it").click()
+    row = page.get_by_role("row").filter(has_text=key)
+    expect(row).to_contain_text("cancelled")
+    assert not box.complaints()
 
 
 def test_the_token_is_asked_for_and_kept_for_the_tab_alone(box: Box, tabs: Tabs) -> None:
@@ -262,3 +279,45 @@ def test_the_keyboard_reaches_everything(box: Box, tabs: Tabs) -> None:
     page.keyboard.press("Escape")
     expect(page.locator(":focus")).to_have_accessible_name(f"Cancel {key}")
     expect(page.get_by_role("listitem", name=key)).to_contain_text("running")
+
+
+@pytest.mark.service("nvml")
+def test_every_card_is_shown_with_who_has_it_or_why_nobody_does(
+    box: Box, tabs: Tabs, nvml: Nvml
+) -> None:
+    """One in use, one sick, one idle, and one in parts; what the driver says is seen to change."""
+    nvml.cards = [
+        Card("NVIDIA A10", "GPU-a10"),
+        Card("Tesla T4", "GPU-t4", ecc=3),
+        Card("NVIDIA H100 80GB HBM3", "GPU-h100"),
+        Card("NVIDIA A100-SXM4-40GB", parts=[Part("1g.5gb", "MIG-b"), Part("2g.10gb", "MIG-c")]),
+    ]
+    tabs.start("--gpu-look", "50ms", variables=nvml.variables)
+    tab = tabs.tab()
+    page = tab.open()
+    rows = {
+        uuid: page.locator("#gpus").get_by_role("row").filter(has_text=uuid)
+        for uuid in ("GPU-a10", "GPU-t4", "GPU-h100", "MIG-b", "MIG-c")
+    }
+    expect(page.locator("#gpus tbody tr")).to_have_count(len(rows))
+    expect(page.locator("#machine")).to_contain_text("0 of 5")
+    expect(rows["GPU-t4"]).to_contain_text("not given out")
+    expect(rows["GPU-t4"]).to_contain_text("3 errors that could not be corrected")
+    expect(rows["MIG-b"]).to_contain_text("NVIDIA A100-SXM4-40GB MIG 1g.5gb")
+    expect(rows["GPU-h100"]).to_contain_text("free")
+    key, _ = _prints(box, resources_needed=GPU)
+    expect(rows["GPU-a10"]).to_contain_text(key)
+    expect(page.locator("#machine")).to_contain_text("1 of 5")
+    nvml.change("GPU-a10", utilization=87, used=8_000_000_000, temperature=71, power=143_000)
+    cells = ["87 %", "8 GB of 24.1 GB", "71 °C143 W", key]
+    expect(rows["GPU-a10"].get_by_role("cell")).to_have_text(cells)
+    run = page.get_by_role("listitem", name=key)
+    expect(run.get_by_role("meter", name="GPU 0")).to_have_attribute("aria-valuenow", "87")
+    expect(run).to_contain_text("NVIDIA A10, 87 % busy, 8 GB of 24.1 GB")
+    nvml.lose("GPU-h100")
+    expect(rows["GPU-h100"]).to_contain_text("GPU is lost")
+    nvml.change("GPU-t4", ecc=0)
+    expect(rows["GPU-t4"]).to_contain_text("free")
+    expect(page.locator("#machine")).to_contain_text("1 not given out")
+    assert tab.complaints == []
+    assert not box.complaints()

@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from runner.cli import main
 from runner.client import Client, Options
 from runner.client.bucket import Bucket
-from tests.acceptance.box import PATIENCE, Box
+from tests.acceptance.box import PATIENCE, Box, until
+from tests.servers.collector import Collector, Seen
 from tests.servers.s3 import S3Server
 
 _TRAIN = """
@@ -80,7 +82,7 @@ def test_a_sweep_of_eight_and_its_plot(box: Box, run: Run) -> None:
     status, out, err = run("submit", *grid, *needs, "train.py")
     assert status == 0, err
     keys = out.split()
-    assert len(keys) == len(set(keys)) == 8
+    assert keys == [f"first-{number}" for number in range(1, 9)]
     assert len(list((box.root / "store/storage/blobstore").iterdir())) == 1
 
     status, _, err = run("results", "first", "--watch")
@@ -132,6 +134,33 @@ def test_functions_and_scripts_from_python(box: Box) -> None:
         assert (place / "weights").read_text() == "1.0 2"
         assert [one.key for one in client.sweep("functions")] == list(sweep.keys)
     assert box.complaints() == []
+
+
+def test_a_sweep_is_in_the_trace_of_who_sent_it(
+    box: Box, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each attempt is a child of the sender's span; the experiment finds its own."""
+    [daemon] = box._daemons
+    box.kill(daemon)
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    monkeypatch.setenv("TRACEPARENT", f"00-{trace}-{span}-01")
+    Path("tell.py").write_text("import os; print('trace', os.environ['TRACEPARENT'])\n")
+    needs = ["--queue", "local_test", "--memory", "256mib", "--disk", "64mib"]
+    with Collector().serving() as collector:
+        box.start("--otlp-endpoint", collector.url)
+        words = ("submit", "--grid", "n=1,2", "--sweep", "told", *needs, "--wait", "tell.py")
+        status, _, err = run(*words)
+        assert status == 0, err
+        for key in ("told-1", "told-2"):
+            spans = until(partial(_whole, collector, key), f"the spans of {key}", box.log)
+            assert {one.trace for one in spans.values()} == {trace}
+            assert spans["experiment"].parent == span
+            assert f"trace 00-{trace}-{spans['run'].span}-01" in box.output(key)
+
+
+def _whole(collector: Collector, key: str) -> dict[str, Seen] | None:
+    spans = {one.name: one for one in collector.of(key)}
+    return spans if {"run", "experiment"} <= set(spans) else None
 
 
 @pytest.mark.service("s3")

@@ -105,7 +105,7 @@ async def test_cards_are_told_and_what_keeps_a_daemon_from_starting(
     argv = ("--gpu-probe", "nvml", "--lock-dir", str(tmp_path / "locks"))
     lines = await lines_of(settings_of(tmp_path, *argv))
     assert lines[0].endswith(", 1 GPU (1 Tesla T4)")
-    assert lines[1] == "  Tesla T4 GPU-00000000: 16106127360 bytes of memory, 4 slots"
+    assert lines[1] == "  Tesla T4 GPU-00000000: 16 GB of memory, 4 slots"
     assert sum("would take" in line for line in lines) == 1
     assert sum("would leave" in line and "5 slots" in line for line in lines) == 1
     assert not (tmp_path / "locks").exists()

@@ -18,15 +18,15 @@ from runner.lifecycle.desk import Desk
 from runner.lifecycle.history import Ending
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.reloading import Prospect
-from runner.lifecycle.runs.record import Record
 from runner.lifecycle.tally import Stage
-from runner.model import Allocation, Bytes, Cause, Message
+from runner.model import Cause
 from runner.redaction import Secret
 from runner.web.guard import Policy
 from runner.web.message import Answer, Request
 from runner.web.peers import Peer
 from tests.acceptance.box import Box
 from tests.lifecycle.machine import Machine
+from tests.lifecycle.records import a_record
 
 pytestmark = pytest.mark.anyio
 
@@ -53,21 +53,7 @@ class Daemon:
         desk = Desk(loop.parts, loop, detach=lambda: None, reloads=_Unreloadable())
         self.page = StatusPage(loop.parts, desk)
         self.site = Pages(loop, desk, further=self.page.pages).site
-        self.entry = Entry(
-            Record(
-                run="a1b2",
-                message=Message("id", b"", "local_test", 1),
-                broker="local",
-                project="",
-                token="",
-                key="key",
-                experiment_project="",
-                attempt=1,
-                allocation=Allocation(1, Bytes(0), Bytes(0)),
-            ),
-            stage=Stage.RUN,
-            output=self.output,
-        )
+        self.entry = Entry(a_record("a1b2", key="key"), stage=Stage.RUN, output=self.output)
         loop.parts.board.enter(self.entry)
 
     async def get(self, path: str, query: str = "") -> Answer:
@@ -120,6 +106,7 @@ async def test_one_run_is_cancelled_by_its_name(tmp_path: Path) -> None:
         assert (answer["cancelled"], it.entry.stopper.cause) == (False, None)
         assert told(await it.post("/cancel", b'{"run": "a1b2"}'))["cancelled"]
         assert it.entry.stopper.cause is Cause.CANCELLED
+        assert not told(await it.post("/cancel", b'{"run": "\\ud800"}'))["cancelled"]
         for wrong in (b"", b"[]", b"{}", b'{"run": 1}', b'{"run": ""}', b"\xff", b"[" * 60_000):
             assert (await it.post("/cancel", wrong)).status == 400
 
@@ -179,6 +166,12 @@ async def test_status_gives_as_many_results_as_are_asked_for(tmp_path: Path) -> 
             it.loop.parts.history.add(
                 Ending(str(number), "q", "p", 1, "completed", 0, "", "acked", 1.0, 1.0)
             )
-        for query, keys in (("recent=2", "34"), ("recent=0", ""), ("recent=x", "01234")):
+        much = "&".join(["recent=1"] * 17)
+        for query, keys in (
+            ("recent=2", "34"),
+            ("recent=0", ""),
+            ("recent=x", "01234"),
+            (much, "01234"),
+        ):
             recent = told(await it.get("/status.json", query))["recent"]
             assert "".join(one["key"] for one in recent) == keys

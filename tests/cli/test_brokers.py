@@ -318,3 +318,19 @@ def test_an_experiment_elsewhere_is_looked_after_through_its_bucket(
         assert "to be stopped" in desk.run("status", *chosen, "k1")[1]
         record = json.loads(seaweed_server.get(records, "experiments/k1"))
         assert record["status"] == "stopped"
+
+
+@pytest.mark.service("sqs")
+def test_a_queue_named_beside_its_credential_is_taken(desk: Desk, sqs: Broker) -> None:
+    """Whatever the patterns say: the daemon reads the same file."""
+    (desk.root / "certs/aws/lab/queues").write_text(f"{sqs.name}\n")
+    status, _, err = submit(desk, sqs.address, "k1", "--queue-match", "^nothing$")
+    assert (status, "to others" in err) == (0, False)
+
+
+@pytest.mark.service("sqs")
+def test_a_queue_that_was_not_there_is_told_of(desk: Desk, sqs: Broker) -> None:
+    """Its name may be a slip of the hand: nobody takes from such a queue."""
+    assert "it was made" not in submit(desk, sqs.address, "k1")[2]
+    status, _, err = submit(desk, f"{sqs.address}x", "k2")
+    assert (status, "there was no such queue: it was made" in err) == (0, True)

@@ -38,6 +38,20 @@ def test_each_command_explains_itself(desk: Desk, name: str) -> None:
     assert desk.run("help", name)[1] == out
 
 
+def test_a_command_explains_what_is_its_own_first(desk: Desk) -> None:
+    """The settings that it shares with the daemon stand below."""
+    text = desk.run("submit", "--help")[1]
+    titles = ["options:", "The experiment:", "Where to, and then:", "Stores:", "Queues:"]
+    assert sorted(titles, key=text.index) == titles
+
+
+@pytest.mark.parametrize(("name", "missing"), [("queue", "ACTION"), ("fetch", "KEY")])
+def test_what_may_be_left_out_is_not_asked_for(desk: Desk, name: str, missing: str) -> None:
+    """Words that may be none are not among those that are required."""
+    status, _, err = desk.run(name)
+    assert (status, err.rstrip().rpartition(": ")[2]) == (2, missing)
+
+
 def test_an_unknown_command_is_named_with_the_closest(desk: Desk) -> None:
     """Exit status 2 and one sentence."""
     status, _, err = desk.run("statsu")

@@ -15,8 +15,8 @@ from runner.privacy.payload import seal, unseal
 from runner.privacy.private_key import PrivateKey
 from runner.privacy.response_keys import private_key, public_key
 from runner.privacy.signing import Signer
-from runner.request import decode
 from runner.request.reading import Reading
+from runner.request.schema import decode
 from tests.cli.conftest import Desk
 from tests.privacy.sealing import laid_out
 

@@ -96,7 +96,7 @@ def test_following_shows_what_a_runner_stored(
     assert desk.run("logs", "--store", str(bucket), "k1")[1] == "the output\n"
     status, _, err = desk.run("logs", "--store", str(bucket), "other")
     assert status == 1
-    assert "'other' is not known here" in err
+    assert f"'other' is not known in {bucket}: no runner has begun it yet" in err
     status, _, err = desk.run("submit", "--store", str(bucket), "--key", "k1", "train.py")
     assert status == 2
     assert "choose another --key" in err
@@ -164,6 +164,18 @@ def test_a_store_that_cannot_be_is_refused(text: str) -> None:
     """With the form that is accepted."""
     with pytest.raises(Misconfigured, match=r"s3://HOST"):
         read(text)
+
+
+def test_a_bucket_without_keys_is_told_of(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runners could not read the workspace, and would say so an hour later."""
+    argv = ["submit", "--dry-run", "--store", "s3://127.0.0.1:1/b", "train.py"]
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    status, _, err = desk.run(*argv)
+    assert (status, "no keys are given for s3://127.0.0.1:1/b" in err) == (0, True)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "k")
+    assert "no keys" not in desk.run(*argv)[2]
 
 
 def test_keys_come_from_a_file_or_the_environment(tmp_path: Path) -> None:

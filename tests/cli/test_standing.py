@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from runner.cli.daemon import HISTORY
 from runner.cli.standing import sentence
 from runner.client.standing import of
+from runner.lifecycle.history import Ending
 from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State
 from tests.cli.conftest import Desk
 
@@ -73,8 +75,30 @@ def test_status_of_a_key_asks_the_store(desk: Desk) -> None:
     assert "Read the end of the output" in out
     facts = json.loads(desk.run("status", "--json", "k1")[1])
     assert (facts["state"], facts["cause"], facts["exit_code"]) == ("ended", "exit", 3)
+    status, _, err = desk.run("status", "k2", "--store", str(desk.store))
+    assert (status, f"is not known in {desk.store}: no runner has begun it yet" in err) == (1, True)
+    status, _, err = desk.run("cancel", "k2", "--store", str(desk.store))
+    assert (status, f"is not known in {desk.store}: no runner has begun it yet" in err) == (1, True)
     status, _, err = desk.run("status", "k2")
     assert status == 1
     assert err == (
         "studio-runner: the experiment 'k2' is not known here: name its store with --store\n"
+    )
+
+
+def test_status_of_a_key_asks_this_machine_as_well(desk: Desk) -> None:
+    """What is refused before it is claimed leaves no record in its store."""
+    end = Ending("big", "q", "", 2, "too-big", None, "it needs 64 cores", "released", 5.0, 0.1)
+    state = desk.root / "state"
+    state.mkdir(exist_ok=True)
+    (state / HISTORY).write_text(f"{json.dumps(asdict(end))}\n")
+    status, out, _ = desk.run("status", "big")
+    assert status == 0
+    said = (
+        "big: waiting for the next attempt; attempt 2 on this machine, too-big: it needs 64 cores"
+    )
+    assert out.startswith(said)
+    (state / HISTORY).write_text(f"{json.dumps(asdict(replace(end, settled='acked')))}\n")
+    assert desk.run("status", "big")[1].startswith(
+        "big: ended (too-big), attempt 2 on this machine"
     )

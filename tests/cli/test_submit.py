@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tarfile
 from datetime import timedelta
@@ -92,6 +93,45 @@ def test_the_message_decodes_to_what_was_asked_for(desk: Desk) -> None:
     assert request.warnings == ()
 
 
+def test_the_trace_of_the_caller_goes_along(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As W3C writes it, in whichever version; without the variable nothing is different."""
+    monkeypatch.delenv("TRACEPARENT", raising=False)
+    assert desk.run("submit", "train.py")[0] == 0
+    [before] = desk.messages()
+    assert "runner" not in before["config"]
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    monkeypatch.setenv("TRACEPARENT", f"cc-{trace}-{span}-01-more")
+    shutil.rmtree(desk.queue)
+    assert desk.run("submit", "--max-attempts", "2", "train.py")[0] == 0
+    request = _request(desk)
+    assert (request.traceparent, request.max_attempts) == (f"00-{trace}-{span}-01", 2)
+    assert request.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "options", "says"),
+    [
+        ("00-nonsense", [], "note: TRACEPARENT is '00-nonsense', no trace as W3C describes it"),
+        (f"00-{'0' * 32}-{'a' * 16}-01", [], "no trace as W3C"),
+        ("\x1b[31m" + "x" * 9000, [], r"TRACEPARENT is '\x1b[31mxxx"),
+        ("", [], ""),
+        (f"00-{'a' * 32}-{'b' * 16}-01", ["--env", "TRACEPARENT=mine"], ""),
+    ],
+)
+def test_a_trace_that_is_none_is_ignored(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, written: str, options: list[str], says: str
+) -> None:
+    """With a short note; one that the experiment is given by hand counts before."""
+    monkeypatch.setenv("TRACEPARENT", written)
+    status, _, err = desk.run("submit", *options, "train.py")
+    assert status == 0
+    assert says in err
+    assert "TRACEPARENT" not in err or says
+    assert len(err) < 1000
+    [message] = desk.messages()
+    assert "runner" not in message["config"]
+
+
 def test_a_module_is_run_as_such(desk: Desk) -> None:
     """``-m`` makes the first word a module."""
     assert desk.run("submit", "-m", "package.module", "--x")[0] == 0
@@ -150,6 +190,7 @@ def test_json_tells_a_script_what_was_queued(desk: Desk) -> None:
         (["../train.py"], "is not in"),
         ([], "name what to run"),
         (["--memory", "lots", "train.py"], "--memory is 'lots': give a size"),
+        (["--memory", "16", "train.py"], "--memory is '16', 16 bytes: give a size such as 16gib"),
         (["--cores", "-1", "train.py"], "--cores is '-1'"),
         (["--max-duration", "10", "train.py"], "--max-duration is '10': give a duration"),
         (["--gpu-memory", "1gb", "train.py"], "--gpus 1"),

@@ -11,6 +11,11 @@ import pytest
 from tests.cli.conftest import Desk
 
 _SDKS = ("boto3", "botocore", "google.auth", "google.cloud", "grpc", "aiormq", "minio")
+#: What opens stores, packs directories and keeps runs: a question to the daemon needs none of it.
+_MORE = (
+    *("msgspec", "structlog", "pathspec", "tarfile", "runner.client.shop", "runner.queues.base"),
+    *("runner.stores.base", "runner.lifecycle.history", "runner.lifecycle.runs.kept"),
+)
 #: What Python on macOS does not have.
 _LINUX = {
     "os": (
@@ -60,16 +65,28 @@ def _run(code: str, *argv: str) -> subprocess.CompletedProcess[str]:
 def test_local_work_loads_no_sdk(desk: Desk, argv: tuple[str, ...]) -> None:
     """Who has local queues and a directory waits for no broker's or store's library."""
     del desk
-    code = (
+    done = _run(_without(_SDKS), *argv)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["status", "suspend", "drain", "gpus", "completion"])
+def test_who_asks_the_daemon_waits_for_nothing_else(desk: Desk, name: str) -> None:
+    """It is what people type most, and what a shell asks for keys: modules are most of its time."""
+    del desk
+    done = _run(_without(_MORE), name, "--help")
+    assert done.returncode == 0, done.stderr
+
+
+def _without(modules: tuple[str, ...]) -> str:
+    """Return a program that runs a command, and ends with 90 where one of these is loaded."""
+    return (
         "import sys\nfrom runner.cli import main\n"
         "try:\n    status = main(sys.argv[1:])\nexcept SystemExit as ended:\n"
         "    status = ended.code or 0\n"
-        f"loaded = sorted(set({_SDKS!r}) & set(sys.modules))\n"
+        f"loaded = sorted(set({modules!r}) & set(sys.modules))\n"
         "print(loaded, file=sys.stderr) if loaded else None\n"
         "sys.exit(90 if loaded else status)"
     )
-    done = _run(code, *argv)
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_client_works_where_linux_is_not(desk: Desk) -> None:

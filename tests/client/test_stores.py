@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from runner.client import listings
+from runner.client import fetching, listings, submitting
 from runner.client.bucket import Bucket
 from runner.client.fetching import fetch
 from runner.client.message import Submission
 from runner.client.remote_shop import remote_shop
 from runner.client.results import Reader
 from runner.client.shop import LocalShop, Shop
+from runner.client.told import KEPT
 from runner.errors import ArtifactBad, Misconfigured, RunnerError
 from runner.lifecycle.history import Ending, History
 from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State
@@ -55,6 +58,12 @@ def submission(shop: Shop, key: str, **parameters: str) -> Submission:
     )
 
 
+def listed(shop: Shop, submissions: Sequence[Submission]) -> Sequence[str]:
+    """Number submissions after their sweep, as ``submit`` does, and return their keys."""
+    found = submitting.numbered(shop, submissions)
+    return [one.key for one in submitting.enlist(shop, found, are_numbered=True)]
+
+
 class Promises:
     """What both stores keep; each subclass gives one."""
 
@@ -82,6 +91,87 @@ class Promises:
                 threads.map(lambda key: listings.add_to_sweep(shop, [submission(shop, key)]), keys)
             )
         assert sorted(one.key for one in listings.of_sweep(shop, "s")) == keys
+
+    def test_a_sweep_goes_on_counting(self, shop: Shop) -> None:
+        """From its last number, and past keys that somebody else has; those are nobody's twice."""
+        first = listed(shop, [submission(shop, "a"), submission(shop, "b")])
+        assert first == ["s-1", "s-2"]
+        record = replace(_CLAIM, key="s-4")
+        put(shop, "experiments/s-4/_claim.s-4.json", record.encode())
+        assert listed(shop, [submission(shop, "c"), submission(shop, "d")]) == ["s-5", "s-6"]
+        assert [one.key for one in listings.of_sweep(shop, "s")] == ["s-1", "s-2", "s-5", "s-6"]
+
+    def test_two_who_count_at_once_do_not_share_a_key(self, shop: Shop) -> None:
+        """Who comes second counts again."""
+        ones = [[submission(shop, f"k{number}")] for number in range(8)]
+        with ThreadPoolExecutor(8) as threads:
+            keys = [key for [key] in threads.map(lambda one: listed(shop, one), ones)]
+        assert sorted(keys) == [f"s-{number}" for number in range(1, 9)]
+
+    def test_what_is_no_listing_is_not_overwritten(self, shop: Shop) -> None:
+        """Nor does one entry that cannot be hide the others, or lead out of the store."""
+        put(shop, "listings/sweeps/s.json", b"[]")
+        with pytest.raises(RunnerError, match=r"listings/sweeps/s\.json in .* is no listing"):
+            listings.add_to_sweep(shop, [submission(shop, "k1")])
+        entries = [{"key": "../k"}, 3, {}, {"key": "a\0b"}, {"key": "\ud800"}, {"key": "/k"}]
+        good = {"key": "k1", "submitted": float("nan"), "parameters": 3}
+        body = json.dumps({"experiments": [*entries, good]}).encode()
+        put(shop, "listings/sweeps/s.json", body)
+        assert listings.of_sweep(shop, "s") == [listings.Listed("k1")]
+
+    def test_what_was_never_queued_is_taken_off(self, shop: Shop) -> None:
+        """Of its sweep and its project; a later submission of the key stays."""
+        ones = [submission(shop, "k1"), submission(shop, "k2")]
+        listings.add_to_sweep(shop, ones)
+        listings.add_to_project(shop, [*ones, submission(shop, "k3").but(time_added=6.0)])
+        listings.withdraw(shop, [ones[1], submission(shop, "k3")])
+        assert [one.key for one in listings.of_sweep(shop, "s")] == ["k1"]
+        assert [one.key for one in listings.of_project(shop, "p")] == ["k1", "k3"]
+
+    def test_a_long_output_is_not_kept(self, shop: Shop) -> None:
+        """Its numbers are; the text and the steps are read again when somebody wants them."""
+        lines = "".join(
+            f'{{"step": {n}, "loss": {1 / n}}}\n' + "x" * 900 + "\n" for n in range(1, 600)
+        )
+        listings.add_to_sweep(shop, [submission(shop, "k1")])
+        put(shop, "experiments/k1/_claim.k1.json", _CLAIM.encode())
+        put(shop, "experiments/k1/output.tar", packed({"./output": lines.encode()}))
+        [result] = Reader(shop).results(listings.of_sweep(shop, "s"))
+        assert len(lines) > KEPT
+        assert result.told.text is None
+        assert result.values["step"] == 599
+        assert (result.output, len(result.series("loss"))) == (lines, 599)
+
+    def test_an_output_that_is_broken_tells_nothing(self, shop: Shop) -> None:
+        """Whoever may write to the store may write anything."""
+        link = tarfile.TarInfo("./output")
+        link.type, link.linkname = tarfile.SYMTYPE, "absent"
+        whole = packed({"./output": b'{"a": 1}\n' * 9000})
+        listings.add_to_sweep(shop, [submission(shop, "k1")])
+        put(shop, "experiments/k1/_claim.k1.json", _CLAIM.encode())
+        for body in (packed({"./output": link}), b"no tar", gzip.compress(whole)[:-40], b""):
+            put(shop, "experiments/k1/output.tar", body)
+            [result] = Reader(shop).results(listings.of_sweep(shop, "s"))
+            assert result.state == "ended"
+            assert set(result.values) <= {"a"}
+            shop.output("k1")
+
+    def test_who_waits_is_told_what_is_over(self, shop: Shop, tmp_path: Path) -> None:
+        """By the claim of this submission, or by what the daemon here has refused."""
+        names = ("over", "earlier", "running", "waiting", "refused")
+        listings.add_to_sweep(shop, [submission(shop, name) for name in names])
+        claims = {
+            "over": _CLAIM,
+            "earlier": replace(_CLAIM, submitted=4.0),
+            "running": replace(_CLAIM, state=State.RUNNING, outcome=None),
+        }
+        for name, claim in claims.items():
+            put(shop, f"experiments/{name}/_claim.{name}.json", replace(claim, key=name).encode())
+        ending = Ending("refused", "q", "p", 0, "refused", None, "no", "buried", 6.0, 0.0)
+        History(tmp_path / "recent.jsonl").add(ending)
+        reader = Reader(shop, tmp_path)
+        over = reader.ended(listings.of_sweep(shop, "s"))
+        assert [one.key for one in over] == ["over", "refused"]
 
     def test_a_result_has_everything(self, shop: Shop) -> None:
         """Cause, time, parameters and numbers of one that ended; the other one waits."""
@@ -136,6 +226,16 @@ class Promises:
         put(shop, "experiments/k1/modeldir.tar", packed({"new": b"3"}))
         fetch(shop, "k1", ["modeldir"], to, replace=True)
         assert [one.name for one in (to / "modeldir").iterdir()] == ["new"]
+        assert fetch(shop, "k1", ["output", "output"], tmp_path / "twice") == [
+            tmp_path / "twice/output"
+        ]
+
+    def test_a_place_that_cannot_be_is_one_sentence(self, shop: Shop, tmp_path: Path) -> None:
+        """A file where a directory should be; nothing was fetched."""
+        put(shop, "experiments/k1/output.tar", packed({"./output": b"text"}))
+        (tmp_path / "file").write_text("")
+        with pytest.raises(Misconfigured, match=r"file/output cannot be written.*another --to"):
+            fetch(shop, "k1", ["output"], tmp_path / "file")
 
     @pytest.mark.parametrize(
         ("name", "target"), [("../out", ""), ("/out", ""), ("link", "../../out")]
@@ -178,6 +278,35 @@ class TestLocal(Promises):
     def shop(self, tmp_path: Path) -> Shop:
         """Return it."""
         return LocalShop(tmp_path / "store")
+
+    @pytest.mark.parametrize("key", ["{}/secret.tar", "../../secret.tar", "/../{}/secret.tar"])
+    def test_a_record_names_nothing_outside_the_store(
+        self, shop: Shop, tmp_path: Path, key: str
+    ) -> None:
+        """Somebody else may have written where an artifact lies."""
+        (tmp_path / "secret.tar").write_bytes(packed({"a": b"secret"}))
+        place = tmp_path / "store/studioml-meta/experiments"
+        place.mkdir(parents=True)
+        artifacts = {"modeldir": {"key": key.format(tmp_path), "mutable": True}}
+        (place / "k1").write_text(json.dumps({"artifacts": artifacts}))
+        with pytest.raises(RunnerError, match="the object is"):
+            fetch(shop, "k1", [], tmp_path / "to")
+        assert not list((tmp_path / "to").iterdir())
+
+    @pytest.mark.parametrize("key", ["../x", "/x", "a\0b", ""])
+    def test_a_key_is_no_path(self, shop: Shop, key: str) -> None:
+        """Nothing is known of an experiment that cannot be, and nothing is read."""
+        assert shop.experiment(key) is None
+        assert shop.claim(key) is None
+        assert (shop.output(key), shop.output_version(key)) == (None, None)
+
+    def test_what_was_there_comes_back_where_the_new_cannot_be_put(self, tmp_path: Path) -> None:
+        """It was the only copy, perhaps."""
+        place = tmp_path / "model"
+        place.write_text("old")
+        with pytest.raises(OSError, match="absent"):
+            fetching._put(tmp_path / "absent", place, tmp_path / "aside")
+        assert place.read_text() == "old"
 
 
 @pytest.mark.service("s3")

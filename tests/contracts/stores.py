@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -12,8 +12,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from runner.errors import LeaseLost
-from runner.model import Location
+from runner.errors import LeaseLost, StoreUnavailable
+from runner.model import Location, Span
 from runner.stores.base import Conflict, NotFound, ObjectInfo, Store
 
 CHUNK = 1 << 20
@@ -110,6 +110,18 @@ class ReadOnlyStoreContract:
             await store.read(location, everything, version=info.version)
         assert await store.read(location, everything) == b"replaced, and longer"
 
+    async def test_a_slice_is_of_the_version_that_was_looked_at(
+        self, store: Store, location: Location
+    ) -> None:
+        """Its bytes alone, wherever in the object; of another version it is a Conflict."""
+        info = await self.put(store, location, bytes(range(256)) * 8)
+        for span in (Span(0, 3), Span(1000, 500), Span(2047, 1)):
+            found = await store.slice(location, span, version=info.version)
+            assert found == (bytes(range(256)) * 8)[span.start : span.end]
+        await self.put(store, location, b"replaced" * 1000)
+        with pytest.raises(Conflict):
+            await store.slice(location, Span(1000, 500), version=info.version)
+
     async def test_a_cancelled_read_stops(self, store: Store, location: Location) -> None:
         """Cancelling in the middle ends the consumer before the call returns."""
         await self.put(store, location, b"content")
@@ -194,6 +206,58 @@ class StoreContract(ReadOnlyStoreContract):
         with pytest.raises(LeaseLost, match="another has it"):
             await store.write(location, produce, permitted=forbid)
         assert await store.read(location, everything) == b"before"
+
+    @pytest.fixture
+    def minds_conditions_of_parts(self) -> Collection[str]:
+        """Name the conditions that the store minds as an object of many parts appears.
+
+        Of ``nothing before`` and ``this version before``.
+        """
+        return ("nothing before", "this version before")
+
+    @pytest.mark.parametrize("before", ["nothing before", "this version before"])
+    @pytest.mark.parametrize("length", [5, 9 * CHUNK], ids=["small", "of parts"])
+    async def test_a_writer_suspended_at_the_last_moment_does_not_overwrite(
+        self,
+        store: Store,
+        other: Store,
+        location: Location,
+        length: int,
+        before: str,
+        *,
+        minds_conditions_of_parts: Collection[str],
+    ) -> None:
+        """Permitted, it sleeps until the next owner has published; then the store refuses it."""
+        if length > CHUNK and before not in minds_conditions_of_parts:
+            pytest.skip(f"this server does not mind {before!r} of an object of many parts")
+        if before == "this version before":
+            await self.put(store, location, b"before")
+
+        def sleep_too_long() -> None:
+            anyio.run(self.put, other, location, b"of the next owner")
+
+        def produce(stream: BinaryIO) -> None:
+            stream.write(b"l" * length)
+
+        with pytest.raises(StoreUnavailable, match="replaced by somebody else"):
+            await store.write(location, produce, permitted=sleep_too_long)
+        assert await store.read(location, everything) == b"of the next owner"
+
+    async def test_who_is_permitted_replaces_what_there_is(
+        self, store: Store, location: Location
+    ) -> None:
+        """Again and again, small and of parts: a condition of its own never refuses a writer."""
+        asked = list[int]()
+        for length in (5, 9 * CHUNK, 7, 10 * CHUNK):
+            body = length.to_bytes(4, "big") * (length // 4 + 1)
+
+            def produce(stream: BinaryIO, body: bytes = body) -> None:
+                stream.write(body)
+
+            info = await store.write(location, produce, permitted=lambda: asked.append(1))
+            assert await store.stat(location) == info
+            assert await store.read(location, everything) == body
+        assert len(asked) == 4
 
     async def test_a_cancelled_write_leaves_what_was_there(
         self, store: Store, location: Location

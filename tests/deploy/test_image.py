@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 SOURCES = ("docker", "requirements", "runner")
 FILES = (".dockerignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "pyproject.toml")
+HOOK = "release/build_hook.py"
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 PATIENCE = 90.0
 #: Says who it is and what it can, tries what it must not, and leaves an orphan.
@@ -149,7 +150,8 @@ def test_the_image_runs_experiments(docker: Engine, tmp_path: Path) -> None:
     source = tmp_path / "source"
     for name in SOURCES:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in FILES:
+    (source / HOOK).parent.mkdir()
+    for name in (*FILES, HOOK):
         shutil.copy2(ROOT / name, source / name)
     took = [build(docker, source)]
     before = layers(docker)

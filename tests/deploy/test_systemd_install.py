@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -80,6 +81,7 @@ def test_everything_is_made_with_its_rights(root: Path) -> None:
         "etc/systemd/system/studio-runner.service": 0o644,
         "etc/systemd/system/studio-runner-runs.slice": 0o644,
         "etc/apparmor.d/studio-runner-bwrap": 0o644,
+        "usr/local/share/man/man1/studio-runner.1": 0o644,
     }
     assert {name: stat.S_IMODE((root / name).stat().st_mode) for name in modes} == modes
 
@@ -103,10 +105,14 @@ def test_the_operators_options_are_kept_and_our_files_put_right(root: Path) -> N
     unit = root / "etc/systemd/system/studio-runner.service"
     right = unit.read_text()
     unit.write_text("[Service]\n")
+    manual = root / "usr/local/share/man/man1/studio-runner.1"
+    page = manual.read_text()
+    manual.write_text("of an earlier version")
     (root / "etc/studio-runner/certs").chmod(0o755)
     install(root)
     assert options.read_text() == "MAX_CORES=3\n"
     assert unit.read_text() == right
+    assert manual.read_text() == page
     assert stat.S_IMODE((root / "etc/studio-runner/certs").stat().st_mode) == 0o700
 
 
@@ -141,6 +147,24 @@ def test_draining_on_stop_is_a_choice_that_can_be_taken_back(root: Path) -> None
     assert "KillSignal=SIGTERM" in drop_in.read_text()
     install(root)
     assert not drop_in.parent.exists()
+
+
+def test_the_manual_is_found_by_man(root: Path) -> None:
+    """Where every ``man`` looks, whatever else is installed; it is the page of this version."""
+    if shutil.which("man") is None:
+        pytest.skip("there is no man")
+    install(root)
+    place = root / "usr/local/share/man"
+    said = subprocess.run(
+        ["/usr/bin/env", "man", "-M", str(place), "studio-runner"],
+        env={"PATH": os.environ["PATH"], "MANPAGER": "cat", "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "install-service" in said.stdout
+    uninstall(root)
+    assert [path for path in place.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.service("systemd")

@@ -100,7 +100,6 @@ async def test_another_user_cannot_write(opener: Opener, public: Path) -> None:
         environments.lease(spec("colours==1.0")) as environment,
     ):
         attachment = await environments.attach(environment, public / "run")
-        assert attachment.readonly == ()
         fine = as_nobody(attachment, "import colours; print(colours.VERSION)")
         assert (fine.stdout, fine.stderr) == ("1.0\n", "")
         refused = as_nobody(attachment, APPEND.format(path=str(module_of(environment))))
@@ -110,13 +109,10 @@ async def test_another_user_cannot_write(opener: Opener, public: Path) -> None:
 
 
 @as_root
-async def test_root_is_stopped_by_the_read_only_bind_that_is_asked_for(
-    opener: Opener, tmp_path: Path
-) -> None:
-    """``Attachment.readonly`` names the directory; bound read-only, even root cannot append."""
+async def test_root_is_stopped_by_a_read_only_bind(opener: Opener, tmp_path: Path) -> None:
+    """With ``Environment.root`` bound read-only even root cannot append, and all works."""
     async with opener() as environments, environments.lease(spec("colours==1.0")) as environment:
         attachment = await environments.attach(environment, tmp_path / "run")
-        assert attachment.readonly == (environment.root,)
         module = module_of(environment)
         before = module.read_text()
         bind = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2" -c "$3"'
@@ -262,10 +258,10 @@ def test_an_ordinary_daemon_is_nobody_else() -> None:
     """Without root the identities mean nothing, and every attachment is looked at."""
     if os.geteuid() == 0:
         found = protection.Protection.of(None, Identity(0, 0))
-        assert found.needs_bind
+        assert found.is_root
     else:
         found = protection.Protection.of(NOBODY, NOBODY)
-        assert (found.builder, found.runner, found.needs_bind) == (None, None, False)
+        assert (found.builder, found.runner, found.is_root) == (None, None, False)
     assert not found.is_by_ownership
 
 

@@ -85,6 +85,15 @@ async def test_dependencies_are_installed_too(opener: Opener) -> None:
     assert installed(found) == {"shapes==1.0", "colours==2.0"}
 
 
+async def test_what_a_power_cut_left_of_pip_is_copied_anew(opener: Opener) -> None:
+    """Every environment gets it: all would fail for requirements that are as they should be."""
+    async with opener() as environments:
+        first = await built(environments, spec("colours==1.0"))
+        (kept,) = (first.root.parents[1] / "pip").glob("*.whl")
+        kept.write_bytes(b"")
+        assert installed(await built(environments, spec("colours==2.0"))) == {"colours==2.0"}
+
+
 async def test_a_resolution_is_reused_for_its_time(opener: Opener, shelf: Path) -> None:
     """While it is remembered no index is asked; after that a new version is found."""
     async with opener() as environments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import msgspec
 import pytest
@@ -64,3 +65,20 @@ def test_the_longest_beat_can_be_read(letter: str) -> None:
     body = encode(full)
     assert len(body) <= LONGEST
     assert decode(body).experiments == full.experiments
+
+
+def test_names_of_any_bytes_can_be_told() -> None:
+    """A directory of local queues may be called so; JSON has no such letters."""
+    odd = os.fsdecode(b"local_\xff")
+    told = decode(encode(msgspec.structs.replace(beat(), queues=(shortened(odd),))))
+    assert told.queues == ("local_?",)
+
+
+@pytest.mark.parametrize("moment", [-1.0, 1e12, 1e308])
+@pytest.mark.parametrize("field", ["since", "started", "written", "running"])
+def test_times_that_are_none_make_no_beat(field: str, moment: float) -> None:
+    """Nobody who reads it can reckon with them."""
+    run = Underway(key="k", queue="q", phase="p", since=moment)
+    wrong = msgspec.structs.replace(beat(), **{field: (run,) if field == "running" else moment})
+    with pytest.raises(ValueError, match="times"):
+        decode(encode(wrong))

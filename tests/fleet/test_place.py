@@ -56,10 +56,13 @@ def test_anything_else_is_refused_with_the_forms(text: str) -> None:
         place_of(text)
 
 
-def test_a_password_in_the_address_is_not_shown() -> None:
+@pytest.mark.parametrize(
+    "text", ["s3://user:hunter2@host/bucket", "s3://host/bucket?X-Signature=hunter2"]
+)
+def test_a_secret_in_the_address_is_not_shown(text: str) -> None:
     """Whoever reads the error does not learn it."""
     with pytest.raises(Misconfigured) as caught:
-        place_of("s3://user:hunter2@host/bucket")
+        place_of(text)
     assert "hunter2" not in str(caught.value)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.fleet.beat import LONGEST, Standing, encode
+from runner.fleet.mount import Mount
+from runner.fleet.place import place_of
 from runner.fleet.reading import Fleet, Reader, Seen, now_at, parted
 from runner.model import Bytes, Location
 from runner.stores.base import Entry, Listing
@@ -129,3 +134,30 @@ async def test_what_has_not_changed_is_not_read_again(tmp_path: Path) -> None:
         (seen,) = (await reader.look()).runners
         assert seen.beat is not None
         assert seen.beat.state == Standing.DRAINING
+
+
+async def test_who_looks_at_a_directory_that_hangs_can_leave(tmp_path: Path) -> None:
+    """A thread that a dead file system keeps is left to it."""
+    place, options = local(tmp_path)
+    alive, asked = threading.Event(), anyio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask(_: Path) -> None:
+        loop.call_soon_threadsafe(asked.set)
+        alive.wait()
+
+    mount = Mount(tmp_path, ask)
+    async with StorePool(options) as pool, anyio.create_task_group() as group:
+        group.start_soon(Reader(place, pool, mount=mount).look)
+        await asked.wait()
+        group.cancel_scope.cancel()
+    alive.set()
+    await mount.wait()
+
+
+async def test_a_directory_is_asked_whether_it_hangs(tmp_path: Path) -> None:
+    """Before it is read; a bucket is not."""
+    place, options = local(tmp_path)
+    async with StorePool(options) as pool:
+        assert Reader(place, pool).mount is not None
+        assert Reader(place_of("s3:///bucket"), pool).mount is None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import anyio
 import pytest
 import structlog.testing
 
-from runner.fleet.mount import Mount
+from runner import blocking
+from runner.fleet.beat import Beat
+from runner.fleet.carrier import Carrier, Put
 from runner.fleet.place import place_of
 from runner.fleet.writing import Writer
 from runner.stores.base import StoreOptions
@@ -33,6 +37,11 @@ def told(root: Path) -> list[dict[str, object]]:
     """Return all that lies in the folder."""
     beats = (root / "fleet").glob("[!.]*")
     return [json.loads(file.read_bytes()) for file in beats]
+
+
+def has_nobody_under_way() -> bool:
+    """Tell whether every thread that carried something has ended."""
+    return all(thread.name != "fleet" for thread in threading.enumerate())
 
 
 async def test_one_object_is_written_over_and_over_and_says_goodbye(tmp_path: Path) -> None:
@@ -103,18 +112,25 @@ async def test_a_store_that_is_silent_is_given_up_in_time() -> None:
                 group.cancel_scope.cancel()
     assert len([one for one in logs if one["log_level"] == "warning"]) == 1
     assert silent.written == 0
+    await eventually(has_nobody_under_way)
 
 
-async def test_a_directory_that_hangs_is_left_alone(tmp_path: Path) -> None:
-    """Whoever asks a dead mount never comes back; the daemon says so once, and can end."""
+async def test_a_store_that_hangs_is_left_alone(tmp_path: Path) -> None:
+    """Whoever asks a dead mount never comes back; the daemon says so once, and can end.
+
+    It is not asked again while it hangs, and told anew as soon as it does not.
+    """
     place, options = local(tmp_path)
-    teller, alive, asked = Teller(), threading.Event(), list[Path]()
+    teller, alive, asked = Teller(), threading.Event(), list[str]()
 
-    def ask(root: Path) -> None:
-        asked.append(root)
-        alive.wait()
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Put]:
+        async def put(name: str, _: bytes) -> None:
+            asked.append(name)
+            await blocking.call(lambda _: alive.wait(), limit=blocking.Limit(1))
 
-    mount = Mount(tmp_path, ask)
+        yield put
+
     hanging = Writer(
         place,
         options,
@@ -123,7 +139,7 @@ async def test_a_directory_that_hangs_is_left_alone(tmp_path: Path) -> None:
         interval=OFTEN,
         patience=0.02,
         last=0.02,
-        mount=mount,
+        carrier=Carrier(opened, 0.02),
     )
     try:
         with structlog.testing.capture_logs() as logs:
@@ -133,8 +149,30 @@ async def test_a_directory_that_hangs_is_left_alone(tmp_path: Path) -> None:
                 group.cancel_scope.cancel()
     finally:
         alive.set()
-        await mount.wait()
-    assert asked == [tmp_path]
+        await eventually(has_nobody_under_way)
+    assert len(asked) == 1
     assert "does not answer" in logs[0]["trouble"]
     assert len(logs) == 1
     assert hanging.written == 0
+
+
+async def test_a_defect_costs_a_warning_and_nothing_else(tmp_path: Path) -> None:
+    """Nothing that runs may end for what is only a notice on a board."""
+    place, options = local(tmp_path)
+    teller = Teller()
+
+    def describe() -> Beat:
+        found = teller.now()
+        if teller.asked < 3:
+            raise KeyError("queue")
+        return found
+
+    defective = Writer(place, options, describe, teller.farewell, interval=OFTEN)
+    with structlog.testing.capture_logs() as logs:
+        async with anyio.create_task_group() as group:
+            group.start_soon(defective.write)
+            await eventually(lambda: defective.written > 0)
+            group.cancel_scope.cancel()
+    said = [one["trouble"] for one in logs if one["log_level"] == "warning"]
+    assert said == ["a defect of the runner: KeyError: 'queue'"]
+    assert told(tmp_path)[0]["state"] == "ended"

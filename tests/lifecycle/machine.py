@@ -343,6 +343,7 @@ class Bare(Environments):
         del spec
         await self._points.reach("build")
         yield Environment("bare", Path(sys.prefix), 0.0, reused=True)
+        await self._points.reach("built given back")
 
     @asynccontextmanager
     async def pin(self, key: str) -> AsyncIterator[None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -604,3 +606,65 @@ async def test_progress_is_told_label_by_label(scene: Scene) -> None:
     stored = await scene.artifacts().upload(final=False, on_stored=told.__setitem__)
 
     assert told == stored
+
+
+def test_a_note_that_may_wait_is_there_when_it_is_settled(tmp_path: Path) -> None:
+    """Of all that a pass has stored one record is written; what took long is written at once."""
+    workspace = Workspace.create(tmp_path, "key")
+    notes = Notes(workspace)
+    notes.keep("output", Note("small"), later=True)
+    assert Notes(workspace).of("output") == Note()
+    assert notes.of("output") == Note("small")
+    notes.keep("modeldir", Note("large"))
+    assert Notes(workspace).of("output") == Note("small")
+    notes.keep("tb", Note("small"), later=True)
+    notes.settle()
+    assert Notes(workspace).of("tb") == Note("small")
+    assert Notes(workspace).of("modeldir") == Note("large")
+
+
+AS_NOBODY = """
+import anyio, anyio._backends._asyncio, asyncio, os, sys
+from pathlib import Path
+from runner.errors import RunnerError
+from tests.lifecycle.test_artifacts import Scene
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+
+async def main():
+    scene = Scene(Path(sys.argv[1]))
+    for label in ("output", "modeldir", "retval", "_metadata"):
+        scene.artifact(label)
+        scene.write(f"{label}/{label}", "whole")
+    for label in ("modeldir", "_metadata"):
+        scene.workspace.directory(label).chmod(0)
+    try:
+        await scene.artifacts().upload(final=True)
+    except RunnerError as error:
+        print(type(error).__name__, error)
+    for label in ("modeldir", "_metadata"):
+        scene.workspace.directory(label).chmod(0o700)
+anyio.run(main)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_an_experiment_has_closed_costs_nothing_else() -> None:
+    """Its own user's daemon cannot read it then; all others are stored, its result as well."""
+    place = Path(tempfile.mkdtemp(prefix="artifacts-", dir="/var/tmp"))
+    try:
+        place.chmod(0o777)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, str(place)],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        said = "ArtifactBad not stored: artifact 'modeldir': the experiment has left it so that it"
+        assert said in done.stdout, done
+        assert sorted(path.name for path in (place / "objects").iterdir()) == [
+            "output.tar",
+            "retval.tar",
+        ]
+    finally:
+        shutil.rmtree(place)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import HostFault, RunnerError, StoreUnavailable
+from runner.lifecycle.artifacts import checkpoints
 from runner.lifecycle.artifacts.artifacts import Artifacts
 from runner.lifecycle.artifacts.checkpoints import Checkpoints, append_note, banner
 from runner.lifecycle.artifacts.storing import Stored
@@ -22,6 +24,7 @@ from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Experiment, Location, Needs, Request
 from runner.stores.base import Store
 from runner.stores.local import LocalStore
+from tests.lifecycle.machine import seen
 
 pytestmark = pytest.mark.anyio
 
@@ -50,9 +53,11 @@ class Counting:
 class Scene:
     """An attempt with its output and metadata artifacts and a store."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, labels: Sequence[str] = ("output", "_metadata", "retval")
+    ) -> None:
         self.objects = root / "objects"
-        self.objects.mkdir()
+        self.objects.mkdir(parents=True)
         self.is_there = True
         self.workspace = Workspace.create(root / "w", "key")
         self.workspace.make("_metadata")
@@ -63,7 +68,7 @@ class Scene:
                 mutable=True,
                 unpack=True,
             )
-            for label in ("output", "_metadata", "retval")
+            for label in labels
         }
         request = Request(Experiment("key", "a.py"), Needs(), wanted)
         self.artifacts = Artifacts(request, self.workspace, self.store_for)
@@ -213,6 +218,58 @@ async def test_output_is_scraped_once_however_often_it_is_looked_at(scene: Scene
         await scene.checkpoints.last()
 
     assert scene.scraper.seen == b"one\ntwo\nthree\n"
+
+
+class Slow(Counting):
+    """A scraper that tells when it works, and may be held up at it."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        super().__init__()
+        self._work = work
+
+    def feed(self, data: bytes) -> None:
+        """Work."""
+        self._work()
+        super().feed(data)
+
+
+async def test_results_do_not_wait_for_all_that_another_has_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes to be read: they take turns."""
+    monkeypatch.setattr(checkpoints, "_TURN", 0.0)
+    order, is_queued = list[str](), threading.Event()
+
+    def work_long() -> None:
+        order.append("long")
+        assert is_queued.wait(10)
+
+    long, short = Scene(tmp_path / "long"), Scene(tmp_path / "short")
+    long.scraper, short.scraper = Slow(work_long), Slow(lambda: order.append("short"))
+    long.prints("x" * (1 << 20))
+    short.prints("y")
+    async with anyio.create_task_group() as group:
+        group.start_soon(long.every(None).last)
+        await seen(lambda: order)
+        group.start_soon(short.every(None).last)
+        await anyio.wait_all_tasks_blocked()
+        is_queued.set()
+
+    assert order.index("short") == 1
+    assert len(long.scraper.seen) == 1 << 20
+
+
+async def test_a_hole_in_the_output_is_not_read(tmp_path: Path) -> None:
+    """A file of nothing, however long, is made in no time; reading it would take hours."""
+    scene = Scene(tmp_path / "scene", ["_metadata"])
+    scene.prints("one\n")
+    os.truncate(scene.workspace.log, 8 << 30)
+    scene.prints("two\n")
+
+    await scene.checkpoints.last()
+
+    assert len(scene.scraper.seen) < 1 << 20
+    assert scene.scraper.seen.count(b"\n") == 2
 
 
 async def test_a_pipe_in_the_outputs_place_does_not_hold_up_the_results(scene: Scene) -> None:

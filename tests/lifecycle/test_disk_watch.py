@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+import structlog
 
 from runner.lifecycle.board import Board, Entry
 from runner.lifecycle.disk.looks import Free
@@ -33,6 +34,7 @@ class Bench:
         self.root = root
         self.now = 0.0
         self.missing = 0
+        self.trouble: OSError | None = None
         self.redactor = Redactor()
         self.board = Board()
         self.watch = DiskWatch(
@@ -48,6 +50,8 @@ class Bench:
     def left(self, place: Path) -> Free:
         """Return what is free on a disk that nobody else uses."""
         del place
+        if self.trouble is not None:
+            raise self.trouble
         usage = measure({self.root.parent: ""})
         return Free((1 << 50) - usage.bytes, (1 << 30) - usage.entries)
 
@@ -107,6 +111,24 @@ async def test_a_run_over_its_bound_is_ended_at_once_and_told_why(bench: Bench) 
     )
     assert entry.stopper.grace == timedelta(0)
     assert entry.outgrew
+
+
+async def test_nobody_is_looked_at_while_the_disk_does_not_answer(bench: Bench) -> None:
+    """A look would hang, too. It is said once, and again when the disk is back."""
+    entry, workspace = bench.run("greedy")
+    await bench.pass_by(3)
+    (workspace.code / "large.bin").write_bytes(bytes(12 * MB))
+    bench.trouble = TimeoutError(110, "its file system does not answer")
+    looks = bench.watch.looks
+    with structlog.testing.capture_logs() as logs:
+        await bench.pass_by(700)
+        assert bench.watch.looks == looks
+        assert causes(entry) == [None]
+        bench.trouble = None
+        await bench.pass_by(3)
+    said = [(one["log_level"], one.get("trouble")) for one in logs[:2]]
+    assert said == [("warning", "its file system does not answer"), ("info", None)]
+    assert causes(entry) == [Cause.OUT_OF_DISK]
 
 
 @pytest.mark.parametrize("label", ["output", "_home", "_tmp", "_env", "modeldir"])

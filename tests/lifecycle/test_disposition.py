@@ -21,6 +21,7 @@ from runner.lifecycle.disposition import (
     dispose,
 )
 from runner.model import (
+    RETRYABLE,
     Ack,
     Bury,
     Cause,
@@ -33,7 +34,6 @@ from runner.model import (
     Release,
     Stopped,
 )
-from runner.request.schema import RETRYABLE
 
 SECOND = timedelta(seconds=1)
 POLICY = RetryPolicy(max_attempts=3, base_delay=10 * SECOND, longest_delay=60 * SECOND)

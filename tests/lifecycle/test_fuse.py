@@ -63,6 +63,19 @@ def test_what_fails_and_for_whom_decides(row: Sequence[str], is_blown: bool) -> 
     assert fuse.is_blown == is_blown
 
 
+def test_what_fails_before_anything_began_is_the_machines() -> None:
+    """Whoever's it was: a disk that takes no records, say."""
+    fuse = Fuse(3)
+    for attempt in ("1", "2", "3"):
+        assert not fuse.is_blown
+        fuse.ended(Sign(HOST, attempt, "a", is_machines=True))
+    assert fuse.is_blown
+    fuse = Fuse(3)
+    for key in ("1", "2", "3"):
+        fuse.ended(Sign(HOST, key, "a", is_machines=key != "2"))
+    assert not fuse.is_blown
+
+
 def test_what_has_blown_is_explained() -> None:
     """With how many of whom, and what they failed for."""
     row = signs("host:a/1", "walls:b/2", "host:b/3")

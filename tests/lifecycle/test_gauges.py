@@ -9,9 +9,9 @@ import pytest
 from runner.lifecycle.board import Board, Entry
 from runner.lifecycle.gauges import Gauges
 from runner.lifecycle.runs.meter import Taken
-from runner.lifecycle.runs.record import Record
 from runner.lifecycle.tally import Stage
-from runner.model import Allocation, Bytes, Message
+from runner.model import Bytes
+from tests.lifecycle.records import a_record
 
 pytestmark = pytest.mark.anyio
 
@@ -33,18 +33,7 @@ class Process:
 
 def entry(run: str, stage: Stage) -> Entry:
     """Return an attempt."""
-    record = Record(
-        run=run,
-        message=Message("id", b"", "queue", 1),
-        broker="local",
-        project="p",
-        token="",
-        key=run,
-        experiment_project="",
-        attempt=1,
-        allocation=Allocation(1, Bytes(0), Bytes(0)),
-    )
-    return Entry(record, stage=stage, supervisor=42)
+    return Entry(a_record(run), stage=stage, supervisor=42)
 
 
 async def test_what_runs_is_looked_at_now_and_then_and_only_when_somebody_asks() -> None:

@@ -22,6 +22,14 @@ def test_endings_are_read_by_the_next_daemon(tmp_path: Path) -> None:
     assert list(History(file).endings) == [ending(1), ending(2)]
 
 
+def test_what_a_power_cut_left_of_it_stops_no_daemon(tmp_path: Path) -> None:
+    """Lines that are none cost no other one."""
+    file = tmp_path / "recent.jsonl"
+    file.write_bytes(b"\xff\xfe\x81" + bytes(64) + b"\n")
+    History(file).add(ending(1))
+    assert list(History(file).endings) == [ending(1)]
+
+
 def test_the_file_stays_short_over_many_daemons(tmp_path: Path) -> None:
     """None of them ran long enough to fill it by itself."""
     file = tmp_path / "recent.jsonl"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import pytest
+import structlog.testing
 
 from runner.errors import HostFault
 from runner.lifecycle.runs.kept import Kept, Remnant, remnants
@@ -108,3 +112,50 @@ async def test_what_cannot_be_kept_says_so(tmp_path: Path) -> None:
     with pytest.raises(HostFault, match="cannot be kept"):
         await kept.keep(tmp_path / "nothing", remnant)
     assert kept.remnants() == []
+    assert list(kept.root.iterdir()) == []
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """Return a directory that can be moved and not removed: something is mounted in it."""
+    place = tmp_path / "mounted"
+    (place / "inside").mkdir(parents=True)
+    mount = ("mount", "-t", "tmpfs", "tmpfs", str(place / "inside"))
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, stderr=-3).returncode:
+        pytest.skip("nothing can be mounted here")
+    yield place
+    (inside,) = tmp_path.rglob("inside")
+    subprocess.run(("umount", str(inside)), check=True)  # noqa: S607 - wherever it is
+
+
+def move(what: Path, into: Path) -> None:
+    """Move a directory into another one."""
+    what.rename(into / what.name)
+
+
+async def test_what_resists_keeps_nothing_else(tmp_path: Path, mounted: Path) -> None:
+    """It is said once, however often it is tried; what is younger goes in its time."""
+    kept = keeper(tmp_path)
+    stuck = await keep(kept, "stuck", age=3700)
+    move(mounted, stuck)
+    due = await keep(kept, "due", age=3650)
+    with structlog.testing.capture_logs() as logs:
+        await kept.expire(time.time())
+        await kept.expire(time.time())
+        await kept.give_way(Bytes(1))
+    assert (stuck.exists(), due.exists()) == (True, False)
+    warnings = [one["trouble"] for one in logs if one["log_level"] == "warning"]
+    assert len(warnings) == 1
+    assert str(stuck) in warnings[0]
+
+
+async def test_a_note_of_a_later_version_is_read_and_one_that_makes_no_sense_is_not(
+    tmp_path: Path,
+) -> None:
+    """Who goes back a version keeps what is kept; a time that is none ends no daemon."""
+    kept = keeper(tmp_path)
+    later, wrong = await keep(kept, "later"), await keep(kept, "wrong")
+    for place, changes in ((later, {"colour": "blue"}), (wrong, {"ended": "soon"})):
+        note = place.with_name(f"{place.name}.json")
+        note.write_text(json.dumps({**json.loads(note.read_text()), **changes}))
+    assert [one.key for one in kept.remnants()] == ["later"]

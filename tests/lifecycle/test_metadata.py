@@ -253,6 +253,23 @@ def test_a_document_cannot_be_blown_up_by_copying() -> None:
     assert scraper.skipped > 0
 
 
+def test_patches_cost_no_more_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What copies and compares takes a thousand times as long as to print it; the rest goes on."""
+    monkeypatch.setattr(metadata_document, "MAX_WORK", 5_000)
+    scraper = Scraper()
+    scraper.feed(json.dumps({"a": list(range(990))}).encode() + b"\n")
+    for operation in ("copy", "move", "test"):
+        for _ in range(10):
+            one = {"op": operation, "from": "/a", "path": "/a", "value": 0}
+            scraper.feed(json.dumps([one]).encode() + b"\n")
+    assert scraper.skipped > 20
+    before = scraper.skipped
+    scraper.feed(b'[{"op": "add", "path": "/b", "value": 2}]\n{"c": 3}\n')
+    assert scraper.skipped == before
+    document = json.loads(scraper.document())
+    assert (document["b"], document["c"]) == (2, 3)
+
+
 def test_a_full_document_takes_no_more_directives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines are still logged; a document that is only often rewritten is never full."""
     monkeypatch.setattr(metadata_document, "MAX_DOCUMENT", 10_000)

@@ -181,3 +181,22 @@ async def test_a_puller_that_is_cancelled_holds_neither_message_nor_room(machine
     with anyio.fail_after(PATIENCE):
         machine.parts.intake.nothing(await machine.parts.intake.turn(seat))
     await machine.check_clean()
+
+
+async def test_a_disk_that_takes_no_record_costs_neither_queue_nor_attempts(
+    machine: Machine,
+) -> None:
+    """However often that happened; the queue is served again as soon as the disk is mended."""
+    records, away = machine.parts.records.directory, machine.box.root / "away"
+    records.rename(away)
+    for number in range(5):
+        machine.queue.send(machine.box.message(f"print({number})"))
+    async with pulling(machine, machine.queue):
+        await seen(lambda: len(machine.queue.settlements) > 40)  # far more than attempts
+        away.rename(records)
+        await seen(lambda: machine.ends.count("completed") == 5)
+        await seen(lambda: not machine.parts.board)
+    given_back = [one for one in machine.queue.letters if one.settled == ["release"]]
+    assert all(one.delay for one in given_back)
+    assert set(machine.queue.settlements) == {"release", "ack"}
+    await machine.check_clean()

@@ -7,16 +7,18 @@ import stat
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
 from runner.errors import HostFault
 from runner.lifecycle.board import Entry
-from runner.lifecycle.runs.record import Phase, Record, Records
+from runner.lifecycle.runs.record import Phase, Records
 from runner.model import Allocation, Bytes, Cause, Identity, Message
+from tests.lifecycle.records import a_record
 
 pytestmark = pytest.mark.anyio
 
-RECORD = Record(
-    run="r1",
+RECORD = a_record(
+    "r1",
     message=Message("m", b"\xff body", "local_q", 3),
     broker="local",
     project="/queues",
@@ -108,6 +110,18 @@ def test_what_is_no_record_is_removed(tmp_path: Path, left: bytes) -> None:
     (records.directory / "stray").write_text("no directory")
     assert list(records.read_all()) == [RECORD]
     assert not (records.directory / "r2").exists()
+
+
+def test_what_the_disk_does_not_give_now_is_left_alone(tmp_path: Path) -> None:
+    """Its run may be alive, and knows by its directory that it is to stop, and where to report."""
+    records = Records(tmp_path / "runs")
+    records.write(RECORD)
+    (records.place("r2") / "record.json").mkdir()  # fails to be read, as on a bad sector
+    (records.place("r2") / "supervisor.json").write_text("{}")
+    with structlog.testing.capture_logs() as logged:
+        assert list(records.read_all()) == [RECORD]
+    assert (records.directory / "r2" / "supervisor.json").exists()
+    assert [(one["run"], one["log_level"]) for one in logged] == [("r2", "error")]
 
 
 async def test_a_removed_record_is_gone_with_its_directory(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from runner.errors import QueueUnavailable, StoreUnavailable
-from runner.model import Needs
+from runner.errors import OutOfDisk, QueueUnavailable, StoreUnavailable
+from runner.model import Cause, Needs
 from tests.acceptance.box import Box
-from tests.lifecycle.machine import PATIENCE, Json, Machine
+from tests.lifecycle.machine import PATIENCE, Json, Machine, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -144,6 +145,9 @@ WAYS = {
     "a store that comes back for the results": Way(
         "completed", "ack", "ended", but=_fails("store output", AWAY)
     ),
+    "a store whose disk is full for a moment": Way(
+        "completed", "ack", "ended", but=_fails("store output", OutOfDisk("full"))
+    ),
     "a store that comes back for the record": Way(
         "completed", "ack", "ended", but=_fails("put claim ended", AWAY, AWAY)
     ),
@@ -174,6 +178,29 @@ WAYS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("trouble", "phase"),
+    [
+        (AWAY, "uploading, waiting for the store"),
+        (OutOfDisk("full"), "uploading, waiting for room"),
+    ],
+)
+async def test_whoever_looks_sees_what_a_result_waits_for(
+    machine: Machine, trouble: Exception, phase: str
+) -> None:
+    """An hour of ``uploading`` would say nothing; a stop of the daemon ends the waiting."""
+    machine.points.raises("store output", *[trouble] * 1000)
+
+    async def shown() -> None:
+        await seen(lambda: [one.phase for one in machine.parts.board] == [phase])
+
+    async with machine.handled(machine.box.message(HELLO), shown) as letter:
+        for entry in machine.parts.board:
+            entry.stopper.stop(Cause.DRAINED, "the test says so")
+    assert letter.settled == ["release"]
+    await machine.check_clean()
+
+
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 async def test_every_end_settles_once(machine: Machine, way: Way) -> None:
     """The broker hears one word, the record says the same, and nothing is left."""
@@ -197,6 +224,15 @@ async def test_a_defect_at_the_broker_costs_the_daemon_nothing(machine: Machine)
     machine.queue.expire()
     assert (await machine.handle()).settled == ["ack"]
     assert machine.ends == ["completed", "not-ours"]
+
+
+async def test_what_cannot_be_given_back_costs_no_result(machine: Machine) -> None:
+    """Everything is stored by then: a disk that is full while caches make room is no failure."""
+    machine.points.raises("built given back", OSError(errno.ENOSPC, "No space left on device"))
+    letter = await machine.handle(machine.box.message("print('x')"))
+    assert letter.settled == ["ack"]
+    assert machine.ends == ["completed"]
+    await machine.check_clean()
 
 
 async def test_what_has_no_room_goes_back(machine: Machine) -> None:

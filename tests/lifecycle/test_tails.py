@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from runner.lifecycle.board import Board, Entry
 from runner.lifecycle.runs import tails
-from runner.lifecycle.runs.record import Record
 from runner.lifecycle.runs.tails import ANSWER, KEPT, Piece, Tails
-from runner.model import Allocation, Bytes, Message
 from runner.redaction import Redactor, Secret
+from tests.lifecycle.records import a_record
 
 pytestmark = pytest.mark.anyio
 
@@ -36,18 +37,7 @@ class Bench:
         """Begin a run; return its output."""
         output = self.root / name
         output.touch()
-        record = Record(
-            run=name,
-            message=Message("id", b"", "queue", 1),
-            broker="local",
-            project="p",
-            token="",
-            key=name,
-            experiment_project="",
-            attempt=1,
-            allocation=Allocation(1, Bytes(0), Bytes(0)),
-        )
-        self.board.enter(Entry(record, output=output))
+        self.board.enter(Entry(a_record(name), output=output))
         return output
 
     async def read(self, after: Piece | None = None, name: str = "run") -> Piece:
@@ -147,3 +137,20 @@ async def test_few_outputs_are_open_and_none_that_nobody_follows(bench: Bench) -
     bench.tails.forget()
     assert not bench.tails._tails
     assert await bench.tails.read("unknown", "", 0) is None
+
+
+async def test_what_is_closed_while_it_is_read_is_closed_afterwards(bench: Bench) -> None:
+    """Neither under the reader's hands, nor opened again by it for good."""
+    bench.run().write_bytes(b"x\n" * (1 << 20))
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(bench.read)
+        while not bench.tails._tails:
+            await anyio.lowlevel.checkpoint()
+        (tail,) = bench.tails._tails.values()
+        while tail._output._file < 0:
+            await anyio.lowlevel.checkpoint()
+        file = tail._output._file
+        bench.tails.close()
+        assert tail._output._file == file
+    assert tail._output._file < 0

@@ -50,6 +50,18 @@ async def test_what_is_not_judged_yet_is_waited_for() -> None:
     assert allowed == [True]
 
 
+async def test_what_went_back_unread_is_waited_for_no_more() -> None:
+    """It is neither a stranger nor a request: a machine in trouble must not stop a queue."""
+    trust = Trust()
+    _took(trust, foreign=True)
+    _took(trust, foreign=True)
+    trust.wait_for_one()
+    trust.judge(is_foreign=None)
+    assert trust.strangers == 2
+    with anyio.fail_after(5):
+        assert await trust.allows_another()
+
+
 async def test_a_queue_that_was_named_is_trusted() -> None:
     """The operator knows what it holds."""
     trust = Trust(is_named=True)

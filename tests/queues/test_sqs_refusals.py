@@ -338,3 +338,10 @@ async def acted(delivery: Delivery, verb: str) -> None:
 def _noted(asked: list[int], words: Mapping[str, Any]) -> Reply:
     asked.append(int(words["VisibilityTimeout"]))
     return said()
+
+
+async def test_a_region_that_does_not_exist_is_suspected(tmp_path: Path) -> None:
+    """It is a part of the server's name, which then leads nowhere."""
+    async with sqs_broker(credential("http://sqs.us-wst-2.invalid"), tmp_path) as broker:
+        with pytest.raises(QueueUnavailable, match=r"us-wst-2\.invalid.* check the region"):
+            await (await broker.open("sqs_demo")).check()

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from runner.model import Message, Request
-from runner.request import decode
+from runner.request.schema import decode
 
 
 def sample() -> dict[str, Any]:

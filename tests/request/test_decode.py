@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from runner.errors import RequestError
 from runner.model import Credentials, Message, Needs
 from runner.redaction import Secret
-from runner.request import decode
+from runner.request.schema import decode
 from tests.request.sample import changed, decoded, sample
 
 CAPTURES = sorted((Path(__file__).parent / "captures").glob("*.body.json"))

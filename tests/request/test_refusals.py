@@ -9,9 +9,9 @@ import pytest
 
 from runner.errors import BadField, Undecodable, Unsupported
 from runner.model import Message
-from runner.request import decode
 from runner.request.document import MAX_BODY
 from runner.request.envelope import is_envelope
+from runner.request.schema import decode
 from tests.request.sample import changed, decoded, sample
 
 LONG = "x" * 4096

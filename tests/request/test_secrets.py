@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from runner.model import Message
-from runner.request import decode
+from runner.request.schema import decode
 from runner.request.secrets import secrets_of
 
 

@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from runner.resources.base import GpuInventory, GpuProbe
-from runner.resources.gpu import NoGpuProbe, NvmlProbe
+from runner.resources.gpu import NvmlProbe
+from runner.resources.no_gpu import NoGpuProbe
 from tests.contracts.resources import GpuProbeContract
 from tests.servers.nvml import Card, Nvml
 

@@ -11,7 +11,7 @@ from runner.errors import Misconfigured
 from runner.model import Allocation, Bytes, Capacity, Gpu
 from runner.resources.base import HostProbe
 from runner.resources.caps import caps
-from runner.resources.host import MachineProbe, default_floor
+from runner.resources.host import MachineProbe, default_floor, disk_complaint
 from tests.contracts.resources import HostProbeContract
 
 GIB = 1 << 30
@@ -126,6 +126,27 @@ def test_a_full_disk_of_the_records_is_low_too(tmp_path: Path) -> None:
     assert str(state) in probe.disk_is_low()
     state.mkdir()
     assert probe.disk_is_low() == ""
+
+
+@pytest.mark.parametrize(
+    ("files", "left", "flags", "said"),
+    [
+        (4000, 41, 0, ""),
+        (4000, 39, 0, "only 39 more files"),
+        (10_000_000, 1000, 0, ""),
+        (10_000_000, 999, 0, "only 999 more files"),
+        (0, 0, 0, ""),  # btrfs counts none
+        (4000, 41, os.ST_RDONLY, "read-only"),
+    ],
+)
+def test_a_disk_with_space_that_takes_no_file_is_low(
+    tmp_path: Path, files: int, left: int, flags: int, said: str
+) -> None:
+    """Where nothing can be written, nothing is claimed, however much space is free."""
+    found = os.statvfs_result((4096, 4096, 9**9, 9**9, 9**9, files, left, left, flags, 255))
+    complaint = disk_complaint(tmp_path, found)
+    assert said in complaint
+    assert bool(complaint) == bool(said)
 
 
 def test_caches_are_asked_before_the_floor_is_reached(tmp_path: Path) -> None:

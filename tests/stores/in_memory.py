@@ -116,10 +116,7 @@ class InMemory(Client):
         """Store an object."""
         self._ask("put", 0)
         with self._lock:
-            stored = self.objects.get(location)
-            now = stored.info.version if stored else None
-            if (absent and now is not None) or (only_if is not None and now != only_if):
-                raise Conflict("a condition does not hold")
+            self._compare(location, only_if, absent=absent)
             self.store(location, bytes(body), Checksum("md5", md5(bytes(body))))
         self.trouble_after("put", 0)
         return self.objects[location].info
@@ -129,9 +126,9 @@ class InMemory(Client):
         self._ask("delete", 0)
         self.objects.pop(location, None)
 
-    def begin(self, location: Location) -> str:
+    def begin(self, location: Location, *, only_if: str | None = None, absent: bool = False) -> str:
         """Begin an upload."""
-        del location
+        del location, only_if, absent
         self._ask("begin", 0)
         with self._lock:
             upload = f"u{next(self._numbers)}"
@@ -160,11 +157,19 @@ class InMemory(Client):
         return md5(bytes(body))
 
     def complete(
-        self, location: Location, upload: str, tags: Sequence[str], *, size: int
+        self,
+        location: Location,
+        upload: str,
+        tags: Sequence[str],
+        *,
+        size: int,
+        only_if: str | None = None,
+        absent: bool = False,
     ) -> ObjectInfo:
         """Make the object."""
         self._ask("complete", 0)
         with self._lock:
+            self._compare(location, only_if, absent=absent)
             if upload not in self.uploads:
                 raise NotFound("no such upload")
             parts = self.uploads.pop(upload)
@@ -214,6 +219,12 @@ class InMemory(Client):
     def _ask(self, operation: str, place: int) -> None:
         self.asked.append((operation, place))
         self.trouble(operation, place)
+
+    def _compare(self, location: Location, only_if: str | None, *, absent: bool) -> None:
+        stored = self.objects.get(location)
+        now = stored.info.version if stored else None
+        if (absent and now is not None) or (only_if is not None and now != only_if):
+            raise Conflict("a condition does not hold")
 
     def _found(self, location: Location) -> _Stored:
         stored = self.objects.get(location)

@@ -6,7 +6,7 @@ import base64
 import json
 import traceback
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -124,6 +124,11 @@ async def store(gcs_server: GcsServer) -> AsyncIterator[GcsStore]:
 @real
 class TestGcs(StoreContract):
     """The contract, with requests over the network."""
+
+    @pytest.fixture
+    def minds_conditions_of_parts(self) -> Collection[str]:
+        """Google minds them with the last part; this server does not."""
+        return ()
 
     @pytest.fixture
     async def store(self, gcs_server: GcsServer) -> AsyncIterator[GcsStore]:
@@ -288,6 +293,33 @@ def test_a_part_may_be_sent_again(again: int) -> None:
     assert set(session.hashes) == {f"crc32c={in_base64(b''.join(parts))}"}
 
 
+async def test_the_condition_of_an_upload_holds_for_its_last_part() -> None:
+    """Google notes it as the session begins, and minds it when the object is to appear."""
+    begun = list[str]()
+    session = Session()
+
+    def answer(asked: Asked) -> Reply:
+        if asked.method == "GET":
+            resource = {"size": "6", "generation": "41", "crc32c": in_base64(b"before")}
+            return Reply(200, {"Content-Type": "application/json"}, json.dumps(resource).encode())
+        if asked.method == "POST":
+            begun.append(asked.target)
+        if asked.headers.get("content-range", "/*").endswith("/*"):
+            return session(asked)
+        return error(412, "At least one of the pre-conditions you specified did not hold.")
+
+    def produce(stream: BinaryIO) -> None:
+        stream.write(b"x" * (9 << 20))
+
+    asked = list[int]()
+    with front(answer) as server:
+        async with opened(server.url) as store:
+            with pytest.raises(StoreUnavailable, match="replaced by somebody else"):
+                await store.write(OBJECT, produce, permitted=lambda: asked.append(len(begun)))
+    assert [urllib.parse.parse_qs(one)["ifGenerationMatch"] for one in begun] == [["41"]]
+    assert asked == [1]
+
+
 def test_what_google_did_not_keep_is_sent_again() -> None:
     """Google may take less than was sent; the rest follows."""
     session, parts = Session(keeps=UNIT), (b"a" * 3 * UNIT, b"b" * 5)
@@ -357,6 +389,43 @@ async def test_a_key_file_is_exchanged_for_a_token(key_file: Callable[[str], Pat
         (asked,) = (one for one in server.asked if one.target == "/token")
         form = urllib.parse.parse_qs(asked.body.decode())
         assert form["assertion"][0].count(".") == 2
+
+
+async def test_a_key_that_is_rotated_under_a_run_goes_on(
+    key_file: Callable[[str], Path],
+) -> None:
+    """The old key is deleted while a store is held open: the file's new one gets the token."""
+    valid = "id"
+
+    def answer(asked: Asked) -> Reply:
+        if asked.target == "/token":
+            form = urllib.parse.parse_qs(asked.body.decode())
+            head = form["assertion"][0].partition(".")[0]
+            key = json.loads(base64.urlsafe_b64decode(head + "=="))["kid"]
+            if key != valid:
+                refusal = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
+                return Reply(
+                    400, {"Content-Type": "application/json"}, json.dumps(refusal).encode()
+                )
+            given = {"access_token": f"of-{key}", "expires_in": 3600, "token_type": "Bearer"}
+            return Reply(200, {"Content-Type": "application/json"}, json.dumps(given).encode())
+        if asked.headers.get("authorization") != f"Bearer of-{valid}":
+            return error(401, "Invalid Credentials", "authError")
+        return content(asked)
+
+    with WebServer(answer).serving() as server:
+        path = key_file(server.url)
+        async with opened(server.url, Account("gs", key_file=path)) as made:
+            assert await made.read(OBJECT, everything) == BODY
+            valid = "id2"
+            written = path.read_text().replace('"private_key_id": "id"', '"private_key_id": "id2"')
+            path.write_text(
+                written[:100]
+            )  # half a file is no key: the old one is tried, and denied
+            with pytest.raises(AccessDenied, match="deleted or revoked"):
+                await made.stat(OBJECT)
+            path.write_text(written)
+            assert await made.read(OBJECT, everything) == BODY
 
 
 async def test_the_artifacts_token_is_used(key_file: Callable[[str], Path]) -> None:

@@ -408,6 +408,19 @@ async def test_one_of_many_processes_wins(root: Path) -> None:
     assert (root / "claims" / "one").read_bytes() == b"%d" % winners[0]
 
 
+async def test_who_permits_may_write_beside_the_object(root: Path) -> None:
+    """A lease that ran out while it was packed is renewed: its record lies in this directory."""
+
+    def renew() -> None:
+        anyio.run(put, LocalStore((root,)), root / "_claim.json", b"beat")
+
+    def produce(stream: BinaryIO) -> None:
+        stream.write(b"result")
+
+    await LocalStore((root,)).write(at(root / "output.tar"), produce, permitted=renew)
+    assert names_in(root) == ["_claim.json", "output.tar"]
+
+
 def test_a_directory_that_cannot_be_locked_gets_a_lock_file(root: Path) -> None:
     """As on NFS, where directories have no locks: a hidden file takes the lock instead."""
     unlockable = os.open(root, os.O_PATH | os.O_DIRECTORY)

@@ -320,9 +320,18 @@ async def test_an_object_of_the_wrong_length_is_noticed() -> None:
 
     class Short(Copying):
         def complete(
-            self, location: Location, upload: str, tags: Sequence[str], *, size: int
+            self,
+            location: Location,
+            upload: str,
+            tags: Sequence[str],
+            *,
+            size: int,
+            only_if: str | None = None,
+            absent: bool = False,
         ) -> ObjectInfo:
-            info = super().complete(location, upload, tags, size=size)
+            info = super().complete(
+                location, upload, tags, size=size, only_if=only_if, absent=absent
+            )
             self.objects[location].info = ObjectInfo(Bytes(size - 1), info.version)
             return info
 

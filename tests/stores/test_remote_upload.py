@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
 
 from runner.blocking import Interrupted, Stop
-from runner.errors import StoreUnavailable
+from runner.errors import LeaseLost, StoreUnavailable
 from runner.model import Location
-from runner.stores.base import AccessDenied, ObjectInfo
+from runner.stores.base import AccessDenied, ObjectInfo, unasked
+from runner.stores.remote.client import NotDone
 from runner.stores.remote.memory import Memory
 from runner.stores.remote.retrying import Plan
 from runner.stores.remote.upload import Upload
@@ -22,9 +24,14 @@ PART = 8 << 20
 LARGE = random.Random(8).randbytes(4 * PART + 12_345)  # noqa: S311 - no secret
 
 
-def stored(client: InMemory, body: bytes, stop: Stop | None = None) -> ObjectInfo:
+def stored(
+    client: InMemory,
+    body: bytes,
+    stop: Stop | None = None,
+    permitted: Callable[[], None] = unasked,
+) -> ObjectInfo:
     """Write an object in pieces that fit in no part."""
-    with closing(Upload(client, AT, stop or Stop(), PLAN)) as upload:
+    with closing(Upload(client, AT, stop or Stop(), PLAN, permitted=permitted)) as upload:
         for start in range(0, len(body), 999_983):
             upload.write(body[start : start + 999_983])
         return upload.commit()
@@ -190,3 +197,87 @@ def test_an_object_of_too_many_parts_is_refused() -> None:
     with pytest.raises(StoreUnavailable, match="too large"):
         stored(client, LARGE)
     assert client.uploads == {}
+
+
+# ----------------------------------------------------------------------------- who may publish
+
+
+def yes() -> None:
+    """Permit it."""
+
+
+@pytest.mark.parametrize("last_part_publishes", [False, True])
+def test_it_is_asked_when_nothing_but_the_appearing_is_left(*, last_part_publishes: bool) -> None:
+    """Behind the last part, before that only where the object appears with it."""
+    client = InMemory(parts_in_any_order=False)
+    client.last_part_publishes = last_part_publishes
+    stored(client, LARGE, permitted=lambda: client.asked.append(("permitted", 0)))
+    asked = [operation for operation, _ in client.asked]
+    assert asked.count("permitted") == 1
+    last = "put_part" if last_part_publishes else "complete"
+    assert asked[asked.index("permitted") + 1 :] == (
+        [last, "complete"] if last_part_publishes else [last]
+    )
+
+
+@pytest.mark.parametrize("size", [10, len(LARGE)])
+def test_each_try_is_asked_for(size: int) -> None:
+    """A store that is away for a minute is a minute in which another may have taken over."""
+    client, asked = InMemory(), list[str]()
+    operation = "put" if size == 10 else "complete"
+    client.trouble = Once(operation, StoreUnavailable("503"), times=2)
+
+    def permitted() -> None:
+        asked.append("may I")
+        if len(asked) == 3:
+            raise LeaseLost("another has it by now")
+
+    with pytest.raises(LeaseLost):
+        stored(client, LARGE[:size], permitted=permitted)
+    assert client.objects == {}
+    assert client.uploads == {}
+
+
+@pytest.mark.parametrize("operation", ["put", "complete"])
+@pytest.mark.parametrize("is_new", [True, False])
+def test_an_answer_that_was_lost_is_no_conflict(operation: str, *, is_new: bool) -> None:
+    """The second try finds its condition broken by the first, which has made the object."""
+    client = InMemory(trouble_after=Once(operation, StoreUnavailable("reset")))
+    if not is_new:
+        client.store(AT, b"before")
+    body = LARGE[:10] if operation == "put" else LARGE
+    info = stored(client, body, permitted=yes)
+    assert client.objects[AT].body == body
+    assert client.objects[AT].info == info
+
+
+@pytest.mark.parametrize("operation", ["put", "complete"])
+def test_a_store_without_conditions_is_written_all_the_same(operation: str) -> None:
+    """A result that might come too late is better than none: to have asked must do."""
+    client = InMemory()
+    client.trouble = Once(operation, NotDone("501"))
+    body = LARGE[:10] if operation == "put" else LARGE
+    stored(client, body, permitted=yes)
+    assert client.objects[AT].body == body
+
+
+@pytest.mark.parametrize("size", [10, len(LARGE)])
+def test_a_key_that_may_not_read_writes_all_the_same(size: int) -> None:
+    """What the object is now cannot be known then."""
+    client = InMemory(trouble=Once("head", AccessDenied("write only")))
+    client.store(AT, b"before")
+    stored(client, LARGE[:size], permitted=yes)
+    assert client.objects[AT].body == LARGE[:size]
+
+
+@pytest.mark.parametrize("size", [10, len(LARGE)])
+def test_an_object_that_was_deleted_meanwhile_is_not_revived(size: int) -> None:
+    """Whoever deletes a result has seen to it; the next try finds nothing, and writes."""
+    client = InMemory()
+    client.store(AT, b"before")
+    with pytest.raises(StoreUnavailable, match="replaced by somebody else"):
+        stored(client, LARGE[:size], permitted=client.objects.clear)
+    assert client.objects == {}
+    assert client.uploads == {}
+    stored(client, LARGE[:size], permitted=yes)
+    assert client.objects[AT].body == LARGE[:size]

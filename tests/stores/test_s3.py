@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +17,7 @@ from runner.redaction import Secret
 from runner.stores.base import AccessDenied, Account, NotFound, Store, StoreOptions
 from runner.stores.pool import StorePool
 from runner.stores.remote.retrying import Plan
+from runner.stores.remote.s3_answers import error_of
 from runner.stores.s3 import S3Client, S3Store
 from tests.contracts.stores import StoreContract, everything
 from tests.request.sample import decoded, sample
@@ -26,6 +27,7 @@ from tests.servers.certificates import self_signed
 from tests.servers.proxy import Proxy
 from tests.servers.s3 import ANONYMOUS, S3Server
 from tests.servers.seaweed import ADMIN, ALICE, READER
+from tests.servers.web import Asked, Reply, WebServer
 
 pytestmark = pytest.mark.anyio
 seaweed = pytest.mark.service("s3")
@@ -71,6 +73,11 @@ class TestMoto(StoreContract):
     """The contract, with a server that follows Amazon's answers closely."""
 
     @pytest.fixture
+    def minds_conditions_of_parts(self) -> Collection[str]:
+        """Amazon minds ``If-Match`` there as well; moto does not."""
+        return ("nothing before",)
+
+    @pytest.fixture
     def versions_tell_rewrites(self) -> bool:
         """An ETag is the digest of the content."""
         return False
@@ -93,7 +100,44 @@ class TestMoto(StoreContract):
         return moto_server.location(moto_bucket, "experiments/a b+c%d/ü.tar")
 
 
+async def test_amazon_is_told_what_an_object_of_parts_must_still_be() -> None:
+    """Of the servers that the contract is tried with only SeaweedFS minds it."""
+    completed = list[str]()
+
+    def answer(asked: Asked) -> Reply:
+        if asked.method == "HEAD":
+            return Reply(200, {"ETag": '"before"'})
+        if asked.method == "POST" and "uploads" in asked.target:
+            return Reply(200, body=b"<R><UploadId>one</UploadId></R>")
+        if asked.method == "POST":
+            completed.append(asked.headers["if-match"])
+            return Reply(412, body=b"<Error><Code>PreconditionFailed</Code></Error>")
+        return Reply(404 if asked.method == "GET" else 200, {"ETag": '"part"'})
+
+    def produce(stream: BinaryIO) -> None:
+        stream.write(b"x" * (9 << 20))
+
+    with WebServer(answer).serving() as server:
+        account = Account("s3", server.url, "us-east-1", ADMIN)
+        location = Location("s3", server.url.partition("//")[2], "bucket", "key")
+        async with S3Store.for_account(account, StoreOptions()) as store:
+            with pytest.raises(StoreUnavailable, match="replaced by somebody else"):
+                await store.write(location, produce, permitted=lambda: None)
+    assert completed == ['"before"']
+
+
 # ----------------------------------------------------------------------------- keys and rights
+
+
+def test_a_refusal_without_a_word_has_a_remedy() -> None:
+    """The answer to a HEAD has no body: what is probably wrong is said all the same."""
+    location = Location("s3", "minio.lan", "bucket", "key")
+    for status in (401, 403):
+        error = error_of(location, status, "", "", None)
+        assert isinstance(error, AccessDenied)
+        assert str(error) == (
+            f"{location}: these credentials have no right to it, or none are given ({status})"
+        )
 
 
 @seaweed

@@ -124,6 +124,15 @@ def test_the_token_opens(given: str, expected: int) -> None:
     assert status(request, CLOSED) == 0
 
 
+def test_a_token_is_compared_by_its_bytes() -> None:
+    """As UTF-8, also where the last one would be a blank in a header's own letters."""
+    token = "s\xe9same-\xe0"
+    policy = Policy(is_local=False, token=Secret(token))
+    sent = token.encode().decode("latin-1")
+    assert status(asked(authorization=f"Bearer {sent}"), policy, is_open=False) == 0
+    assert status(asked(authorization=f"Bearer {sent[:-1]}"), policy, is_open=False) == 401
+
+
 def test_the_names_of_a_machine_are_its_long_and_its_short_one() -> None:
     """And those that the operator gave."""
     names = names_of("GPU-1.lab.example.", ["runner.svc"])

@@ -24,6 +24,16 @@ def pool() -> Iterator[urllib3.PoolManager]:
     wires.close(made)
 
 
+def test_a_refused_connection_names_its_server(pool: urllib3.PoolManager) -> None:
+    """The sentence reaches people: it begins with host and port, and with no class of ours."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        with pytest.raises(HTTPError) as caught:
+            pool.urlopen("GET", f"http://127.0.0.1:{port}/")
+    assert str(caught.value).startswith(f"127.0.0.1:{port}: ")
+
+
 def test_an_answer_that_does_not_come_is_not_waited_for(pool: urllib3.PoolManager) -> None:
     """The thread was waiting for the head of the answer."""
     with (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from runner.cli.top import header, sections
+from runner.cli.top import guide, header, sections
 from runner.cli.top.grid import fitted, lines, shares
 from runner.cli.top.sections import Section
 from runner.cli.top.state import Mode, State
@@ -15,20 +15,14 @@ from runner.cli.top.words import word
 #: Lines of a view that nothing cuts.
 UNBOUNDED = 1 << 20
 _MARK = "> "
-_KEYS = "? help, j/k select, Enter output, c cancel, d drain, s suspend, r resume, q quit"
-_OUTPUT_KEYS = "up/down, page up/down scroll  End follow  c cancel  Esc back  q quit"
-_HELP = """\
-k, up       the run above         Enter    live output of the selected run
-j, down     the run below         Esc      back
-g, Home     the first run         c        cancel the selected run; asks first
-G, End      the last run          d        drain: finish what runs, and end; asks
-page up     a page up             s        suspend: nothing more is claimed
-page down   a page down           r        resume: claim again
-?           this                  Ctrl-Z   to the shell; fg comes back
-q           quit; nothing ends by that
-
-TIME, CPU, MEMORY, DISK: what a run has taken of what it was given; yellow
-from 90 %. GPU: the numbers of its cards, as in the list of GPUs."""
+_KEYS = {
+    Mode.LIST: "? help, j/k select, Enter output, c cancel, d drain, s suspend, r resume, q quit",
+    Mode.OUTPUT: "Esc back, up/down scroll, End follow, c cancel, q quit",
+    Mode.HELP: "up/down scroll, q quit, any other key goes back",
+}
+_ANSWERS = " [y/n]"
+#: Lines that the header leaves, as long as it has one itself.
+_OTHERS = 4
 
 
 def whole(state: State, now: float, width: int) -> list[Text]:
@@ -40,17 +34,26 @@ def whole(state: State, now: float, width: int) -> list[Text]:
 
 
 def frame(state: State, now: float, width: int, height: int) -> list[Text]:
-    """Return at most ``height`` lines, none wider than ``width``."""
-    above = header.lines(state.found, state.trouble, now, width)[: max(1, height - 4)]
+    """Return ``height`` lines, none wider than ``width``; the last one asks, and tells keys."""
+    above = header.lines(state.found, state.trouble, now, width)[: max(1, height - _OTHERS)]
+    if state.mode is Mode.HELP:
+        above = []
     room = max(0, height - len(above) - 1)
     if state.mode is Mode.HELP:
-        body = [fitted(Text(line), width) for line in ["", *_HELP.splitlines()]][:room]
+        body = _help(state, width, room)
     elif state.mode is Mode.OUTPUT:
         body = _output(state, width, room)
     else:
         body = _body(state, now, width, room, marked=True)
     body += [Text("")] * (room - len(body))
-    return [*above, *body, _footer(state, width)][:height]
+    return [*[*above, *body][: height - 1], _footer(state, width)]
+
+
+def _help(state: State, width: int, room: int) -> list[Text]:
+    """Return as much of the help as there is room for, from where it was scrolled to."""
+    found = guide.lines(width)
+    state.help_top = max(0, min(state.help_top, len(found) - room))
+    return found[state.help_top :][:room]
 
 
 def _body(state: State, now: float, width: int, room: int, *, marked: bool) -> list[Text]:
@@ -82,9 +85,10 @@ def _table(table: Section, height: int, width: int, chosen: int | None) -> list[
     """Return titles and ``height`` rows; the chosen row is among them, and marked."""
     first = max(0, min(chosen or 0, len(table.rows) - 1) - height + 1)
     indent = len(_MARK)
-    titles, *rows = lines(table.columns, table.rows, max(0, width - indent))
+    seen = slice(first, first + height)
+    titles, *rows = lines(table.columns, table.rows, max(0, width - indent), seen)
     shown = [_indented(titles, "  ", width)]
-    for place, row in enumerate(rows[first : first + height], first):
+    for place, row in enumerate(rows, first):
         mark = _MARK if place == chosen else "  "
         line = _indented(row, mark, width)
         if place == chosen:
@@ -110,11 +114,17 @@ def _output(state: State, width: int, room: int) -> list[Text]:
 
 def _footer(state: State, width: int) -> Text:
     if state.question is not None:
-        return fitted(Text(f"{word(state.question.asks)} [y/n]", style="bold reverse"), width)
+        return _question(word(state.question.asks), width)
     if state.notice:
         return fitted(Text(word(state.notice), style="bold"), width)
-    keys = _OUTPUT_KEYS if state.mode is Mode.OUTPUT else _KEYS
-    return fitted(Text(keys, style="dim"), width)
+    return fitted(Text(_KEYS[state.mode], style="dim"), width)
+
+
+def _question(asks: str, width: int) -> Text:
+    """Cut what is asked rather than how it is answered."""
+    text = Text(asks, style="bold reverse")
+    text.truncate(max(0, width - len(_ANSWERS)), overflow="ellipsis")
+    return fitted(text.append(_ANSWERS), width)
 
 
 def text_of(shown: Sequence[Text]) -> str:

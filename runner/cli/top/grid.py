@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 _GAP = 1
+ALL = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,19 @@ class Column:
         return self.least or len(self.title)
 
 
-def lines(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> list[Text]:
-    """Return the titles' line and one line for each row, none wider than ``width``."""
-    cells = [[Text(column.title, style="bold") for column in columns], *rows]
-    widths = _widths(columns, cells, width)
-    return [_line(columns, row, widths, width) for row in cells]
+def lines(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Text]],
+    width: int,
+    shown: slice = ALL,
+) -> list[Text]:
+    """Return the titles' line and one for each row that is ``shown``, none wider than ``width``.
+
+    Columns have room for all rows, so that they stay where they are while a list is scrolled.
+    """
+    titles = [Text(column.title, style="bold") for column in columns]
+    widths = _widths(columns, [titles, *rows], width)
+    return [_line(columns, row, widths, width) for row in (titles, *rows[shown])]
 
 
 def fitted(text: Text, width: int, *, right: bool = False) -> Text:

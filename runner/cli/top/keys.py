@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 UP, DOWN, PAGE_UP, PAGE_DOWN, HOME, END = "up", "down", "page-up", "page-down", "home", "end"
-ENTER, ESCAPE = "enter", "escape"
+ENTER, ESCAPE, REDRAW = "enter", "escape", "redraw"
 
 _ESC = "\x1b"
 #: CSI and SS3 sequences, whole; and the beginnings of one that is still on its way.
@@ -29,6 +29,7 @@ _NAMED: Mapping[str, str] = {
     "\r": ENTER,
     "\n": ENTER,
     _ESC: ESCAPE,
+    "\x0c": REDRAW,
 }
 
 

@@ -13,8 +13,8 @@ from anyio.abc import TaskGroup
 
 from runner.cli.daemon import ask_once, control_socket, state_on_disk
 from runner.cli.top.frame import frame
-from runner.cli.top.keys import Keys
-from runner.cli.top.output import Output
+from runner.cli.top.keys import REDRAW, Keys
+from runner.cli.top.output import KEPT, Output
 from runner.cli.top.state import State, Verb, Wish
 from runner.cli.top.terminal import Terminal
 from runner.control.client import NoDaemon, ask
@@ -30,6 +30,8 @@ _REST_OF_A_KEY = 0.05
 _DRAW_EVERY = 1.0
 #: An output may grow faster than anybody reads.
 _DRAW_PAUSE = 0.05
+#: Bytes of an output that are fetched at most before what is added to it.
+_MOST = 8 << 20
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SIGNALLED = 128
 
@@ -63,7 +65,7 @@ class View:
 
     async def run(self) -> int:
         """Show it until somebody wants to leave; return the exit status."""
-        heeded = (*_ENDS, signal.SIGTSTP, signal.SIGWINCH)
+        heeded = (*_ENDS, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
         with anyio.open_signal_receiver(*heeded) as signals, self.terminal.taken():
             async with anyio.create_task_group() as group:
                 group.start_soon(self._heed, signals, group.cancel_scope)
@@ -83,6 +85,8 @@ class View:
             elif number == signal.SIGTSTP:
                 self.terminal.pause()
                 self._asked.set()
+            elif number == signal.SIGCONT:  # also of a stop that nobody told us of
+                self.terminal.take()
             self._redraw()
 
     async def _look_on(self) -> None:
@@ -98,10 +102,11 @@ class View:
         while data := await self.terminal.keys():
             found = keys.feed(data)
             while keys.is_amid:
-                with anyio.move_on_after(_REST_OF_A_KEY) as waited:
-                    found += keys.feed(await self.terminal.keys())
-                if waited.cancelled_caught:
-                    found += keys.rest()
+                more = b""
+                with anyio.move_on_after(_REST_OF_A_KEY):
+                    more = await self.terminal.keys()
+                # Nothing came, or nothing can come any more.
+                found += keys.feed(more) if more else keys.rest()
             for key in found:
                 self._press(key, group)
             self._redraw()
@@ -122,6 +127,9 @@ class View:
     # ------------------------------------------------------------------ what is wanted
 
     def _press(self, key: str, group: TaskGroup) -> None:
+        if key == REDRAW:
+            self.terminal.forget()
+            return
         wish = self.state.press(key, page=max(1, self.terminal.size[1] - 5))
         if wish is None:
             return
@@ -161,9 +169,8 @@ class View:
     async def _stream(self, output: Output) -> bool:
         """Take what there is; whether it is complete, as nothing more of it runs here."""
         is_begun = False
-        async for item in ask(
-            control_socket(self.settings), "logs", key=output.key, run=output.run, follow=True
-        ):
+        which = {"key": output.key, "run": output.run, "tail": KEPT, "most": _MOST}
+        async for item in ask(control_socket(self.settings), "logs", follow=True, **which):
             if not is_begun:
                 output.begin()
                 is_begun, output.said = True, "live"

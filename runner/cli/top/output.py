@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from runner.cli.top.words import harmless
 
-_KEPT = 2000
-#: Of a line; what draws a progress bar over itself never ends one.
+#: So many lines are kept.
+KEPT = 2000
+#: Characters of a line.
 _LONGEST = 4096
 
 
@@ -20,24 +21,24 @@ class Output:
     run: str = ""
     #: What is to be said of it.
     said: str = "asking for its output"
-    _lines: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    _lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT))
     _open: str = ""
     #: How many lines below those that are shown there are; 0 follows the end.
     _up: int = 0
 
     def begin(self) -> None:
-        """Forget what there is: it comes again from its beginning."""
+        """Forget what there is: it comes again, and its end is followed."""
         self._lines.clear()
-        self._open = ""
+        self._open, self._up = "", 0
 
     def add(self, text: str) -> None:
         """Take what comes next; a reader that has scrolled up goes on seeing the same lines."""
         *ended, rest = (self._open + text).split("\n")
-        self._lines.extend(line[-_LONGEST:] for line in ended)
+        self._lines.extend(map(_last_state, ended))
         if self._up:
             more = len(ended) + bool(rest) - bool(self._open)
-            self._up = min(self._up + more, _KEPT)
-        self._open = rest[-_LONGEST:]
+            self._up = min(self._up + more, KEPT)
+        self._open = _last_state(rest)
 
     def scroll(self, up: int) -> None:
         """Go up, or down where negative."""
@@ -53,3 +54,13 @@ class Output:
     @property
     def _all(self) -> list[str]:
         return [*self._lines, *([self._open] if self._open else [])]
+
+
+def _last_state(line: str) -> str:
+    """Return the beginning of what a line shows; who draws over it, as a progress bar, never ends.
+
+    A carriage return at its end may be that of the line's end.
+    """
+    body = line.rstrip("\r")
+    shown = body.rpartition("\r")[2][:_LONGEST]
+    return shown + "\r" if len(body) < len(line) else shown

@@ -140,7 +140,7 @@ def gpus(found: Item) -> Section:
         Column("MEMORY", right=True, rank=3),
         Column("HEAT", right=True, rank=5),
         Column("POWER", right=True, rank=4),
-        Column("HELD BY", least=10, most=200),
+        Column("HELD BY", least=16, most=200),
     )
     return Section(columns, [_card(place, card) for place, card in enumerate(cards)])
 
@@ -149,12 +149,17 @@ def _card(place: int, card: Item) -> Row:
     return [
         Text(str(place)),
         Text(word(card.get("name"))),
-        _measured(card.get("utilization"), "%"),
+        _measured(_percent(card.get("utilization")), "%"),
         _share(number(card.get("used")), number(card.get("memory")), short),
         _measured(card.get("temperature"), "C"),
         _measured(card.get("power"), "W"),
         _held(card),
     ]
+
+
+def _percent(share: object) -> float | None:
+    found = number(share)
+    return None if found is None else 100 * found
 
 
 def _measured(value: object, unit: str) -> Text:

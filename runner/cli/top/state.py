@@ -63,6 +63,8 @@ class State:
     question: Wish | None = None
     notice: str = ""
     output: Output = field(default_factory=Output)
+    #: The first line of the help that is shown.
+    help_top: int = 0
 
     @property
     def runs(self) -> list[Item]:
@@ -76,7 +78,11 @@ class State:
         return runs[self.place] if self.place < len(runs) else None
 
     def learn(self, found: Item, trouble: str = "") -> None:
-        """Take a new answer; the same run stays selected as long as it is there."""
+        """Take a new answer; the same run stays selected as long as it is there.
+
+        Also over an answer that has no runs: a daemon that has just begun may not have taken up
+        those of the last one.
+        """
         self.found, self.trouble = found, trouble
         names = [one.get("run") for one in self.runs]
         if self.chosen in names:
@@ -96,22 +102,29 @@ class State:
         if key in {"q", "Q"}:
             return Wish(Verb.QUIT)
         if self.mode is Mode.HELP:
-            self.mode = Mode.LIST
+            self._press_in_help(key, page)
             return None
         if self.mode is Mode.OUTPUT:
             return self._press_in_output(key, page)
         return self._press_in_list(key, page)
+
+    def _press_in_help(self, key: str, page: int) -> None:
+        if key in _SCROLLS:
+            self.help_top -= _SCROLLS[key](page)
+        else:
+            self.mode = Mode.LIST
 
     def _press_in_list(self, key: str, page: int) -> Wish | None:
         if key in _MOVES:
             self._select(_MOVES[key](self.place, page, len(self.runs)))
             return None
         if key == "?":
-            self.mode = Mode.HELP
+            self.mode, self.help_top = Mode.HELP, 0
             return None
         if key == keys.ENTER:
             return self._open()
-        return self._wish(key)
+        self._ask(key)
+        return None
 
     def _press_in_output(self, key: str, page: int) -> Wish | None:
         if key in {keys.ESCAPE, keys.ENTER}:
@@ -120,9 +133,11 @@ class State:
         if key in _SCROLLS:
             self.output.scroll(_SCROLLS[key](page))
             return None
-        return self._wish(key)
+        self._ask(key)
+        return None
 
-    def _wish(self, key: str) -> Wish | None:
+    def _ask(self, key: str) -> None:
+        """Whatever acts on the daemon is asked for before."""
         if key == "c":
             self._ask_to_cancel()
         if key == "d":
@@ -131,9 +146,12 @@ class State:
                 Verb.DRAIN,
                 asks=f"drain: receive nothing more, and end when {many} under way have ended?",
             )
-        if key in {"r", "s"}:
-            return Wish(Verb.RESUME if key == "r" else Verb.SUSPEND)
-        return None
+        if key == "s":
+            self.question = Wish(
+                Verb.SUSPEND, asks="suspend: claim nothing more until it is resumed?"
+            )
+        if key == "r":
+            self.question = Wish(Verb.RESUME, asks="resume: claim experiments again?")
 
     def _ask_to_cancel(self) -> None:
         run = self.output.run if self.mode is Mode.OUTPUT else None
@@ -157,7 +175,8 @@ class State:
     def _select(self, place: int) -> None:
         runs = self.runs
         self.place = max(0, min(place, len(runs) - 1))
-        self.chosen = str(runs[self.place].get("run", "")) if runs else ""
+        if runs:
+            self.chosen = str(runs[self.place].get("run", ""))
 
 
 _MOVES: Mapping[str, Callable[[int, int, int], int]] = {

@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 import termios
-import tty
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
+from rich.segment import Segment
 from rich.text import Text
 
 from runner.cli.top.grid import fitted
@@ -19,6 +19,7 @@ from runner.cli.top.grid import fitted
 _SMALLEST = 1
 _USUAL = (80, 24)
 _IN, _OUT = 0, 1
+_LOCAL, _CHARACTERS = 3, 6
 
 
 def can_be_drawn_on(environ: Mapping[str, str]) -> bool:
@@ -31,25 +32,49 @@ class Terminal:
     """The terminal that this process was started in."""
 
     def __init__(self) -> None:
-        self._console = Console()
+        # Whether it is one was seen already; variables of the user's must not say otherwise.
+        self._console = Console(force_terminal=True)
         self._before: list[Any] = []
+        #: What stands on each line; of a screen of this size.
+        self._drawn: list[list[Segment]] = []
+        self._drawn_size = (0, 0)
 
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Draw on a screen of our own, and read keys as they are pressed, within the block."""
+        # Started in the background, this stops until the shell has us in front: before that the
+        # modes are those in which the shell reads its own line.
+        termios.tcflow(_IN, termios.TCOON)
         self._before = termios.tcgetattr(_IN)
         try:
-            self._take()
+            self.take(termios.TCSAFLUSH)  # nothing that was typed for somebody else
             yield
         finally:
             self._give_back()
 
     def pause(self) -> None:
-        """Give it to the shell and stop, until the shell has us go on."""
+        """Give it to the shell and stop, until the shell has us go on.
+
+        Where no shell could ever do so, as behind ``ssh -t HOST studio-runner top``, go on at once.
+        """
         self._give_back()
-        os.kill(os.getpid(), signal.SIGSTOP)
-        self._before = termios.tcgetattr(_IN)
-        self._take()
+        heeded = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        # To this thread, so that it stops here; unlike SIGSTOP the kernel drops it where nobody is
+        # left who could wake us.
+        signal.raise_signal(signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, heeded)
+        self.take()
+
+    def take(self, when: int = termios.TCSADRAIN) -> None:
+        """Take it, from whoever had it last."""
+        termios.tcsetattr(_IN, when, _key_by_key(self._before))
+        self._console.set_alt_screen(enable=True)
+        self._console.show_cursor(show=False)
+        self.forget()
+
+    def forget(self) -> None:
+        """Draw all of it the next time: something else may stand there."""
+        self._drawn = []
 
     @property
     def size(self) -> tuple[int, int]:
@@ -62,12 +87,24 @@ class Terminal:
         return (columns, rows) if min(columns, rows) >= _SMALLEST else _USUAL
 
     def draw(self, lines: Sequence[Text]) -> None:
-        """Replace what is seen. Raises OSError when nobody is there any more."""
-        columns, rows = self._console.size = self.size
-        shown = [fitted(line, columns) for line in lines[:rows]]
-        self._console.update_screen_lines(
-            [list(line.render(self._console, end="")) for line in shown]
-        )
+        """Replace what is seen, where it differs. Raises OSError when nobody is there any more."""
+        size = self.size
+        if size != self._drawn_size:
+            self._drawn_size = self._console.size = size
+            self.forget()
+        columns, rows = size
+        shown = [self._rendered(line, columns) for line in lines[:rows]]
+        with self._console:  # one write
+            for place, line in enumerate(shown):
+                if line not in self._drawn[place : place + 1]:
+                    self._console.update_screen_lines([line], y=place)
+        self._drawn = shown
+
+    def _rendered(self, line: Text, columns: int) -> list[Segment]:
+        # What the terminal has no character for becomes narrower: so before it is fitted.
+        copy, encoding = line.copy(), self._console.encoding
+        copy.plain = line.plain.encode(encoding, "replace").decode(encoding)
+        return list(fitted(copy, columns).render(self._console, end=""))
 
     async def keys(self) -> bytes:
         """Wait for keys; nothing: the terminal has gone."""
@@ -79,11 +116,6 @@ class Terminal:
         except OSError:  # hung up
             return b""
 
-    def _take(self) -> None:
-        tty.setcbreak(_IN)
-        self._console.set_alt_screen(enable=True)
-        self._console.show_cursor(show=False)
-
     def _give_back(self) -> None:
         # The one must not be left out because the other is not possible any more.
         with suppress(OSError, termios.error):
@@ -91,3 +123,12 @@ class Terminal:
         with suppress(OSError):
             self._console.show_cursor(show=True)
             self._console.set_alt_screen(enable=False)
+
+
+def _key_by_key(modes: list[Any]) -> list[Any]:
+    """Return the modes in which keys come one by one, and are not shown."""
+    changed = [*modes]
+    changed[_LOCAL] &= ~(termios.ECHO | termios.ICANON)
+    changed[_CHARACTERS] = [*modes[_CHARACTERS]]
+    changed[_CHARACTERS][termios.VMIN], changed[_CHARACTERS][termios.VTIME] = 1, 0
+    return changed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -36,7 +37,7 @@ def word(value: object) -> str:
 
 def number(value: Any) -> float | None:
     """Return a number of the daemon's answer, and nothing for what is none."""
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def short(size: float | None) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import stat
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -21,7 +24,9 @@ from runner.lifecycle.runs.workspace import Workspace
 
 #: Scraping is Python at work: more than one thread at a time would only slow the event loop.
 _LIMIT = blocking.Limit(1)
-_CHUNK = 256 << 10
+#: Seconds of one turn: however much one experiment has printed, the results of others go on.
+_TURN = 0.2
+_CHUNK = 16 << 10
 
 
 class Scrapes(Protocol):
@@ -98,7 +103,10 @@ class Checkpoints:
     async def _save(self, *, ended: bool, result: bool) -> Mapping[str, Stored]:
         if self._artifacts.has_metadata:
             try:
-                await blocking.call(lambda stop: self._scrape(stop, ended=ended), limit=_LIMIT)
+                while await blocking.call(
+                    lambda stop: self._scrape(stop, ended=ended), limit=_LIMIT
+                ):
+                    pass
             except HostFault as error:  # results are worth more than what is said about them
                 await self._on_failed(error)
         await self._confirm()
@@ -107,26 +115,32 @@ class Checkpoints:
             await self._on_saved(stored)
         return stored
 
-    def _scrape(self, stop: blocking.Stop, *, ended: bool) -> None:
+    def _scrape(self, stop: blocking.Stop, *, ended: bool) -> bool:
+        """Work for one turn; tell whether there is more."""
         try:
-            self._feed(stop)
+            if self._feed(stop):
+                return True
             if ended:
                 self._scraper.close()
             self._write(self._scraper.document())
         except OSError as error:
             raise host_fault("metadata cannot be kept in the workspace", error) from error
+        return False
 
-    def _feed(self, stop: blocking.Stop) -> None:
+    def _feed(self, stop: blocking.Stop) -> bool:
         try:
             descriptor = open_regular(self._workspace.log, os.O_RDONLY)
         except FileNotFoundError:
-            return
-        with os.fdopen(descriptor, "rb") as log:
-            log.seek(self._offset)
-            while data := log.read(_CHUNK):
+            return False
+        end = time.monotonic() + _TURN
+        with os.fdopen(descriptor, "rb", buffering=0) as log:
+            while data := _from(log, self._offset):
                 stop.check()
                 self._scraper.feed(data)
-                self._offset += len(data)
+                self._offset = log.tell()
+                if time.monotonic() > end:
+                    return True
+        return False
 
     def _write(self, document: bytes) -> None:
         """Replace the file whole: an upload beside us must not see half of it."""
@@ -149,6 +163,17 @@ class Checkpoints:
             os.rename(new, path.name, dst_dir_fd=folder)
         finally:
             os.close(folder)
+
+
+def _from(log: io.FileIO, offset: int) -> bytes:
+    """Read on; a hole, which an experiment can make as long as it likes, is passed over."""
+    try:
+        os.lseek(log.fileno(), offset, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nothing comes after it
+            return b""
+        os.lseek(log.fileno(), offset, os.SEEK_SET)
+    return log.read(_CHUNK)
 
 
 def append_note(log: Path, text: str, *, once: bool = False) -> None:

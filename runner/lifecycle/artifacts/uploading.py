@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from runner import blocking
+from runner import blocking, log
 from runner.archives.mapped import Mapped, nothing_at_work, written_through_maps
 from runner.archives.signature import signature
 from runner.errors import (
@@ -36,7 +36,11 @@ from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Location, Request
 from runner.stores.base import AccessDenied, NotFound, Store, unasked
 
+_log = log.get_logger(__name__)
+
 _LIMIT = blocking.Limit(4)
+#: What is smaller is stored again by the next daemon sooner than a note of it is worth writing.
+_SOON_SENT = 1 << 20
 
 Told = Callable[[str, Stored], None]
 
@@ -84,6 +88,10 @@ class _Pass:
             stored = await self._store(upload)
         except RunnerError as error:
             self.failures[upload.note] = error
+        except PermissionError as error:  # the experiment's own doing: it would be so anywhere
+            self.failures[upload.note] = ArtifactBad(
+                f"the experiment has left it so that it cannot be read: {error}"
+            )
         except OSError as error:
             self.failures[upload.note] = host_fault("it cannot be read", error)
         else:
@@ -124,14 +132,17 @@ class Uploader:
         mapped = nothing_at_work if is_over else written_through_maps
         uploads = await blocking.call(lambda _: self._uploads(artifacts), limit=_LIMIT)
         one_pass = _Pass(lambda upload: self._store(upload, mapped), on_stored)
-        await one_pass.side_by_side(
-            (upload for upload in uploads if upload.artifact.label != RETVAL), self._at_once
-        )
-        # Clients take the appearance of retval for the whole result.
-        if final and not one_pass.is_worth_another:
-            for upload in uploads:
-                if upload.artifact.label == RETVAL:
-                    await one_pass.run(upload)
+        try:
+            await one_pass.side_by_side(
+                (upload for upload in uploads if upload.artifact.label != RETVAL), self._at_once
+            )
+            # Clients take the appearance of retval for the whole result.
+            if final and not one_pass.is_worth_another:
+                for upload in uploads:
+                    if upload.artifact.label == RETVAL:
+                        await one_pass.run(upload)
+        finally:
+            self._notes.settle()
         if one_pass.failures:
             raise _grouped(one_pass.failures)
         return one_pass.stored
@@ -148,15 +159,26 @@ class Uploader:
         return uploads
 
     def _has_nothing(self, label: str, directory: Path) -> bool:
-        """Tell whether there is nothing to be stored, nor was: so it is of most artifacts."""
-        if directory.is_symlink():
+        """Tell whether there is nothing to be stored, nor was: so it is of most artifacts.
+
+        What cannot be told now is looked at again, where it costs the others nothing.
+        """
+        try:
+            if directory.is_symlink():
+                return False
+            if not directory.is_dir():
+                return not directory.exists()
+            return not self._notes.of(label).had_content and not any(directory.iterdir())
+        except OSError:
             return False
-        if not directory.is_dir():
-            return not directory.exists()
-        return not self._notes.of(label).had_content and not any(directory.iterdir())
 
     def _metadata(self, artifact: Artifact, directory: Path) -> list[_Upload]:
-        if directory.is_symlink() or not directory.is_dir():
+        try:
+            if directory.is_symlink() or not directory.is_dir():
+                return []
+            paths = sorted(directory.iterdir())
+        except OSError as error:  # results are worth more than what is said about them
+            _log.warning("metadata cannot be read", trouble=str(error))
             return []
         return [
             _Upload(
@@ -165,7 +187,7 @@ class Uploader:
                 f"{METADATA}/{path.name}",
                 path,
             )
-            for path in sorted(directory.iterdir())
+            for path in paths
             if path.is_file() and not path.is_symlink()
         ]
 
@@ -178,7 +200,7 @@ class Uploader:
         store = await self._store_for(upload.artifact)
         archive = Archive(upload.note, upload.location, form.directory, form.pack, mapped)
         stored, packed = await self._storing.store(store, archive)
-        self._notes.keep(upload.note, note)
+        self._notes.keep(upload.note, note, later=stored.sent < _SOON_SENT)
         self._warn(upload.note, packed.left_out)
         return stored
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -68,6 +68,8 @@ class DiskWatch:
     _runs: dict[str, Watched] = field(default_factory=dict)
     _builds: set[Watched] = field(default_factory=set)
     _free: dict[Path, Free] = field(default_factory=dict)
+    #: Where nothing can be told.
+    _silent: set[Path] = field(default_factory=set)
     _looking: bool = False
     _ticked_at: float = 0.0
     _low_since: float | None = None
@@ -88,6 +90,7 @@ class DiskWatch:
         while not self.board and not self._builds:
             self._runs.clear()
             self._free.clear()
+            self._silent.clear()
             self._low_since = None
             await self.board.stirred()
 
@@ -99,7 +102,9 @@ class DiskWatch:
         self._follow_runs()
         self._note_what_was_eaten()
         self._mind_the_floor()
-        due = [one for one in self._watched() if self._is_due(one)]
+        # A look into a file system that hangs would hang, and the daemon's end with it.
+        answering = [one for one in self._watched() if one.place not in self._silent]
+        due = [one for one in answering if self._is_due(one)]
         chosen = most_urgent((one, one.account) for one in due)
         if chosen is not None and not self._looking:
             self._looking = True
@@ -177,14 +182,32 @@ class DiskWatch:
     def _note_what_was_eaten(self) -> None:
         watched = self._watched()
         for place in {one.place for one in watched}:
-            with suppress(OSError):
-                free = self.left(place)
+            free = self._left(place)
+            if free is not None:
                 eaten = free.eaten_since(self._free.get(place, free))
                 self._free[place] = free
                 for one in watched:
                     one.account.eaten += eaten if one.place == place else 0
         for place in self._free.keys() - {one.place for one in watched}:
             del self._free[place]
+
+    def _left(self, place: Path) -> Free | None:
+        """Ask, and say it once where there is no answer: nobody is watched meanwhile."""
+        try:
+            free = self.left(place)
+        except OSError as error:
+            if place not in self._silent:
+                _log.warning(
+                    "what is free on the disk cannot be told: nobody is ended for it meanwhile",
+                    directory=str(place),
+                    trouble=error.strerror or str(error),
+                )
+                self._silent.add(place)
+            return None
+        if place in self._silent:
+            _log.info("the disk answers again", directory=str(place))
+            self._silent.discard(place)
+        return free
 
     def _is_due(self, one: Watched) -> bool:
         now, account = self.clock(), one.account

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from runner.lifecycle.board import Entry
 from runner.lifecycle.disk.looks import Account, Free
 from runner.lifecycle.disk.usage import Usage, measure
 from runner.model import Bytes
+from runner.resources.space import SPACE
 
 _NONE = Bytes(0)
 
@@ -33,8 +33,8 @@ class Watched:
 
 
 def left(place: Path) -> Free:
-    """Ask the file system. Raises OSError."""
-    found = os.statvfs(place)
+    """Ask the file system, which may hang, but not us. Raises OSError."""
+    found = SPACE.of(place)
     return Free(found.f_bfree * found.f_frsize, found.f_ffree)
 
 

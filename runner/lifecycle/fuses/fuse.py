@@ -57,6 +57,8 @@ class Sign:
     project: Hashable
     #: Those that it ran on.
     cards: tuple[str, ...] = ()
+    #: Nothing of the experiment had begun: ``key`` is the attempt's.
+    is_machines: bool = False
 
     @property
     def identity(self) -> Hashable:
@@ -73,7 +75,8 @@ def judged(row: Sequence[Sign], limit: int) -> str:
     causes = {sign.cause for sign in row}
     projects = {sign.project for sign in row}
     several = len({sign.identity for sign in row})
-    if several < limit or (len(projects) < 2 and not causes <= _OF_MACHINE):  # noqa: PLR2004
+    is_sure = all(sign.is_machines or sign.cause in _OF_MACHINE for sign in row)
+    if several < limit or (len(projects) < 2 and not is_sure):  # noqa: PLR2004
         return ""
     named = ", ".join(sorted(cause.value for cause in causes))
     whose = f"{len(projects)} projects" if len(projects) > 1 else "one project"

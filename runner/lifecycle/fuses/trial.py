@@ -76,7 +76,7 @@ class Trial:
     async def _run(self, workspace: Workspace, identity: Identity | None) -> str:
         async with AsyncExitStack() as stack:
             command = await self._command(workspace, identity, stack)
-            run = await Run.start(self._spec(workspace, command))
+            run = await Run.start(self._spec(workspace, command), self.parts.server)
             try:
                 end = await run.wait()
             finally:

@@ -95,6 +95,8 @@ def variables(facts: Mapping[str, Any], own: Mapping[str, str]) -> dict[str, str
     flat = {name: value for name, value in facts.items() if not isinstance(value, Mapping)}
     needs = facts.get("needs", {})
     flat |= {f"needs_{name}": value for name, value in needs.items()}
+    if "run" in flat:  # by that name processes of the run itself are found, and ended
+        flat["run_name"] = flat.pop("run")
     return found | {PREFIX + name.upper(): _text(value) for name, value in flat.items()}
 
 

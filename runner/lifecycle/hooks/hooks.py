@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import anyio
+
 from runner import log
+from runner.alongside import alongside
 from runner.errors import RunnerError
 from runner.lifecycle.board import Entry
 from runner.lifecycle.hooks import facts
@@ -24,6 +27,9 @@ if TYPE_CHECKING:  # which holds the hooks
 
 _log = log.get_logger(__name__)
 
+#: Seconds that are left to a hook that is told of an end, when a drain is out of time.
+_HURRIED = 5.0
+_LONG = 3600.0
 #: The status with which a hook says: not now.
 DEFERS = 100
 
@@ -92,10 +98,27 @@ class Hooks:
         told = facts.of_attempt(entry, request, host=parts.host) | end
         if kept:
             told["workspace"] = kept
-        said = await self._run(self.after, parts, entry, told)
-        if said.status:
+        said = await self._in_time(self.after, parts, entry, told)
+        if said is None:
+            _log.warning("hook-after was ended: there is no more time", key=entry.record.key)
+        elif said.status:
             key, why = entry.record.key, said.last_line
             _log.warning("hook-after failed", key=key, status=said.status, last_line=why)
+
+    async def _in_time(
+        self, program: Program, parts: Parts, entry: Entry, told: Facts
+    ) -> Said | None:
+        """Run it, for a few seconds more when nothing may take long; ``None``: these are over."""
+
+        async def shorten(_: anyio.CancelScope) -> None:
+            while await entry.stopper.pause(_LONG):
+                pass
+            scope.deadline = anyio.current_time() + _HURRIED
+
+        with anyio.CancelScope() as scope:
+            async with alongside(shorten):
+                return await self._run(program, parts, entry, told)
+        return None
 
     async def _run(self, program: Program, parts: Parts, entry: Entry, told: Facts) -> Said:
         told = parts.redactor.redact_all(told)

@@ -16,10 +16,14 @@ MAX_DEPTH = 50
 MAX_OPERAND = 10_000
 #: Each copy within a patch may double what the one before it made.
 MAX_TRANSFERS = 4
+#: Nodes that all patches together may copy, move and compare: some ten seconds of a core. A line of
+#: forty bytes has ten thousand of them compared, and others wait for their metadata meanwhile.
+MAX_WORK = 10_000_000
 #: This part belongs to the runner: an experiment may add to it, not change it.
 RESTRICTED = "/studioml"
 
 _CHARACTERS_PER_NODE = 64
+_LABORIOUS = frozenset({"copy", "move", "test"})
 
 
 class Rejected(ValueError):
@@ -35,6 +39,8 @@ class Document:
         #: Length of all text taken in since the true size was last known.
         self._grown = 0
         self._is_full = False
+        #: Nodes that patches have copied, moved and compared.
+        self._work = 0
 
     def encode(self) -> bytes:
         """Return the object as one line of JSON with sorted names."""
@@ -64,6 +70,7 @@ class Document:
             raise Rejected("the document is too large to be changed any more")
 
     def _patch(self, operations: list[dict[str, object]]) -> None:
+        self._check_work(*operations)  # before a parser sees thousands of them
         transfers = [one for one in operations if one.get("op") in {"copy", "move"}]
         if len(transfers) > MAX_TRANSFERS:
             raise Rejected(f"it has more than {MAX_TRANSFERS} operations that copy or move")
@@ -71,10 +78,16 @@ class Document:
             patch = jsonpatch.JsonPatch(operations)
             for operation in operations:
                 _check_permitted(operation)
+                self._check_work(operation)
                 self._check_operand(operation)
             patch.apply(self.value, in_place=True, atomic=True)
         except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
             raise Rejected(str(error)[:200]) from None
+
+    def _check_work(self, *operations: Mapping[str, object]) -> None:
+        is_laborious = any(one.get("op") in _LABORIOUS for one in operations)
+        if self._work > MAX_WORK and is_laborious:
+            raise Rejected(f"patches have copied and compared more than {MAX_WORK} values already")
 
     def _check_operand(self, operation: Mapping[str, object]) -> None:
         """Keep a line of text from setting off work, or growth, out of all proportion to it."""
@@ -89,6 +102,7 @@ class Document:
         """Return the depth of a value in the document; 0 when there is none."""
         value = jsonpointer.resolve_pointer(self.value, str(path), None)
         depth, nodes = _measure(value, MAX_OPERAND)
+        self._work += nodes
         if nodes > MAX_OPERAND:
             raise Rejected(f"the value at {str(path)[:100]} is too large to be copied or compared")
         return depth

@@ -12,11 +12,11 @@ _MOST, _DEEPEST, _LOOKED_AT = 50, 5, 5000
 _NOT_METRICS = frozenset({"log"})
 
 
-def numbers(document: Mapping[str, object]) -> dict[str, float]:
+def numbers(document: Mapping[str, object], *, most: int = _MOST) -> dict[str, float]:
     """Return them in the document's order, as ``validation/accuracy``; lists hold none."""
     found: dict[str, float] = {}
     for count, (path, value) in enumerate(_leaves(document, (), _DEEPEST)):
-        if count == _LOOKED_AT or len(found) == _MOST:
+        if count == _LOOKED_AT or len(found) == most:
             break
         if isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
             found["/".join(path)] = float(value)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 
 from runner import blocking, log
 from runner.errors import HostFault, host_fault
 from runner.lifecycle.disk.usage import measure
+from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Bytes
 from runner.removal import remove_tree
 
@@ -56,6 +58,8 @@ class Kept:
     span: timedelta
     #: Bytes that experiments need, and the disk lacks.
     shortage: Callable[[], Bytes]
+    #: What could not be removed.
+    _stuck: set[Path] = field(default_factory=set)
 
     @property
     def is_on(self) -> bool:
@@ -81,46 +85,48 @@ class Kept:
     def _keep(self, workspace: Path, remnant: Remnant, stop: blocking.Stop) -> None:
         self.root.mkdir(mode=0o700, exist_ok=True)
         self.root.chmod(0o700)
+        Workspace(workspace).lay_bare()
         size = measure({workspace: ""}, stop.check).charge
         place = Path(remnant.path)
         note = place.with_name(place.name + _NOTE)
-        note.write_text(json.dumps({**asdict(remnant), "bytes": size}))
-        note.chmod(0o600)
-        workspace.rename(place)
-        place.chmod(0o700)
+        try:
+            note.touch(mode=0o600)
+            note.write_text(json.dumps({**asdict(remnant), "bytes": size}))
+            # Nobody else's, wherever it is looked at from, before it is where people look for it.
+            workspace.chmod(0o700)
+            workspace.rename(place)
+        except OSError:
+            note.unlink(missing_ok=True)
+            raise
 
     async def give_way(self, wanted: Bytes) -> None:
-        """Remove the oldest ones, until about so many bytes are free. Raises HostFault."""
+        """Remove the oldest ones, until about so many bytes are free."""
         freed = 0
-        for remnant in self.remnants():
+        for remnant in await self._listed():
             if freed >= wanted:
                 return
-            freed += remnant.bytes
-            _log.info("a kept workspace makes room", key=remnant.key, path=remnant.path)
-            await self._remove(Path(remnant.path))
+            if await self._remove(Path(remnant.path)):
+                freed += remnant.bytes
+                _log.info("a kept workspace made room", key=remnant.key, path=remnant.path)
 
     async def look_after(self) -> None:
         """Remove what is due, and what is in the way, for as long as we are let."""
         unknown = self._unknown()  # now, before anything of this daemon can be on its way here
         while True:
-            try:
-                while unknown:
-                    await self._remove(unknown.pop())
-                await self.expire(time.time())
-                if (missing := self.shortage()) > 0:
-                    await self.give_way(missing)
-            except HostFault as error:
-                _log.warning("a kept workspace is not removed", trouble=str(error))
+            unknown = [path for path in unknown if not await self._remove(path)]
+            await self.expire(time.time())
+            if (missing := self.shortage()) > 0:
+                await self.give_way(missing)
             await anyio.sleep(PAUSE)
 
     async def expire(self, now: float) -> None:
-        """Remove what was kept for long enough. Raises HostFault."""
+        """Remove what was kept for long enough."""
         span = self.span.total_seconds()
-        for remnant in self.remnants():
+        for remnant in await self._listed():
             # A clock that was set back keeps nothing for ever.
-            if not now - span < remnant.ended <= now + span:
-                _log.info("a kept workspace goes", key=remnant.key, path=remnant.path)
-                await self._remove(Path(remnant.path))
+            is_due = not now - span < remnant.ended <= now + span
+            if is_due and await self._remove(Path(remnant.path)):
+                _log.info("a kept workspace is gone", key=remnant.key, path=remnant.path)
 
     def _unknown(self) -> list[Path]:
         """Return what a daemon left that died while it kept or removed something."""
@@ -131,10 +137,26 @@ class Kept:
         """Return what is kept, oldest first."""
         return remnants(self.root)
 
-    async def _remove(self, place: Path) -> None:
-        await blocking.call(lambda stop: remove_tree(place, stop.check), limit=_LIMIT)
-        with suppress(FileNotFoundError):
-            place.with_name(place.name + _NOTE).unlink()
+    async def _listed(self) -> Sequence[Remnant]:
+        # In a thread: there may be thousands.
+        return await blocking.call(lambda _: self.remnants(), limit=_LIMIT)
+
+    async def _remove(self, place: Path) -> bool:
+        """Remove one; what resists is said once, tried again, and keeps no other from going."""
+
+        def remove(stop: blocking.Stop) -> None:
+            remove_tree(place, stop.check)
+            place.with_name(place.name + _NOTE).unlink(missing_ok=True)
+
+        try:
+            await blocking.call(remove, limit=_LIMIT)
+        except (HostFault, OSError) as error:
+            if place not in self._stuck:
+                self._stuck.add(place)
+                _log.warning("a kept workspace is not removed", trouble=str(error))
+            return False
+        self._stuck.discard(place)
+        return True
 
 
 def remnants(root: Path) -> Sequence[Remnant]:
@@ -151,9 +173,10 @@ def _read(root: Path) -> Iterator[Remnant]:
     for note in _listed(root):
         place = note.with_name(note.name.removesuffix(_NOTE))
         if note.suffix == _NOTE and place.is_dir():
-            with suppress(OSError, ValueError, TypeError):
-                said: Mapping[str, Any] = json.loads(note.read_text())
-                yield Remnant(**{**said, "path": str(place)})
+            with suppress(OSError, ValueError):
+                # Of a later version it may say more.
+                said = msgspec.json.decode(note.read_bytes(), type=Remnant)
+                yield replace(said, path=str(place))
 
 
 def _listed(root: Path) -> Sequence[Path]:

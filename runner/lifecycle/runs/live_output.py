@@ -8,10 +8,12 @@ from pathlib import Path
 
 from runner import blocking
 from runner.lifecycle.artifacts.regular import open_regular
+from runner.lifecycle.runs.wanted import Wanted
 from runner.redaction import Redactor
 
 _CHUNK = 1 << 16
 _LIMIT = blocking.Limit(4)
+_ALL = Wanted()
 
 
 class LiveOutput:
@@ -21,9 +23,14 @@ class LiveOutput:
     is read, and no link is followed.
     """
 
-    def __init__(self, redactor: Redactor, *, start: int = 0) -> None:
-        """``start``: how many bytes of it, which end with a line, are somebody else's."""
-        self._start = start
+    def __init__(self, redactor: Redactor, *, start: int = 0, wanted: Wanted = _ALL) -> None:
+        """``start``: how many bytes of it, which end with a line, are somebody else's.
+
+        Else what is ``wanted`` of it, as it stands when it is first read.
+        """
+        #: Of the first byte that is read; of a wanted part once there is something.
+        self.start = start
+        self._wanted = wanted
         self._redacted = redactor.stream()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._file = -1
@@ -59,12 +66,18 @@ class LiveOutput:
             try:
                 if self._file < 0:
                     self._file = open_regular(path, os.O_RDONLY)
-                    os.lseek(self._file, self._start, os.SEEK_SET)
+                    self._begin()
                 return os.read(self._file, _CHUNK)
             except OSError:  # not there yet, or no file
                 return b""
 
         return await blocking.call(read, limit=_LIMIT)
+
+    def _begin(self) -> None:
+        if self._wanted != _ALL:
+            with os.fdopen(self._file, "rb", closefd=False) as file:
+                self.start = self._wanted.start(file)
+        os.lseek(self._file, self.start, os.SEEK_SET)
 
 
 def size_of(path: Path | None) -> int:

@@ -132,7 +132,8 @@ class Records:
     def read_all(self) -> Iterator[Record]:
         """Return every readable record; a directory without one was never a run and is removed.
 
-        But for one that a later version wrote: that may come back, and the run ends by itself else.
+        But for one that a later version wrote, or that the disk does not give now: that may come
+        back, and the run ends by itself else.
         """
         for place in sorted(self.directory.iterdir()):
             try:
@@ -141,7 +142,13 @@ class Records:
                     _log.error("a later version wrote this record: left alone", run=place.name)
                     continue
                 record = _from_json(data)
-            except (OSError, ValueError, KeyError, TypeError):
+            except (FileNotFoundError, NotADirectoryError):
+                shutil.rmtree(place, ignore_errors=True)
+            except OSError as error:
+                why = error.strerror
+                _log.error("this record cannot be read: left alone", run=place.name, why=why)
+            except (ValueError, KeyError, TypeError) as error:
+                _log.error("this record is none, and removed", run=place.name, why=repr(error))
                 shutil.rmtree(place, ignore_errors=True)
             else:
                 yield record

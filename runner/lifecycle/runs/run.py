@@ -18,6 +18,7 @@ import anyio
 from runner.errors import HostFault, OutOfDisk
 from runner.lifecycle.runs import exits, processes
 from runner.lifecycle.runs.exits import Exit
+from runner.lifecycle.runs.forkserver import ForkServer
 from runner.lifecycle.runs.processes import Left
 from runner.lifecycle.runs.spec import FACTS, RunSpec, prepare
 from runner.lifecycle.runs.supervisor import Supervisor
@@ -64,10 +65,10 @@ class Run:
         self._exit: Exit | None = None
 
     @classmethod
-    async def start(cls, spec: RunSpec) -> Run:
+    async def start(cls, spec: RunSpec, server: ForkServer | None = None) -> Run:
         """Start a supervisor and return at once. Raises HostFault, OutOfDisk.
 
-        What keeps the experiment itself from starting is told by ``wait``.
+        What keeps the experiment itself from starting is told by ``wait``. A ``server`` is faster.
         """
         run = cls(spec.run_id, spec.directory, (spec.output, spec.output_limit), None)
         with _as_host_fault(f"the run in {spec.directory} cannot be started"):
@@ -75,7 +76,8 @@ class Run:
             await run._take_lock()
             try:
                 prepare(spec)
-                run._supervisor = Supervisor.spawn(spec.directory, spec.run_id)
+                spawn = server.spawn if server else _spawn
+                run._supervisor = await spawn(spec.directory, spec.run_id)
             except BaseException:
                 await run.forget()
                 raise
@@ -194,6 +196,10 @@ class Run:
             left=tuple(left),
             is_restarted=supervisor is not None and not is_here,
         )
+
+
+async def _spawn(directory: Path, run_id: str) -> Supervisor:
+    return Supervisor.spawn(directory, run_id)
 
 
 def _remove_own_files(directory: Path) -> None:

@@ -16,13 +16,19 @@ import anyio
 import runner.supervisor
 from runner.supervisor import processes, records
 
-_SCRIPT = Path(runner.supervisor.__file__).with_name("main.py")
+#: What is started, by ``-I -S``: nothing of the daemon's environment or directories is imported.
+SCRIPT = Path(runner.supervisor.__file__).with_name("main.py")
 #: How often we look where the kernel has no pidfd (before 5.3).
 _POLL = timedelta(milliseconds=100)
 #: Until the supervisor is ready for them.
-_BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 #: What an interpreter outside the usual places may need to start.
 _KEPT = ("LD_LIBRARY_PATH", "PYTHONHOME")
+
+
+def base_environment() -> dict[str, str]:
+    """Return the variables that a supervisor inherits."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +49,24 @@ class Supervisor:
     @classmethod
     def spawn(cls, directory: Path, run_id: str) -> Supervisor:
         """Start the supervisor of the run in ``directory``. Raises OSError."""
-        env = {name: os.environ[name] for name in _KEPT if name in os.environ}
         log = directory / os.fsdecode(records.LOG)
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", str(_SCRIPT), os.fspath(directory)],
-            {**env, os.fsdecode(processes.MARK): run_id},
+            [sys.executable, "-I", "-S", str(SCRIPT), os.fspath(directory)],
+            {**base_environment(), os.fsdecode(processes.MARK): run_id},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,
-            setsigmask=_BLOCKED,
+            setsigmask=BLOCKED,
         )
+        return cls.seen(pid)
+
+    @classmethod
+    def seen(cls, pid: int) -> Supervisor:
+        """Return the one that was just started."""
         found = processes.look(pid)
         started = found.started if found else 0
         return cls(pid, started, processes.boot_id(), processes.pid_namespace())

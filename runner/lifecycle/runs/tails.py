@@ -47,6 +47,7 @@ class Tail:
         self.asked_at = 0.0
         self._redactor = redactor
         self._reading = anyio.Lock()
+        self._is_closed = False
         self._begin()
 
     def _begin(self) -> None:
@@ -60,8 +61,12 @@ class Tail:
     async def read(self, stream: str, position: int, *, is_over: bool) -> Piece:
         """Return what follows ``position`` of ``stream``; ``is_over``: the run has ended."""
         async with self._reading:
-            if not self._is_over:
-                await self._read_on(is_over=is_over)
+            try:
+                if not self._is_over:
+                    await self._read_on(is_over=is_over)
+            finally:
+                if self._is_closed:
+                    self._output.close()
         wanted = position if stream == self._stream else 0
         start = min(max(wanted, self._first), self._first + len(self._text))
         text = self._text[start - self._first :][:ANSWER]
@@ -70,8 +75,13 @@ class Tail:
         return Piece(self._stream, start, end, text, all_of_it)
 
     def close(self) -> None:
-        """Close the file."""
-        self._output.close()
+        """Close the file; where it is being read just now, right after that.
+
+        Its number could be another file's before the reader has come to it.
+        """
+        self._is_closed = True
+        if not self._reading.locked():
+            self._output.close()
 
     async def _read_on(self, *, is_over: bool) -> None:
         for _ in range(_PIECES):

@@ -8,7 +8,7 @@ import itertools
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +133,16 @@ class Workspace:
         work.mkdir(mode=0o700)
         self._give(upper)  # what lies uppermost is whose the directory is
         return Overlay(self.directory(label), lower, upper, work)
+
+    def lay_bare(self) -> None:
+        """Put what a run changed of attached artifacts where it had them, for a person to look at.
+
+        Only when nothing of the run is left. What it removed is a device with the numbers 0, 0.
+        """
+        for upper in (self.private / _OVERLAYS).glob("*/upper"):
+            # Onto an empty directory; somebody may have put anything else there.
+            with suppress(OSError):
+                upper.rename(self.root / upper.parent.name)
 
     def put(self, label: str, staged: Path) -> None:
         """Put a finished tree at an artifact's directory, in place of what is there."""

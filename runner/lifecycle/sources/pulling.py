@@ -184,7 +184,7 @@ class Puller:
         self.trust.wait_for_one()
         self.start(lambda: self._handle(handling, slot))
 
-    def _judge(self, is_foreign: bool) -> None:  # noqa: FBT001 - the one thing that is told
+    def _judge(self, is_foreign: bool | None) -> None:  # noqa: FBT001 - all that is told
         self.trust.judge(is_foreign=is_foreign)
         if is_foreign:
             hidden = min(self.parts.options.retry.longest_delay, _LONGEST_HIDING)

@@ -60,11 +60,12 @@ class Trust:
         """One message more was taken; ``judge`` follows."""
         self._unknown += 1
 
-    def judge(self, *, is_foreign: bool) -> None:
-        """Say what one of the taken messages was."""
+    def judge(self, *, is_foreign: bool | None) -> None:
+        """Say what one of the taken messages was; ``None``: it went back unread."""
         self._unknown -= 1
-        self._foreign = self._foreign + 1 if is_foreign else 0
-        if not is_foreign:
-            self._until = float("inf")
+        if is_foreign:
+            self._foreign += 1
+        elif is_foreign is not None:
+            self._foreign, self._until = 0, float("inf")
         self._judged.set()
         self._judged = anyio.Event()

@@ -11,7 +11,7 @@ import urllib3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NameResolutionError
 
 from runner.blocking import Interrupted, Stop
 from runner.errors import QueueUnavailable
@@ -168,4 +168,7 @@ def _text(value: str | bytes) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error)
+    reason = getattr(error, "reason", None) or error
+    if isinstance(reason, NameResolutionError):
+        return f"{reason}; check the region, and whether this machine can resolve names"
+    return str(reason)

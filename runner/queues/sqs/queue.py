@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import anyio.abc
 
+from runner import log
 from runner.errors import (
     LeaseLost,
     QueueDenied,
@@ -43,6 +44,8 @@ from runner.queues.sqs.receipt import (
 from runner.queues.sqs.rights import rights
 from runner.queues.sqs.terms import Terms
 from runner.request.trace import TRACEPARENT
+
+_log = log.get_logger(__name__)
 
 #: Seconds for which what the queue's owner has set is believed.
 _FRESH = 600.0
@@ -197,6 +200,7 @@ class SqsQueue(Queue, Inspectable):
         attributes = {"FifoQueue": "true"} if self.name.endswith(_FIFO) else {}
         answer = await self._account.ask("create_queue", QueueName=self.name, Attributes=attributes)
         self._url = word(answer, "QueueUrl")
+        _log.warning("there was no such queue: it was made", url=self._url)
 
     async def _attributes(self, *names: str) -> dict[str, Any]:
         answer = await self._account.ask(

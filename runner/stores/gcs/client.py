@@ -43,6 +43,7 @@ class GcsClient(Client):
     #: A session takes any number; this keeps the engine from growing its parts too early.
     most_parts = 100_000
     parts_in_any_order = False
+    last_part_publishes = True
 
     def __init__(self, identity: Identity, endpoint: str = "") -> None:
         address = endpoint or _default_endpoint()
@@ -92,7 +93,7 @@ class GcsClient(Client):
     ) -> ObjectInfo:
         """Store a whole object; Google compares its CRC-32C before it is visible."""
         blob = self._blob(location)
-        condition = 0 if absent else None if only_if is None else _generation(location, only_if)
+        condition = _condition(location, only_if, absent=absent)
         try:
             with translated(location, self._identity):
                 blob.upload_from_string(
@@ -113,13 +114,14 @@ class GcsClient(Client):
         with contextlib.suppress(NotFound), translated(location, self._identity):
             self._blob(location).delete(**_CALL)
 
-    def begin(self, location: Location) -> str:
-        """Begin a resumable upload; its id is a secret."""
+    def begin(self, location: Location, *, only_if: str | None = None, absent: bool = False) -> str:
+        """Begin a resumable upload; its id is a secret. Google minds the condition at its end."""
         blob = self._blob(location)
+        condition = _condition(location, only_if, absent=absent)
         try:
             with translated(location, self._identity):
                 upload: str = blob.create_resumable_upload_session(
-                    content_type=_TYPE, checksum=None, **_CALL
+                    content_type=_TYPE, checksum=None, if_generation_match=condition, **_CALL
                 )
         except NotFound as error:
             raise no_bucket(location) from error
@@ -138,10 +140,17 @@ class GcsClient(Client):
         return str(number)
 
     def complete(
-        self, location: Location, upload: str, tags: Sequence[str], *, size: int
+        self,
+        location: Location,
+        upload: str,
+        tags: Sequence[str],
+        *,
+        size: int,
+        only_if: str | None = None,
+        absent: bool = False,
     ) -> ObjectInfo:
         """Return the object that the last part has made."""
-        del tags
+        del tags, only_if, absent  # the session has the condition from its beginning
         with translated(location, self._identity):
             return self._sessions.complete(location, upload, size)
 
@@ -255,6 +264,12 @@ class _Nothing:
 
 def _info(blob: storage.Blob) -> ObjectInfo:
     return info_of(blob.size, blob.generation, blob.crc32c)
+
+
+def _condition(location: Location, only_if: str | None, *, absent: bool) -> int | None:
+    if absent:
+        return 0
+    return None if only_if is None else _generation(location, only_if)
 
 
 def _generation(location: Location, version: str) -> int:

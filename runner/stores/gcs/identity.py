@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -83,8 +84,38 @@ def _of_message(given: Credentials) -> Identity:
     )
 
 
+class _FromFile(GoogleCredentials):
+    """The key that a file holds when a token is needed: a run outlives the rotation of a key."""
+
+    def __init__(self, path: Path) -> None:
+        """Raise AccessDenied where there is no key that can be used."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._path = path
+        self._key, self.mail = _read_key(path)
+        self._universe_domain = self._key.universe_domain
+
+    def refresh(self, request: Any) -> None:
+        """Get a token for the key of now; for the last one that could be read, where it cannot."""
+        with contextlib.suppress(AccessDenied):  # half a file, a mount that is being swapped
+            self._key, self.mail = _read_key(self._path)
+        self._key.refresh(request)  # type: ignore[no-untyped-call]
+        self.token, self.expiry = self._key.token, self._key.expiry
+
+
 def _of_file(path: Path) -> Identity:
-    """Read a service account's key, or what ``gcloud auth application-default login`` wrote."""
+    made = _FromFile(path)
+    return Identity(
+        made,
+        f"{made.mail or 'the user'} (key file {path})",
+        "give the account the role Storage Object User on the bucket",
+    )
+
+
+def _read_key(path: Path) -> tuple[GoogleCredentials, str]:
+    """Read a service account's key, or what ``gcloud auth application-default login`` wrote.
+
+    Returns it with the account's mail address, empty where it has none.
+    """
     try:
         content = json.loads(path.read_bytes())
         kind = content["type"]
@@ -101,17 +132,11 @@ def _of_file(path: Path) -> Identity:
             f"{', '.join(_FORMS)}; other identities work as the machine's own"
         )
     try:
-        credentials = make(content)
+        return make(content), str(content.get("client_email", ""))
     except (ValueError, KeyError, TypeError, google.auth.exceptions.GoogleAuthError):
         raise AccessDenied(
             f"the Google key file {path} is damaged: download the key anew"
         ) from None
-    mail = str(content.get("client_email", ""))
-    return Identity(
-        credentials,
-        f"{mail or 'the user'} (key file {path})",
-        "give the account the role Storage Object User on the bucket",
-    )
 
 
 def _service_account(content: dict[str, Any]) -> GoogleCredentials:

@@ -95,8 +95,9 @@ class HttpClient(Client):
         """Refuse."""
         _read_only(location)
 
-    def begin(self, location: Location) -> str:
+    def begin(self, location: Location, *, only_if: str | None = None, absent: bool = False) -> str:
         """Refuse."""
+        del only_if, absent
         _read_only(location)
 
     def put_part(
@@ -107,10 +108,17 @@ class HttpClient(Client):
         _read_only(location)
 
     def complete(
-        self, location: Location, upload: str, tags: Sequence[str], *, size: int
+        self,
+        location: Location,
+        upload: str,
+        tags: Sequence[str],
+        *,
+        size: int,
+        only_if: str | None = None,
+        absent: bool = False,
     ) -> ObjectInfo:
         """Refuse."""
-        del upload, tags, size
+        del upload, tags, size, only_if, absent
         _read_only(location)
 
     def abort(self, location: Location, upload: str) -> bool:

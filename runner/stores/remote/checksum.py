@@ -139,6 +139,17 @@ class Verifier:
             )
 
 
+def is_of(checksum: Checksum, body: memoryview) -> bool:
+    """Tell whether a checksum is that of some bytes; one that cannot be computed is not."""
+    is_missing = checksum.algorithm == "crc32c" and google_crc32c is None
+    if is_missing or checksum.algorithm == "md5-parts":
+        return False
+    digest = _digest(Expected(len(body), checksum))
+    assert digest is not None  # noqa: S101 - there is a checksum
+    digest.update(body)
+    return digest.hexdigest() == checksum.digest
+
+
 def _digest(wanted: Expected) -> _Digest | None:
     checksum = wanted.checksum
     if checksum is None:

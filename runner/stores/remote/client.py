@@ -11,7 +11,8 @@ can cut from another thread. Foreign exceptions become, through the client's one
 * ``Conflict``: a condition that does not hold, an object no longer of the version asked for;
 * ``StoreUnavailable``: all that may be mended later: no answer, reset, 5xx, a digest of what was
   sent that the store found wrong, a body that ends early. Its kinds: ``Busy`` where the store says
-  when to come back, ``Lasting`` where the next minutes will mend nothing.
+  when to come back, ``Lasting`` where the next minutes will mend nothing, ``NotDone`` where nothing
+  ever will.
 
 What is sent is verified by the store: ``Content-MD5``, or what the SDK does instead.
 """
@@ -41,6 +42,10 @@ class Busy(StoreUnavailable):
 
 class Lasting(StoreUnavailable):
     """Nobody mends it within minutes: a certificate that is not trusted, with the option."""
+
+
+class NotDone(Lasting):
+    """The store knows no such request, or no such condition of it."""
 
 
 class Body(Protocol):
@@ -82,6 +87,8 @@ class Client(ABC):
     most_parts: int = 10_000
     #: Parts may be sent side by side and in any order.
     parts_in_any_order: bool = True
+    #: The object appears with its last part, ``complete`` only describes it.
+    last_part_publishes: bool = False
 
     @abstractmethod
     def head(self, location: Location) -> ObjectInfo:
@@ -112,8 +119,13 @@ class Client(ABC):
         """Remove an object; one that is not there is no error."""
 
     @abstractmethod
-    def begin(self, location: Location) -> str:
-        """Begin an upload in parts; return its id."""
+    def begin(self, location: Location, *, only_if: str | None = None, absent: bool = False) -> str:
+        """Begin an upload in parts; return its id.
+
+        The condition, as of ``put``, is told here and to ``complete``: the client gives it to the
+        store where that minds it as the object appears. Raises Conflict then, or from its last
+        part.
+        """
 
     @abstractmethod
     def put_part(
@@ -138,10 +150,18 @@ class Client(ABC):
 
     @abstractmethod
     def complete(
-        self, location: Location, upload: str, tags: Sequence[str], *, size: int
+        self,
+        location: Location,
+        upload: str,
+        tags: Sequence[str],
+        *,
+        size: int,
+        only_if: str | None = None,
+        absent: bool = False,
     ) -> ObjectInfo:
         """Make the object of its parts, ``size`` bytes together, visible all at once.
 
+        Raises Conflict where the condition does not hold and the store minds it.
         NotFound: no such upload; it is completed already if an answer was lost.
         """
 

@@ -11,6 +11,7 @@ from typing import BinaryIO, cast
 from runner.blocking import Stop, call
 from runner.model import Bytes, Location, Span
 from runner.stores.base import AccessDenied, Conflict, NotFound, ObjectInfo, unasked
+from runner.stores.remote.client import NotDone
 from runner.stores.remote.parts import boundaries
 from runner.stores.remote.store import RemoteStore
 from runner.stores.remote.upload import Upload
@@ -47,12 +48,18 @@ class PatchingStore(RemoteStore):
             client = self._client.get()
             self._leftovers.remove(client, stop)
             with closing(
-                Patch(client, location, stop, self.plan, left_behind=self._leftovers.add)
+                Patch(
+                    client,
+                    location,
+                    stop,
+                    self.plan,
+                    left_behind=self._leftovers.add,
+                    permitted=permitted,
+                )
             ) as patch:
                 patch.keep(version, kept)
                 stream = GuardedStream(cast("BinaryIO", patch), stop, nullcontext)
                 produce(cast("BinaryIO", stream))
-                permitted()
                 return patch.commit()
 
         return await call(run, limit=self._transfers)
@@ -67,12 +74,13 @@ class Patch(Upload):
     def keep(self, version: str, spans: Sequence[Span]) -> None:
         """Have the store copy ranges. Raises Conflict where it is another version, or refuses."""
         self._pieces = cut(spans)
+        self._only_if = version
         self._upload = self._begun()
         try:
             self._copied = self._copy_all(self._upload, version)
             # Not every server minds the condition that each copy had.
             found = self._attempts.run(lambda: self._client.head(self._location))
-        except (AccessDenied, NotFound) as error:
+        except (AccessDenied, NotFound, NotDone) as error:
             raise Conflict(f"{self._location}: the store keeps nothing of it: {error}") from error
         if found.version != version:
             raise Conflict(f"{self._location} was changed by somebody else")

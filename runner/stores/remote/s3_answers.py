@@ -10,7 +10,7 @@ from dataclasses import replace
 from runner.errors import RunnerError, StoreUnavailable
 from runner.model import Bytes, Location
 from runner.stores.base import AccessDenied, Checksum, Conflict, Entry, NotFound, ObjectInfo
-from runner.stores.remote.client import Busy, Lasting, Page
+from runner.stores.remote.client import Busy, Lasting, NotDone, Page
 from runner.stores.remote.headers import date_in, moment
 
 _Kind = Callable[[str], RunnerError]
@@ -39,6 +39,7 @@ _BY_CODE: Mapping[str, tuple[_Kind, str]] = {
     "IncompleteBody": (StoreUnavailable, "the body was cut on its way"),
     "RequestTimeout": (StoreUnavailable, "the body took too long"),
     "ConditionalRequestConflict": (StoreUnavailable, "another writer is at it"),
+    "NotImplemented": (NotDone, "the store does no such thing"),
     "OperationAborted": (StoreUnavailable, "another writer is at it"),
 }
 _BY_STATUS: Mapping[int, _Kind] = {
@@ -48,7 +49,9 @@ _BY_STATUS: Mapping[int, _Kind] = {
     412: Conflict,
     416: Conflict,  # a range beyond what the object has now
     429: StoreUnavailable,
+    501: NotDone,
 }
+_NO_RIGHT = (401, 403)
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MD5_PARTS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]{0,4}")
 
@@ -61,6 +64,8 @@ def error_of(
     if kind is None:
         by_class = StoreUnavailable if status >= 500 else AccessDenied  # noqa: PLR2004 - HTTP's
         kind = _BY_STATUS.get(status, by_class)
+    if not remedy and status in _NO_RIGHT:  # the answer to a HEAD has no body that would say more
+        remedy = "these credentials have no right to it, or none are given"
     said = ": ".join(part for part in (code, message) if part)
     detail = f"{location}: {remedy or 'the store answers'} ({status}{' ' if said else ''}{said})"
     if kind is StoreUnavailable and retry_after and retry_after.isdecimal():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from runner.errors import StoreUnavailable
 from runner.model import Location
-from runner.stores.base import NotFound
+from runner.stores.base import Conflict, NotFound, overtaken
 from runner.stores.remote.client import Client
 from runner.stores.remote.memory import Share
 from runner.stores.remote.retrying import Attempts
@@ -121,6 +121,8 @@ class Sending:
             raise StoreUnavailable(
                 f"{self._location}: the store has forgotten the upload that was under way"
             ) from error
+        except Conflict as error:
+            raise overtaken(self._location) from error
         self._share.give(part.buffer)
         with self._changed:
             self._tags[part.number] = tag

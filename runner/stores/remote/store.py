@@ -15,7 +15,7 @@ import anyio
 
 from runner.blocking import Limit, Stop, call
 from runner.errors import StoreUnavailable
-from runner.model import Location
+from runner.model import Location, Span
 from runner.stores.base import (
     AccessDenied,
     Account,
@@ -31,6 +31,7 @@ from runner.stores.base import (
 from runner.stores.remote.client import Client
 from runner.stores.remote.download import Download
 from runner.stores.remote.leftovers import Leftovers
+from runner.stores.remote.ranges import Range, Source
 from runner.stores.remote.retrying import Attempts, Plan
 from runner.stores.remote.upload import Upload
 from runner.stores.streams import GuardedStream
@@ -124,6 +125,23 @@ class RemoteStore(Store):
 
         return await call(run, limit=self._transfers)
 
+    async def slice(self, location: Location, span: Span, *, version: str) -> bytes:
+        """Return bytes of an object by one request; no checksum of the store's is of a part."""
+
+        def run(stop: Stop) -> bytes:
+            def fetched(client: Client) -> bytes:
+                source = Source(client, location, Attempts(stop, self.plan))
+                found = Range(source, start=span.start, length=span.length).of(version)
+                data, place = bytearray(span.length), 0
+                with closing(found):
+                    while count := found.readinto(memoryview(data)[place:]):
+                        place += count
+                return bytes(data)
+
+            return self._read(location, fetched)
+
+        return await call(run, limit=self._transfers)
+
     async def write(
         self,
         location: Location,
@@ -137,10 +155,16 @@ class RemoteStore(Store):
             client = self._client.get()
             self._leftovers.remove(client, stop)
             with closing(
-                Upload(client, location, stop, self.plan, left_behind=self._leftovers.add)
+                Upload(
+                    client,
+                    location,
+                    stop,
+                    self.plan,
+                    left_behind=self._leftovers.add,
+                    permitted=permitted,
+                )
             ) as upload:
                 produce(_guarded(cast("BinaryIO", upload), stop))
-                permitted()
                 return upload.commit()
 
         return await call(run, limit=self._transfers)

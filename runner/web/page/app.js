@@ -1,6 +1,6 @@
 // The page: looks at the daemon every two seconds while it is seen, and shows what it says.
 
-import { act, hasToken, keepToken, look } from "/page/api.js";
+import { Refused, act, hasToken, keepToken, look } from "/page/api.js";
 import { Day } from "/page/day.js";
 import { askToken, confirmed } from "/page/dialogs.js";
 import { byId, mark, say, show } from "/page/dom.js";
@@ -12,6 +12,8 @@ import { duration, plural } from "/page/words.js";
 const EVERY = 2000;
 const SLOWEST = 15_000;
 const READ = 15_000;
+// Whose wish that nothing is claimed `resume` ends, or has looked at again.
+const RESUMABLE = new Set(["the operator", "the host fuse"]);
 
 class App {
   constructor() {
@@ -34,21 +36,23 @@ class App {
   }
 
   async look() {
-    if (this.isLooking) return;
-    this.isLooking = true;
+    if (this.isLooking) {
+      this.isWanted = true;
+      return;
+    }
+    [this.isLooking, this.isWanted] = [true, false];
     let after = EVERY;
     try {
       this.set(await look());
       this.misses = 0;
     } catch (error) {
-      if (error.status === undefined) throw error;
       this.misses += 1;
       after = Math.min(SLOWEST, EVERY * 2 ** (this.misses - 1));
       if (error.status === 401) after = await this.enter();
       else this.lost(error);
     } finally {
       this.isLooking = false;
-      this.plan(after);
+      this.plan(this.isWanted ? 0 : after);
     }
   }
 
@@ -60,17 +64,18 @@ class App {
   }
 
   lost(error) {
+    if (!(error instanceof Refused)) console.error(error);
+    const why = error instanceof Refused ? error.message : "this page cannot show the answer; reload it";
     const hasEnded = error.status === 0 && this.status?.daemon.draining;
     this.state(hasEnded ? "ended" : "no answer", hasEnded ? "quiet" : "bad", "");
-    const last = hasEnded ? "The daemon was draining, and has probably ended." : `No news: ${error.message}.`;
+    const last = hasEnded ? "The daemon was draining, and has probably ended." : `No news: ${why}.`;
     this.alarm(last);
-    for (const id of ["suspend", "resume", "drain"]) byId(id).disabled = true;
   }
 
   set(status) {
     this.status = status;
     const { daemon } = status;
-    this.alarm(Date.now() < this.complaintUntil ? this.complaint : daemon.fuse);
+    this.alarm(Date.now() < this.complaintUntil ? this.complaint : troubleOf(daemon));
     say(byId("host"), daemon.host);
     document.title = `${daemon.host}: ${plural(status.running.length, "experiment")}`;
     say(byId("about"), `studio-runner ${daemon.version} · up ${duration(daemon.now - daemon.started)}`);
@@ -92,15 +97,13 @@ class App {
     else if (isSuspended) this.state("suspended", "warn", daemon.waits);
     else if (daemon.waits) this.state("waiting", "warn", daemon.waits);
     else this.state("claiming", "good", "");
-    const [isOurs, acts] = [daemon.suspended_by.includes("the operator"), ["suspend", "resume", "drain"]];
-    for (const id of acts) {
-      const button = byId(id);
-      if (!button.hasAttribute("aria-busy")) button.disabled = daemon.draining;
-    }
     const hadFocus = document.activeElement;
-    show(byId("suspend"), !isOurs);
-    show(byId("resume"), isOurs);
-    if (hadFocus?.hidden) byId(isOurs ? "resume" : "suspend").focus();
+    const mayResume = daemon.suspended_by.some((who) => RESUMABLE.has(who));
+    for (const id of ["suspend", "resume", "drain"]) byId(id).disabled = daemon.draining;
+    show(byId("suspend"), !mayResume);
+    show(byId("resume"), mayResume);
+    if (hadFocus?.disabled) byId("running").focus({ preventScroll: true });
+    else if (hadFocus?.hidden) byId(mayResume ? "resume" : "suspend").focus();
   }
 
   state(word, tone, why) {
@@ -149,24 +152,34 @@ class App {
     return this.act(button, "/suspend");
   }
 
-  resume(button) {
-    return this.act(button, "/resume");
+  async resume(button) {
+    const { suspended_by: others = [] } = await this.act(button, "/resume");
+    if (others.length) this.complain(`It is still suspended by ${others.join(" and by ")}.`);
   }
 
+  /** Have it done once; the button is not disabled meanwhile, for that would take the focus. */
   async act(button, path, fields) {
+    let answer = {};
+    if (button.hasAttribute("aria-busy")) return answer;
     mark(button, "aria-busy", "true");
-    button.disabled = true;
     try {
-      const answer = await act(path, fields);
+      answer = await act(path, fields);
       if (answer.reason) this.complain(answer.reason);
     } catch (error) {
-      if (error.status === undefined) throw error;
+      if (!(error instanceof Refused)) throw error;
       this.complain(error.message);
+    } finally {
+      mark(button, "aria-busy", null);
+      this.plan(0);
     }
-    mark(button, "aria-busy", null);
-    button.disabled = false;
-    this.plan(0);
+    return answer;
   }
+}
+
+function troubleOf({ fuse, not_reloaded: kept }) {
+  const parts = [fuse && `The host fuse has blown: ${fuse}.`];
+  parts.push(kept && `Not reloaded, the options of before count: ${kept}.`);
+  return parts.filter(Boolean).join(" ");
 }
 
 new App();

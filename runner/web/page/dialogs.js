@@ -19,7 +19,7 @@ export function confirmed(title, text, yes) {
     };
     byId("ask-yes").addEventListener("click", () => end(true), once);
     byId("ask-no").addEventListener("click", () => end(false), once);
-    dialog.addEventListener("cancel", () => end(false), once);
+    dialog.addEventListener("close", () => end(false), once);
     dialog.showModal();
     byId("ask-no").focus();
   });
@@ -29,21 +29,24 @@ export function confirmed(title, text, yes) {
 export function askToken(wrong) {
   const [dialog, form, field] = [byId("enter"), byId("enter-form"), byId("enter-token")];
   say(byId("enter-wrong"), wrong);
-  if (dialog.open) return null;
   return new Promise((resolve) => {
-    form.addEventListener(
-      "submit",
-      (event) => {
-        event.preventDefault();
-        keepToken(field.value.trim());
-        field.value = "";
-        dialog.close();
-        resolve();
-      },
-      { once: true },
-    );
-    dialog.addEventListener("cancel", (event) => event.preventDefault());
-    dialog.showModal();
-    field.focus();
+    const finish = new AbortController();
+    const once = { signal: finish.signal };
+    const open = () => {
+      dialog.showModal();
+      field.focus();
+    };
+    const take = (event) => {
+      event.preventDefault();
+      finish.abort();
+      keepToken(field.value.trim());
+      field.value = "";
+      dialog.close();
+      resolve();
+    };
+    form.addEventListener("submit", take, once);
+    // Escape closes it, and there is nothing behind it yet.
+    dialog.addEventListener("close", open, once);
+    open();
   });
 }

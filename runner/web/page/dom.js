@@ -40,20 +40,12 @@ export function show(element, isShown) {
   if (element.hidden === isShown) element.hidden = !isShown;
 }
 
-/** Keep one child of `parent` for each item, in the items' order, made and changed by its key. */
+/**
+ * Keep one child of `parent` for each item, in the items' order, made and changed by its key. What
+ * stays is not moved where others go: that would cost its focus and how far it was scrolled.
+ */
 export function keep(parent, kept, items, keyOf, makeOne, changeOne) {
-  const wanted = new Set();
-  let after = null;
-  for (const item of items) {
-    const key = keyOf(item);
-    wanted.add(key);
-    let one = kept.get(key);
-    if (one === undefined) kept.set(key, (one = makeOne(item)));
-    changeOne(one, item);
-    const next = after === null ? parent.firstElementChild : after.nextElementSibling;
-    if (next !== one.element) parent.insertBefore(one.element, next);
-    after = one.element;
-  }
+  const wanted = byKey(items, keyOf);
   for (const [key, one] of kept) {
     if (!wanted.has(key)) {
       one.element.remove();
@@ -61,6 +53,25 @@ export function keep(parent, kept, items, keyOf, makeOne, changeOne) {
       kept.delete(key);
     }
   }
+  let next = parent.firstElementChild;
+  for (const [key, item] of wanted) {
+    let one = kept.get(key);
+    if (one === undefined) kept.set(key, (one = makeOne(item)));
+    changeOne(one, item);
+    if (one.element === next) next = next.nextElementSibling;
+    else parent.insertBefore(one.element, next);
+  }
+}
+
+/** The items by their keys; one whose key another has gets one of its own. */
+function byKey(items, keyOf) {
+  const found = new Map();
+  for (const item of items) {
+    let key = keyOf(item);
+    while (found.has(key)) key = `${key} again`;
+    found.set(key, item);
+  }
+  return found;
 }
 
 /** A bar that says its numbers to who does not see it. */

@@ -51,8 +51,8 @@ export class Gpus {
       { title: "GPU", text: (one) => one.name, more: (one) => one.uuid, head: true },
       { title: "Busy", text: (one) => percent(one.utilization), class: "number" },
       { title: "Memory", text: (one) => (one.used === null ? bytes(one.memory) : `${bytes(one.used)} of ${bytes(one.memory)}`), class: "number" },
-      { title: "Heat", text: (one) => (one.temperature === null ? "unknown" : `${Math.round(one.temperature)} °C`), more: (one) => (one.power === null ? "" : `${Math.round(one.power)} W`), class: "number" },
-      { title: "Held by", text: heldBy, more: (one) => one.withheld, tone: (one) => (one.withheld ? "warn" : null) },
+      { title: "Heat", text: (one) => (one.temperature === null ? "unknown" : `${Math.round(one.temperature)}\u00a0°C`), more: (one) => (one.power === null ? "" : `${Math.round(one.power)}\u00a0W`), class: "number" },
+      { title: "Held by", text: heldBy, more: aboutGpu, tone: (one) => (one.withheld ? "warn" : null) },
     ], (one) => one.uuid);
   }
 
@@ -67,7 +67,13 @@ export class Gpus {
 function heldBy(gpu) {
   const holders = gpu.held_by.map((one) => one.key || "a message being read");
   if (holders.length) return holders.join(", ");
-  return gpu.withheld ? "not given out" : "free";
+  if (gpu.withheld) return "not given out";
+  return gpu.free_slots ? "free" : "taken";
+}
+
+function aboutGpu(gpu) {
+  const isShared = gpu.held_by.length > 0 && gpu.free_slots > 0;
+  return gpu.withheld || (isShared ? `${gpu.free_slots} of ${gpu.slots} slots are free` : "");
 }
 
 export class Results {
@@ -86,15 +92,18 @@ export class Results {
   set(status) {
     this.now = status.daemon.now;
     this.all = [...status.recent].reverse();
-    show(byId("no-results"), !this.all.length);
-    show(byId("results"), this.all.length > 0);
     this.filter();
   }
 
   filter() {
     const [words, isFailed] = [byId("find").value.trim().toLowerCase(), byId("failed").checked];
     const has = (one) => `${one.key} ${one.project} ${one.queue} ${one.cause} ${one.detail}`.toLowerCase().includes(words);
-    this.table.set((this.all ?? []).filter((one) => has(one) && !(isFailed && toneOf(one) !== "bad")));
+    const all = this.all ?? [];
+    const found = all.filter((one) => has(one) && !(isFailed && toneOf(one) !== "bad"));
+    this.table.set(found);
+    show(byId("results"), found.length > 0);
+    show(byId("no-results"), !found.length);
+    say(byId("no-results"), all.length ? "No result is like that." : "Nothing has ended here yet.");
   }
 }
 

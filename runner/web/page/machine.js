@@ -35,7 +35,8 @@ export class Machine {
     }
     const held = gpus.filter((gpu) => gpu.held_by.length).length;
     cards.show(gpus.length > 0);
-    cards.set(held, gpus.length, `${held} of ${gpus.length}`);
+    const withheld = gpus.filter((gpu) => gpu.withheld).length;
+    cards.set(held, gpus.length, `${held} of ${gpus.length}`, withheld ? `${withheld} not given out` : "");
   }
 }
 

@@ -1,11 +1,14 @@
 // The live output of one run, followed while it is open and the tab is seen.
 
-import { readOutput } from "/page/api.js";
+import { Refused, readOutput } from "/page/api.js";
 import { make, mark, say, show } from "/page/dom.js";
 
 const KEPT = 200_000;
 const EVERY = 1000;
 const SLOW = 4000;
+// As many as the daemon keeps at hand; the one opened first makes room.
+const MOST = 8;
+const OPEN = new Set();
 // Colours and cursor movements of terminals, and what draws nothing.
 const ESCAPES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-Z\\-_])/g;
 const UNPRINTABLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u202a-\u202e\u2066-\u2069]/g;
@@ -35,18 +38,24 @@ export class Output {
 
   begin(stream) {
     [this.stream, this.position, this.raw, this.isOver, this.isCut] = [stream, 0, "", false, false];
+    this.isDue = true;
   }
 
   toggle() {
     const isOpen = this.element.hidden;
     show(this.element, isOpen);
     mark(this.button, "aria-expanded", isOpen ? "true" : "false");
-    if (isOpen) this.plan(0);
-    else clearTimeout(this.timer);
+    clearTimeout(this.timer);
+    OPEN.delete(this);
+    if (!isOpen) return;
+    OPEN.add(this);
+    if (OPEN.size > MOST) [...OPEN][0].toggle();
+    this.plan(0);
   }
 
   close() {
     clearTimeout(this.timer);
+    OPEN.delete(this);
     document.removeEventListener("visibilitychange", this.seen);
     this.isClosed = true;
   }
@@ -63,35 +72,51 @@ export class Output {
     let after = EVERY;
     try {
       const piece = await readOutput(this.run, this.stream, this.position);
+      const goesOn = piece.stream === this.stream;
       this.take(piece);
-      if (piece.text.length > 30_000) after = 0;
+      if (goesOn && piece.text.length > 30_000) after = 0;
     } catch (error) {
+      if (!(error instanceof Refused)) throw error;
       say(this.note, error.message);
-      if (error.status === 404) this.isOver = true;
       after = SLOW;
+    } finally {
+      this.isReading = false;
+      this.plan(after);
     }
-    this.isReading = false;
-    this.plan(after);
   }
 
   take(piece) {
     if (piece.stream !== this.stream) this.begin(piece.stream);
     if (piece.start > this.position) this.isCut = true;
     this.position = piece.end;
-    this.isOver = piece.is_over;
     if (piece.text) this.add(piece.text);
-    const first = this.isCut ? "Earlier lines are left out. " : "";
-    const state = this.isOver ? "It has ended." : this.raw ? "" : "Nothing was printed so far.";
-    say(this.note, first + state);
+    const isHeld = this.isMarked();
+    if (this.isDue && !isHeld) this.draw();
+    this.isOver = piece.is_over && !isHeld;
+    const words = [this.isCut && "Earlier lines are left out.", this.isOver && "It has ended."];
+    words.push(!this.isOver && !this.raw && "Nothing was printed so far.");
+    words.push(isHeld && "It waits while text of it is selected.");
+    say(this.note, words.filter(Boolean).join(" "));
+  }
+
+  /** Somebody is about to copy from it: what is written anew cannot be selected. */
+  isMarked() {
+    const marked = document.getSelection();
+    return !marked.isCollapsed && this.text.contains(marked.anchorNode);
   }
 
   add(text) {
+    this.isDue = true;
     this.raw += text;
     if (this.raw.length > KEPT) {
       this.raw = this.raw.slice(-KEPT);
       this.raw = this.raw.slice(this.raw.indexOf("\n") + 1);
       this.isCut = true;
     }
+  }
+
+  draw() {
+    this.isDue = false;
     const { text: box } = this;
     const atEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 24;
     say(box, plain(this.raw));

@@ -17,9 +17,11 @@ export class Running {
     const runs = [...status.running].sort((a, b) => a.since - b.since);
     const known = new Map(gpus.map((gpu) => [gpu.uuid, gpu]));
     const change = (card, run) => card.set(run, now, known);
+    const hadFocus = document.activeElement;
     keep(byId("runs"), this.cards, runs, (run) => run.run, (run) => this.card(run), change);
     say(byId("running-count"), runs.length || "");
     show(byId("no-runs"), !runs.length);
+    if (!hadFocus?.isConnected) byId("running").focus({ preventScroll: true });
   }
 
   card(first) {
@@ -56,7 +58,8 @@ export class Running {
         mark(output.button, "aria-label", `Live output of ${run.key}`);
         mark(stop, "aria-label", `Cancel ${run.key}`);
         const isGone = GONE_STAGES.has(run.stage);
-        if (stop.disabled !== isGone && !stop.hasAttribute("aria-busy")) stop.disabled = isGone;
+        if (isGone && stop === document.activeElement) output.button.focus();
+        stop.disabled = isGone;
       },
     };
     return card;
@@ -94,17 +97,19 @@ function line(item) {
 function figuresOf(run, now, gpus) {
   const found = [timeOf(run, now)];
   const { used } = run;
-  found.push(figure("CPU", used.cores, run.cores, cores, `of ${plural(run.cores, "core")}`));
-  found.push(figure("Memory", used.memory, run.memory || null, bytes, shareOf(run.memory)));
-  found.push(figure("Disk", used.disk, run.disk || null, bytes, shareOf(run.disk)));
+  // Who waits for room has none yet.
+  if (!run.cores) return found;
+  found.push(figure("CPU", used.cores, run.cores, cores, plural(run.cores, "core")));
+  found.push(figure("Memory", used.memory, run.memory || null, bytes, bytes(run.memory)));
+  found.push(figure("Disk", used.disk, run.disk || null, bytes, bytes(run.disk)));
   run.gpus.forEach((uuid, number) => found.push(cardOf(uuid, number, gpus.get(uuid))));
   return found;
 }
 
-const shareOf = (given) => (given ? `of ${bytes(given)}` : "(none asked for)");
-
 function figure(name, used, all, words, share) {
-  return { name, used, all, text: `${used === null ? "…" : words(used)} ${share}` };
+  const of = all === null ? "none asked for" : share;
+  if (used === null) return { name, used, all, text: of };
+  return { name, used, all, text: `${words(used)}${all === null ? ", " : " of "}${of}` };
 }
 
 function timeOf(run, now) {

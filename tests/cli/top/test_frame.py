@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -46,7 +48,7 @@ def _found(runs: int = 2, **daemon: Any) -> Item:
             "name": "NVIDIA L4",
             "memory": 24 * _GIB,
             "used": 12 * _GIB,
-            "utilization": 83,
+            "utilization": 0.83,
             "temperature": 61,
             "power": 70.4,
             "held_by": [{"key": "experiment_0"}],
@@ -147,6 +149,61 @@ def test_an_older_daemon_is_shown_as_far_as_it_tells() -> None:
     state = _state({"daemon": {"pid": 1}, "running": [{"key": "k", "run": "r"}]})
     assert "k" in text_of(frame(state, 1000.0, 80, 24))
     assert text_of(frame(State(), 1000.0, 80, 24))
+
+
+def test_a_number_that_is_none_breaks_nothing() -> None:
+    """JSON of Python's may say NaN and Infinity."""
+    odd = _run(0, limit=math.inf, started=math.nan, since=math.nan, memory=math.inf)
+    shown = text_of(frame(_state({**_found(), "running": [odd]}), 1000.0, 120, 24))
+    assert "experiment_0" in shown
+
+
+@pytest.mark.parametrize("height", [1, 2, 3, 10])
+@pytest.mark.parametrize("key", ["c", "d", "s", "r"])
+def test_a_question_is_seen_in_every_terminal(height: int, key: str) -> None:
+    """With its answers: the last line is its own, however narrow and low the terminal is."""
+    state = _state(_found(runs=16))
+    state.press(key)
+    shown = frame(state, 1000.0, 40, height)
+    assert len(shown) == height
+    assert shown[-1].plain.rstrip().endswith("[y/n]")
+
+
+@pytest.mark.parametrize("size", [(40, 10), (80, 24), (20, 4)])
+def test_all_of_the_help_can_be_read(size: tuple[int, int]) -> None:
+    """Scrolled through where it is longer than the terminal; nothing of it is cut."""
+    state = _state(_found())
+    state.press("?")
+    seen: dict[str, None] = {}
+    for _ in range(80):
+        seen |= dict.fromkeys(line.plain.strip() for line in frame(state, 1000.0, *size)[:-1])
+        state.press("j")
+    words = " ".join(" ".join(seen).split())
+    for said in ("drain: finish what runs, and end", "fg comes back", "as in the list of GPUs."):
+        assert all(word in words for word in said.split())
+    assert "…" not in words
+    state.press("G")
+    state.press("?")
+    state.press("?")
+    assert frame(state, 1000.0, *size)[0].plain.startswith("Enter")
+
+
+def test_sixteen_runs_eight_cards_and_a_hundred_results_share_ten_lines() -> None:
+    """Every list that is begun has a row, the selected run is seen, and what is out is counted."""
+    found = _found(runs=16)
+    found["daemon"]["gpus"] *= 4
+    found["recent"] *= 50
+    state = _state(found)
+    state.press("G")
+    for width in (40, 80):
+        rows = text_of(frame(state, 1000.0, width, 10)).splitlines()
+        assert len(rows) == 10
+        assert any("> experiment_15" in row for row in rows)
+        assert any("RUNNING 16" in row and row.endswith("more") for row in rows)
+    rows = text_of(frame(state, 1000.0, 80, 24)).splitlines()
+    for title, row in pairwise(rows):
+        if any(word in title for word in ("RUNNING", "QUEUES", "HELD BY", "ENDED")):
+            assert row.strip()
 
 
 _TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)

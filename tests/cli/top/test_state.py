@@ -74,14 +74,28 @@ def test_the_same_run_stays_selected() -> None:
     assert state.selected is None
 
 
-def test_cancel_and_drain_ask_first() -> None:
+def test_a_selection_outlives_an_empty_answer() -> None:
+    """A daemon that has only just begun may not have taken up the runs of the last one."""
+    state = _state("a", "b", "c")
+    state.press("G")
+    state.learn({})
+    state.learn(_found("a", "b", "c"))
+    assert state.selected == {"key": "c", "run": "run-c"}
+
+
+def test_whatever_acts_asks_first() -> None:
     """Only y does it; every other key does not, and nothing else happens by it."""
     state = _state("a")
     assert state.press("c") is None
     assert state.press("q") is None
     assert state.question is None
-    for key, verb, run in (("c", Verb.CANCEL, "run-a"), ("d", Verb.DRAIN, "")):
-        state.press(key)
+    for key, verb, run in (
+        ("c", Verb.CANCEL, "run-a"),
+        ("d", Verb.DRAIN, ""),
+        ("s", Verb.SUSPEND, ""),
+        ("r", Verb.RESUME, ""),
+    ):
+        assert state.press(key) is None
         wish = state.press("y")
         assert wish is not None
         assert (wish.verb, wish.run) == (verb, run)
@@ -127,6 +141,30 @@ def test_an_output_scrolls_and_follows() -> None:
     assert output.window(2) == ["open line", "more"]
     output.scroll(1 << 30)
     assert output.window(3) == ["0", "1", "2"]
+
+
+def test_a_long_line_is_shown_from_its_beginning() -> None:
+    """It is cut at the end; of a bar that is drawn over itself for ever the last state is kept."""
+    output = Output("k")
+    output.add("begin" + "x" * 10_000)
+    output.add("y" * 10_000 + "\nend\r")
+    output.add("\n")
+    first, last = output.window(3)
+    assert first.startswith("beginx")
+    assert last == "end"
+    for percent in range(3000):
+        output.add(f"\r{percent} of many")
+    assert output.window(1) == ["2999 of many"]
+
+
+def test_an_output_that_comes_again_is_followed() -> None:
+    """Where somebody had scrolled to means nothing any more: a new daemon tells it anew."""
+    output = Output("k")
+    output.add("1\n2\n3\n")
+    output.scroll(1)
+    output.begin()
+    output.add("1\n2\n3\n")
+    assert output.window(1) == ["3"]
 
 
 @pytest.mark.parametrize(

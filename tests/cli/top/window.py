@@ -94,6 +94,12 @@ class Window:
         size = struct.pack("HHHH", lines, columns, 0, 0)
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, size)
 
+    def reset(self) -> None:
+        """Clear the screen, and have keys treated as before, as a shell does."""
+        self._read()
+        self._screen.reset()
+        termios.tcsetattr(self._ours, termios.TCSANOW, self.before)
+
     def shows(self, *words: str) -> str:
         """Wait until one row has all these words; return that row."""
 

@@ -1,0 +1,56 @@
+"""What an experiment printed, read out of its stored output in bounded memory."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+from runner.client.shop import BROKEN
+from runner.client.values import Gathered, series
+
+#: Bytes of an output that are kept beside its numbers: a sweep has a thousand of them.
+KEPT = 1 << 18
+_PIECE = 1 << 18
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the JSON lines of an output add up to, and the output itself where it is short."""
+
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: ``None``: it is longer than ``KEPT``.
+    text: str | None = ""
+
+
+def read(stream: BinaryIO) -> Told:
+    """Read an ``output.tar``; of one that is none, or broken, what could be read."""
+    gathered, kept, size = Gathered(), bytearray(), 0
+    for piece in pieces(stream):
+        gathered.feed(piece)
+        size += len(piece)
+        if size <= KEPT:
+            kept += piece
+    return Told(gathered.document(), kept.decode("utf-8", "replace") if size <= KEPT else None)
+
+
+def series_in(name: str, stream: BinaryIO) -> Sequence[tuple[int, float]]:
+    """Return each number of that path in an ``output.tar``, as ``values.series`` does."""
+    return series(pieces(stream), name)
+
+
+def pieces(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield the output that an archive holds, a piece at a time; nothing where it holds none."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r|*") as archive:
+            for member in archive:
+                # A link could lead nowhere.
+                content = archive.extractfile(member) if member.isreg() else None
+                if content is not None and PurePosixPath(member.name).name == "output":
+                    yield from iter(partial(content.read, _PIECE), b"")
+                    return
+    except BROKEN:
+        return

@@ -1,0 +1,5 @@
+"""What tests of the page share."""
+
+from tests.web.chromium import browser
+
+__all__ = ["browser"]
