@@ -211,6 +211,22 @@ async def test_there_is_nothing_to_adopt_in_an_empty_directory(runs: Runs) -> No
     await run.forget()
 
 
+@pytest.mark.parametrize("torn", ["run.json", "supervisor.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+async def test_what_a_power_cut_left_is_nothing_to_adopt(
+    runs: Runs, torn: str, content: bytes
+) -> None:
+    """Nobody of then is alive; the daemon goes on, and says what became of the run."""
+    spec = runs.spec(("/bin/true",))
+    run = await Run.start(spec)
+    await ended(run)
+    run.leave()
+    (run.directory / "exit.json").unlink()
+    (run.directory / torn).write_bytes(content)
+    with pytest.raises(RunGone):
+        await Run.adopt(run.directory)
+
+
 async def test_a_torn_record_is_no_record(runs: Runs) -> None:
     """What a power cut leaves of ``exit.json`` is not believed."""
     run = await Run.start(runs.spec(("/bin/true",)))

@@ -227,8 +227,13 @@ def _last_words(directory: Path) -> str:
 
 
 def _json(directory: Path, name: bytes) -> dict[str, Any] | None:
+    """Return what a file holds; ``None`` where there is none, or a power cut left something else."""
     data = records.read(os.fsencode(directory), name)
-    return None if data is None else json.loads(data)
+    try:
+        found = None if data is None else json.loads(data)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 @contextmanager

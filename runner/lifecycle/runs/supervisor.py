@@ -73,9 +73,15 @@ class Supervisor:
 
     @classmethod
     def recorded(cls, directory: Path) -> Supervisor | None:
-        """Read who supervises the run in ``directory``; ``None`` before it has said so."""
+        """Read who supervises the run in ``directory``; ``None`` before it has said so.
+
+        Likewise where a power cut left something else: nobody of then is alive.
+        """
         record = records.read(os.fsencode(directory), records.SUPERVISOR)
-        return None if record is None else cls(**json.loads(record))
+        try:
+            return None if record is None else cls(**json.loads(record))
+        except (ValueError, TypeError):
+            return None
 
     def is_of_this_boot(self) -> bool:
         """Tell whether its numbers mean anything: same boot, same pid namespace."""
