@@ -227,7 +227,7 @@ def _last_words(directory: Path) -> str:
 
 
 def _json(directory: Path, name: bytes) -> dict[str, Any] | None:
-    """Return what a file holds; ``None`` where there is none, or a power cut left something else."""
+    """Return what a file holds; ``None`` where there is none, or what a power cut left."""
     data = records.read(os.fsencode(directory), name)
     try:
         found = None if data is None else json.loads(data)
