@@ -216,8 +216,9 @@ class UvEnvironments(Environments):
         async with self._cache.leased(environment.key), self._cache.building(environment.key):
             if not (isinstance(environment, Leased) and environment.plan.within):
                 await bytecode.compile_packages(environment.root, self._threads)
-        if self._uv_cache_limit is not None and self._open_places.may_have_grown:
-            await self._open_places.trim(self._uv_cache_limit)
+        places = self._places  # none where the daemon ends meanwhile: the next one trims
+        if self._uv_cache_limit is not None and places is not None and places.may_have_grown:
+            await places.trim(self._uv_cache_limit)
 
     def installed(self, key: str) -> tuple[str, ...]:
         """See ``Environments``."""

@@ -374,6 +374,14 @@ async def test_the_installers_cache_is_measured_when_something_was_built(
         assert not large.exists()
 
 
+async def test_compiling_when_the_daemon_ends_is_no_fault(opener: Opener) -> None:
+    """It goes on beside the end: what is closed by then is left to the next daemon."""
+    limits = {"uv_cache_limit": Bytes(1 << 20)}
+    async with opener(**limits) as environments, environments.lease(spec("colours")) as environment:
+        pass
+    await environments.compile_later(environment)
+
+
 async def test_a_full_disk_takes_downloads_first_then_unused_environments(
     opener: Opener, tmp_path: Path
 ) -> None:
