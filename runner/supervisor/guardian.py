@@ -41,7 +41,7 @@ def _guard(line: int, pid: int) -> Never:
         ended = _end_of(pid)
         if ended >= 0:
             poll.register(ended, select.POLLIN)
-        while _reap():
+        while processes.reap():
             ready = {descriptor for descriptor, _ in poll.poll(None if ended >= 0 else _LOOK)}
             if line in ready:
                 _end_all()
@@ -69,18 +69,8 @@ def _end_of(pid: int) -> int:
         return -1  # no pidfd on this kernel, or it has ended
 
 
-def _reap() -> bool:
-    """Collect the dead; tell whether a child is left, and every orphan below becomes one."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return False
-    return True
-
-
 def _end_all() -> None:
     members = processes.Members(root=os.getpid())
-    while _reap():
+    while processes.reap():
         processes.kill(members)
         time.sleep(_PAUSE)

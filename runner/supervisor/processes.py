@@ -120,6 +120,16 @@ class Members:
         self._sessions.update(p.session for p in joined if p.session not in self._excluded)
 
 
+def reap() -> bool:
+    """Collect our dead; tell whether a child is left: of a subreaper every orphan becomes one."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
 def descendants(root: int) -> list[Process]:
     """Return all living processes below ``root``."""
     return Members(root=root).new()

@@ -9,7 +9,6 @@ writes to the descriptor REPORT.
 from __future__ import annotations
 
 import os
-import resource
 import select
 import sys
 import time
@@ -18,6 +17,7 @@ import time
 sys.path.append(os.path.abspath(f"{__file__}/../../../.."))  # noqa: PTH100 - pathlib takes 8 ms
 
 from runner.supervisor import processes, syscalls
+from runner.supervisor.walls import end_as
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def main() -> Never:
     os.close(report)
     status = _watched(pid, wake)
     _end_all()
-    _end_as(status)
+    if status >= 0:
+        end_as(status)
+    os._exit(128)
 
 
 def _listen() -> int:
@@ -122,30 +124,9 @@ def _group(pid: int, signum: int) -> None:
 def _end_all() -> None:
     """End whatever is left below us; every orphan there is our child."""
     members, give_up = processes.Members(root=os.getpid()), time.monotonic() + HOPELESS
-    while _has_children() and time.monotonic() < give_up:
+    while processes.reap() and time.monotonic() < give_up:
         processes.kill(members)
         time.sleep(_ROUND)
-
-
-def _has_children() -> bool:
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return False
-    return True
-
-
-def _end_as(status: int) -> Never:
-    if status >= 0 and os.WIFEXITED(status):
-        os._exit(os.WEXITSTATUS(status))
-    if status >= 0:
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        number = os.WTERMSIG(status)
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-    os._exit(128)
 
 
 if __name__ == "__main__":
