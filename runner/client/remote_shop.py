@@ -20,14 +20,13 @@ from runner.archives.pack import Packed
 from runner.archives.select import Selection
 from runner.client.bucket import Bucket
 from runner.client.message import Submission, workspace_key
-from runner.client.output_part import OutputPart, part_in
+from runner.client.output_part import OutputPart, part_in, text_in
 from runner.client.ranged import Ranged
 from runner.client.shop import (
     BROKEN,
     NOTHING,
     Added,
     add_files,
-    output_in,
     pack_workspace,
     records,
 )
@@ -240,4 +239,4 @@ def _part(ranged: Ranged, wanted: Wanted) -> OutputPart | None:
 
 def _output(stream: BinaryIO) -> str | None:
     with tarfile.open(fileobj=stream, mode="r|") as archive:
-        return output_in(archive)
+        return text_in(archive)

@@ -19,7 +19,7 @@ from runner.archives.pack import Packed, pack_directory
 from runner.archives.select import Selection
 from runner.client.bucket import Bucket
 from runner.client.message import BUCKET, DATABASE, Submission, experiment, workspace_key
-from runner.client.output_part import OutputPart, part_in
+from runner.client.output_part import OutputPart, part_in, text_in
 from runner.client.telling import SILENT, Progress, Telling
 from runner.errors import BadField, Misconfigured, StoreUnavailable
 from runner.lifecycle.ownership.record import ClaimRecord, decode
@@ -169,7 +169,7 @@ class LocalShop:
         """Return the stored output; ``None`` when nothing was stored yet."""
         try:
             with tarfile.open(self._artifacts(key) / "output.tar") as archive:
-                return output_in(archive)
+                return text_in(archive)
         except (OSError, BadField, *BROKEN):
             return None
 
@@ -268,16 +268,6 @@ def records(submission: Submission) -> dict[str, bytes]:
     if submission.project:
         objects[f"projects/{submission.project}/{submission.key}/owner"] = '"guest"'
     return {name: text.encode() for name, text in objects.items()}
-
-
-def output_in(archive: tarfile.TarFile) -> str | None:
-    """Return the output that an archive holds."""
-    for member in archive:
-        # A link could lead nowhere.
-        content = archive.extractfile(member) if member.isreg() else None
-        if content is not None and Path(member.name).name == "output":
-            return content.read().decode("utf-8", "replace")
-    return None
 
 
 class _Metered:

@@ -6,9 +6,9 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
+from runner.client.output_part import output_in
 from runner.client.shop import BROKEN
 from runner.client.values import Gathered, series
 
@@ -46,11 +46,8 @@ def pieces(stream: BinaryIO) -> Iterator[bytes]:
     """Yield the output that an archive holds, a piece at a time; nothing where it holds none."""
     try:
         with tarfile.open(fileobj=stream, mode="r|*") as archive:
-            for member in archive:
-                # A link could lead nowhere.
-                content = archive.extractfile(member) if member.isreg() else None
-                if content is not None and PurePosixPath(member.name).name == "output":
-                    yield from iter(partial(content.read, _PIECE), b"")
-                    return
+            content = output_in(archive)
+            if content is not None:
+                yield from iter(partial(content.read, _PIECE), b"")
     except BROKEN:
         return
