@@ -54,6 +54,11 @@ def page(box: Box, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
+def shown(box: Box, line: str) -> None:
+    """Wait for this line of the metrics: their page is made once a second."""
+    until(lambda: line in page(box, "/metrics")[1].splitlines() or None, line, box.log)
+
+
 def news(box: Box, kind: str) -> list[Json]:
     """Return the lines of news of this kind."""
     lines = [json.loads(line) for line in box.log().splitlines() if line.startswith("{")]
@@ -76,7 +81,7 @@ def test_a_machine_that_fails_everybody_takes_nothing_more_until_it_is_mended(bo
     assert "The host fuse has blown: 3 experiments" in command(box, "status").stdout
     assert page(box, "/readyz") == (503, "suspended by the host fuse\n")
     assert page(box, "/healthz")[0] == 200
-    assert "\nrunner_fuse_blown 1.0\n" in page(box, "/metrics")[1]
+    shown(box, "runner_fuse_blown 1.0")
     assert command(box, "resume").returncode == 1  # it is not the operator who objects
     until(lambda: len(news(box, "fuse-blown")) == 2 or None, "a probe", box.log)
     assert (
@@ -89,7 +94,7 @@ def test_a_machine_that_fails_everybody_takes_nothing_more_until_it_is_mended(bo
     assert [line["event"] for line in news(box, "recovered")] == [
         "a probe experiment has passed: claiming again"
     ]
-    assert "\nrunner_fuse_blown 0.0\n" in page(box, "/metrics")[1]
+    shown(box, "runner_fuse_blown 0.0")
     box.wait_until_clean()
     assert box.complaints() == []
 

@@ -38,12 +38,13 @@ def test_memory_and_threads_of_all_descendants_are_added_up() -> None:
         f"x = bytearray({SIZE})",
         "sleepers = [threading.Thread(target=time.sleep, args=(600,), daemon=True) for _ in '123']",
         "for one in sleepers: one.start()",
-        "read, write = os.pipe()",
+        "read, write = os.pipe(); ready, filled = os.pipe()",
         "def fork():",
         "    if os.fork() == 0:",
-        f"        y = bytearray({SIZE})",
+        f"        y = bytearray({SIZE}); os.write(filled, b'1')",
         "        os.close(write); os.read(read, 1); os._exit(0)",
-        "starter = threading.Thread(target=fork); starter.start(); starter.join(); time.sleep(0.3)",
+        "starter = threading.Thread(target=fork); starter.start(); starter.join()",
+        "os.read(ready, 1)",
     )
     with running(*lines) as parent:
         seen = usage.below(parent)
