@@ -44,6 +44,7 @@ class Look(NamedTuple):
 
 
 LOOKS = (
+    Look("page-top", "light", 1360, 1112, is_open=False),  # README's
     Look("page-light", "light", 1360, 2450, is_open=True),
     Look("page-dark", "dark", 1360, 2200, is_open=False),
     Look("page-phone", "light", 390, 1400, is_open=True),
