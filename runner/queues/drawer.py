@@ -13,9 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import log
+from runner import log, own_files
 from runner.errors import OutOfDisk, host_fault
 from runner.model import Bytes, Message
+from runner.own_files import Count, Moment
 
 _log = log.get_logger(__name__)
 
@@ -33,6 +34,18 @@ class DeadLetter:
     reason: str
     #: Seconds since the epoch.
     buried_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What its file says."""
+
+    id: str
+    body: bytes
+    queue: str
+    receive_count: Count
+    reason: str
+    buried_at: Moment
 
 
 class Drawer:
@@ -123,16 +136,11 @@ def _sync(directory: Path) -> None:
 
 def _read(path: Path) -> DeadLetter | None:
     try:
-        written = json.loads(path.read_bytes())
-        message = Message(
-            str(written["id"]),
-            base64.b64decode(written["body"]),
-            str(written["queue"]),
-            int(written["receive_count"]),
-        )
-        return DeadLetter(message, str(written["reason"]), float(written["buried_at"]))
+        found = own_files.read_as(path, _Written)
+        message = Message(found.id, found.body, found.queue, found.receive_count)
+        return DeadLetter(message, found.reason, found.buried_at)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         _log.warning("a dead letter cannot be read", path=str(path), trouble=str(error))
         return None

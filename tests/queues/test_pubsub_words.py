@@ -133,6 +133,7 @@ def test_the_settings_that_matter_are_read() -> None:
         {"push_config": {"push_endpoint": "https://example.com"}},
         {"bigquery_config": {"table": "t"}},
         {"cloud_storage_config": {"bucket": "b"}},
+        {"bigtable_config": {"table": "t"}},
         {"detached": True},
     ],
 )

@@ -13,7 +13,7 @@ import anyio.from_thread
 import anyio.to_thread
 import pytest
 
-from runner.errors import LeaseLost, MessageGone, QueueDenied, QueueUnavailable
+from runner.errors import LeaseLost, MessageGone, QueueDenied, QueueGone, QueueUnavailable
 from runner.queues.base import Delivery
 from runner.queues.rabbitmq import RabbitBroker
 from runner.queues.rabbitmq.queue import RabbitQueue
@@ -427,3 +427,27 @@ async def test_a_revoked_password_is_denied_with_a_sentence(
         assert "wrong-password" not in str(denied.value)
         with pytest.raises(QueueDenied):
             await broker.exists(name)
+
+
+async def test_a_queue_whose_node_is_down_takes_nothing_back_and_loses_nothing(
+    rabbit_server: RabbitServer, tmp_path: Path
+) -> None:
+    """A cluster says of it what it says of a deleted one; so it is asked about before it goes."""
+    name = f"rmq_{secrets.token_hex(4)}"
+    rabbit_server.declare(name, durable=True)
+    async with broker_of(rabbit_server, tmp_path, lease=60) as broker:
+        queue = await broker.open(name)
+        await queue.publish(body_of(1))
+        delivery = await received(queue)
+        with rabbit_server.away(name):
+            for act in (broker.exists(name), delivery.release(NOW)):
+                with pytest.raises(QueueUnavailable, match="is down or inaccessible") as caught:
+                    await act
+                assert not isinstance(caught.value, QueueGone)
+            await delivery.extend()
+        await delivery.release(NOW)
+        again = await received(queue)
+        assert again.message.body == body_of(1)
+        assert again.message.receive_count == 2
+        await again.ack()
+    rabbit_server.delete(name)

@@ -285,6 +285,26 @@ async def test_a_queue_that_lives_by_votes_is_served_too(
     await anyio.to_thread.run_sync(rabbit_server.delete, name)
 
 
+async def test_runners_without_room_use_up_no_delivery_limit(
+    rabbit_server: RabbitServer, broker: RabbitBroker, tmp_path: Path
+) -> None:
+    """A quorum queue drops what came back too often: whoever only looks must not be counted."""
+    name = f"rmq_{secrets.token_hex(4)}"
+    arguments = {"x-queue-type": "quorum", "x-delivery-limit": 5}
+    await anyio.to_thread.run_sync(lambda: rabbit_server.declare(name, arguments, durable=True))
+    async with broker_of(rabbit_server, tmp_path, lease=60) as other:
+        queues = [await broker.open(name), await other.open(name)]
+        await queues[0].publish(body_of(1))
+        with anyio.fail_after(PATIENCE):
+            for number in range(8):  # each waits until the one before has given it back
+                await queues[number % 2].ready()
+        delivery = await received(queues[0])
+        assert delivery.message.body == body_of(1)
+        assert delivery.message.receive_count == 1
+        await delivery.ack()
+    await anyio.to_thread.run_sync(rabbit_server.delete, name)
+
+
 async def test_purging_counts_what_it_removed(queue: RabbitQueue) -> None:
     """What is held stays held."""
     for number in range(3):

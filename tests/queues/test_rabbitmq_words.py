@@ -8,15 +8,17 @@ from typing import cast
 
 import pamqp.frame
 import pytest
+from aiormq.exceptions import ChannelNotFoundEntity
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.common import FieldTable, FieldValue
 from pamqp.header import ContentHeader
 
-from runner.errors import Misconfigured
+from runner.errors import Misconfigured, QueueUnavailable
 from runner.queues.rabbitmq import parking
 from runner.queues.rabbitmq.account import account_of
+from runner.queues.rabbitmq.boundary import NoSuchQueue, translated
 from runner.queues.rabbitmq.spectacles import legible
 from tests.queues.rabbitmq_case import credential
 
@@ -196,3 +198,22 @@ def test_a_parked_message_keeps_the_trace_that_its_sender_named() -> None:
     assert parking.traceparent_of(parking.copy_of(sent, "id", 2)) == "00-a-b-01"
     assert parking.traceparent_of(Basic.Properties(headers={"traceparent": 7})) == ""
     assert parking.traceparent_of(Basic.Properties()) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("no queue 'rmq_a' in vhost '/'", NoSuchQueue),
+        ("home node 'a@b' of durable queue 'q' in vhost '/' is down or inaccessible", None),
+        ("queue 'rmq_a' in vhost '/' process is stopped by supervisor", None),
+        ("queue 'rmq_a' in vhost '/' has crashed and failed to restart", None),
+        ("failed to perform operation on queue 'rmq_a' in vhost '/' due to timeout", None),
+    ],
+)
+def test_a_queue_whose_node_is_down_is_not_deleted(
+    said: str, kind: type[QueueUnavailable] | None
+) -> None:
+    """A cluster says 404 for it as well: who took that for a deletion would stop experiments."""
+    with pytest.raises(QueueUnavailable, match=r"rmq_a|home node") as caught, translated("look"):
+        raise ChannelNotFoundEntity(f"NOT_FOUND - {said}")
+    assert type(caught.value) is (kind or QueueUnavailable)

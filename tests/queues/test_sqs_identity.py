@@ -86,6 +86,19 @@ async def test_a_machine_without_identity_says_so(tmp_path: Path) -> None:
         assert not sqs.asked
 
 
+async def test_an_identity_that_comes_late_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At boot the daemon may be there before the metadata service; nobody restarts it for that."""
+    with WebServer(lambda _: Reply(200, {}, b"{}")).serving() as server:
+        async with sqs_broker(ambient(server.url), tmp_path) as broker:
+            with pytest.raises(QueueDenied, match="no AWS identity"):
+                await anext(broker.discover())
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOFTHEMACHINE0001")
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
+            assert await anext(broker.discover()) == frozenset()
+
+
 @pytest.mark.service("sqs")
 @pytest.mark.parametrize("form", ["keys", "token"])
 async def test_a_role_is_assumed(moto_server: S3Server, tmp_path: Path, form: str) -> None:
@@ -124,6 +137,51 @@ async def test_a_role_that_may_not_be_assumed_says_so(tmp_path: Path) -> None:
                 await anext(broker.discover())
     assert "sts:AssumeRole is refused" in str(caught.value)
     assert "trust policy" in str(caught.value)
+
+
+def assuming(endpoint: str, file: Path) -> AwsCredential:
+    """Return a pod's identity, whose token lies in ``file``."""
+    return ambient(endpoint, profile={"role_arn": ROLE, "web_identity_token_file": str(file)})
+
+
+async def test_a_token_service_that_is_busy_refuses_nobody(tmp_path: Path) -> None:
+    """A machine full of pods asks it all at once: that is no matter of a trust policy."""
+    busy = (
+        b"<ErrorResponse><Error><Type>Sender</Type><Code>Throttling</Code>"
+        b"<Message>Rate exceeded</Message></Error></ErrorResponse>"
+    )
+    with WebServer(lambda _: Reply(400, {"Content-Type": "text/xml"}, busy)).serving() as server:
+        own = credential(server.url, profile={"role_arn": ROLE})
+        async with sqs_broker(own, tmp_path) as broker:
+            with pytest.raises(QueueUnavailable, match="Rate exceeded") as caught:
+                await anext(broker.discover())
+    assert not isinstance(caught.value, QueueDenied)
+
+
+async def test_a_pods_token_that_is_not_there_is_an_outage(tmp_path: Path) -> None:
+    """The kubelet writes it anew every hour, and mounts it late."""
+    with canned_sqs() as sqs:
+        async with sqs_broker(assuming(sqs.url, tmp_path / "token"), tmp_path) as broker:
+            with pytest.raises(QueueUnavailable, match=r"certs/aws/test: .*token"):
+                await anext(broker.discover())
+
+
+async def test_keys_that_are_over_before_they_come_are_a_matter_of_the_clock(
+    tmp_path: Path,
+) -> None:
+    """The SDK says so in an exception of no kind of its own."""
+    file = tmp_path / "token"
+    file.write_text("header.payload.signature")
+    keys = (
+        b"<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>"
+        b"<AccessKeyId>AKIATESTTESTTEST0002</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"
+        b"<SessionToken>t</SessionToken><Expiration>2020-01-01T00:00:00Z</Expiration>"
+        b"</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+    )
+    with WebServer(lambda _: Reply(200, {"Content-Type": "text/xml"}, keys)).serving() as server:
+        async with sqs_broker(assuming(server.url, file), tmp_path) as broker:
+            with pytest.raises(QueueDenied, match="clock"):
+                await anext(broker.discover())
 
 
 @pytest.mark.parametrize("body", [b"<html>Welcome to the hotel</html>", b"[]", b'{"QueueUrl": 7}'])

@@ -99,6 +99,8 @@ async def test_a_refused_credential_says_what_is_missing(
         ("RequestThrottled", 400),
         ("ThrottlingException", 400),
         ("OverLimit", 400),
+        ("RequestThrottled", 403),
+        ("OverLimit", 403),
         ("TooManyRequests", 429),
         ("ServiceUnavailable", 503),
         ("InternalFailure", 500),
@@ -311,6 +313,33 @@ async def test_what_sqs_cannot_carry_is_refused_by_name(
     async with broker_on(sqs, tmp_path) as broker:
         with pytest.raises(Unsupported):
             await (await broker.open("sqs_demo")).publish(body)
+
+
+async def test_a_report_with_characters_that_sqs_does_not_take_is_sent_without_them(
+    sqs: CannedSqs, tmp_path: Path
+) -> None:
+    """An experiment may print anything; one such line must not hold up all reports behind it."""
+    async with broker_on(sqs, tmp_path) as broker:
+        await broker.mailbox("sqs_demo").post(['{"line":"a\uffff😀"}'.encode()])
+    [entries] = [words["Entries"] for action, words in sqs.asked if action == "SendMessageBatch"]
+    assert [entry["MessageBody"] for entry in entries] == ['{"line":"a\ufffd😀"}']
+
+
+@pytest.mark.parametrize(
+    ("is_senders", "kind"), [(True, Unsupported), (False, QueueUnavailable)], ids=str
+)
+async def test_a_report_that_sqs_does_not_take_is_not_sent_for_ever(
+    sqs: CannedSqs,
+    tmp_path: Path,
+    is_senders: bool,  # noqa: FBT001 - a parameter of the test
+    kind: type[Exception],
+) -> None:
+    """SQS says of each report of a call whose fault it is."""
+    failed = {"Id": "0", "Code": "X", "Message": "no", "SenderFault": is_senders}
+    sqs.always("SendMessageBatch", said(Failed=[failed]))
+    async with broker_on(sqs, tmp_path) as broker:
+        with pytest.raises(kind):
+            await broker.mailbox("sqs_demo").post([b"{}"])
 
 
 async def test_no_sentence_shows_what_was_signed(sqs: CannedSqs, tmp_path: Path) -> None:

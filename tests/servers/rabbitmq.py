@@ -146,6 +146,17 @@ class RabbitServer:
         """Delete a queue with everything in it."""
         self.ask("DELETE", f"queues/%2F/{quote(queue)}")
 
+    @contextmanager
+    def away(self, queue: str) -> Iterator[None]:
+        """Have a durable queue be as one of a cluster whose node is down: known, and not there."""
+        name = f'{{resource, <<"/">>, queue, <<"{queue}">>}}'
+        kept = f"[Q] = mnesia:dirty_read(rabbit_queue, {name}), persistent_term:put(away, Q)"
+        self.control("eval", f"{kept}, mnesia:dirty_delete(rabbit_queue, {name}).")
+        try:
+            yield
+        finally:
+            self.control("eval", "mnesia:dirty_write(rabbit_queue, persistent_term:get(away)).")
+
     def queues(self) -> dict[str, Any]:
         """Return all queues by name."""
         return {queue["name"]: queue for queue in self.ask("GET", "queues/%2F")}

@@ -7,12 +7,18 @@ import os
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Annotated
 
+import msgspec
+
+from runner import own_files
 from runner.queues.local import names
 from runner.queues.local.places import Places, listed
 from runner.queues.local.sightings import Beat
 
 _PRIVATE_FILE = 0o600
+#: Seconds; a claim is not kept for ever by what is no beat.
+_LONGEST_LEASE = 1e7
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,13 @@ class Holder:
 
     owner: str
     lease: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What an observer needs of a beat."""
+
+    lease: Annotated[float, msgspec.Meta(gt=0, le=_LONGEST_LEASE)]
 
 
 def write(places: Places, token: str, holder: Holder) -> None:
@@ -34,7 +47,7 @@ def write(places: Places, token: str, holder: Holder) -> None:
         "beat": secrets.token_hex(8),
     }
     content = json.dumps(beat).encode()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     handle = os.open(places.beats / token, flags, _PRIVATE_FILE)
     try:
         # Written over the last beat, of the same length: that needs no space on a full disk.
@@ -70,10 +83,10 @@ def sweep(places: Places) -> None:
 def read(places: Places, token: str, own_lease: timedelta) -> Beat:
     """Return the last beat of one claim."""
     try:
-        value = (places.beats / token).read_bytes()
-    except FileNotFoundError:
+        value = own_files.read(places.beats / token)
+    except OSError:
         return Beat(b"", own_lease.total_seconds())
     try:
-        return Beat(value, float(json.loads(value)["lease"]))
-    except (ValueError, KeyError, TypeError):  # caught while it was being written
+        return Beat(value, own_files.parsed(value, _Written).lease)
+    except ValueError:  # caught while it was being written
         return Beat(value, own_lease.total_seconds())

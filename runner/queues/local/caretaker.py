@@ -14,7 +14,7 @@ import anyio.abc
 import structlog
 
 from runner import blocking
-from runner.errors import QueueUnavailable
+from runner.errors import HostFault, QueueUnavailable
 from runner.queues.local import counts, names
 from runner.queues.local.beats import Holder
 from runner.queues.local.bell import Bell
@@ -85,9 +85,13 @@ class Caretaker:
             with translated(self.root):
                 return function()
 
-        with anyio.CancelScope(shield=True):
-            result = await blocking.call(work, limit=self._limit)
-        return result  # noqa: RET504 - to mypy the scope might have swallowed an exception
+        try:
+            with anyio.CancelScope(shield=True):
+                result = await blocking.call(work, limit=self._limit)
+        except HostFault as error:
+            said = f"the local queues below {self.root} cannot be used: {error}"
+            raise QueueUnavailable(said) from error
+        return result
 
     async def start(self) -> Watch:
         """Begin to listen and to look, unless that was done. Raises QueueUnavailable."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from runner.errors import NotQueued
 from runner.queues.local.places import Places
 
 #: Narrowed by the umask; a runner of the same group must be able to read it.
@@ -15,17 +17,24 @@ def write_message(places: Places, name: str, body: bytes) -> None:
     """Put ``body`` into the queue under ``name``, on the disk when this returns.
 
     Whoever may write to the queue but not to our own directory, because a runner of another user
-    made it, writes in place as StudioML's clients do.
+    made it, writes in place as StudioML's clients do. Raises NotQueued where that fails and nothing
+    is left of it, as on a full disk; OSError.
     """
-    places.create_queue()
     target = places.messages / name
     draft = places.drafts / name
     try:
-        places.prepare()
-        _write(draft, body)
-        draft.rename(target)
-    except PermissionError:
-        _write(target, body)
+        places.create_queue()
+        try:
+            places.prepare()
+            _write(draft, body)
+            draft.rename(target)
+        except PermissionError:
+            _write(target, body)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
+        target.unlink(missing_ok=True)
+        raise NotQueued(f"{places.messages} takes no message: {error.strerror}") from error
     _sync_directory(places.messages)
 
 

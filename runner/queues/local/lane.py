@@ -100,9 +100,10 @@ class Lane:
         return Entry(status.st_mtime_ns, name, status.st_ctime_ns)
 
     def _refuses_all(self, error: OSError) -> bool:
-        """Tell a directory that we may not change from one file that is not for us."""
-        return not isinstance(error, PermissionError) or not os.access(
-            self.places.messages, os.W_OK | os.X_OK
+        """Tell directories that we may not change from one file that is not for us."""
+        own = (self.places.messages, self.places.claims, self.places.beats)
+        return not isinstance(error, PermissionError) or not all(
+            os.access(folder, os.W_OK | os.X_OK) for folder in own
         )
 
     def _set_aside(self, name: str, reason: str) -> None:

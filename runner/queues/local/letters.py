@@ -9,7 +9,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from runner import own_files
 from runner.model import Message
+from runner.own_files import Count, Moment
 from runner.queues.drawer import DeadLetter
 from runner.queues.local import names
 from runner.queues.local.places import Places, free_name, listed
@@ -25,8 +27,8 @@ class Letter:
     message: str
     reason: str
     #: Seconds since the epoch.
-    buried_at: float
-    receive_count: int
+    buried_at: Moment
+    receive_count: Count
 
 
 def written_now(message: str, reason: str, receive_count: int) -> Letter:
@@ -94,8 +96,8 @@ def _reserve(directory: Path, letter: Letter) -> str:
 
 def _read(places: Places, name: str) -> DeadLetter | None:
     try:
-        body = (places.dead / name).read_bytes()
-    except FileNotFoundError:
+        body = own_files.read(places.dead / name)
+    except OSError:
         return None
     letter = _reason_of(places.dead / (name + names.REASON), name)
     message = Message(name, body, places.queue, letter.receive_count)
@@ -104,12 +106,6 @@ def _read(places: Places, name: str) -> DeadLetter | None:
 
 def _reason_of(path: Path, name: str) -> Letter:
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
-        return Letter(
-            str(written["message"]),
-            str(written["reason"]),
-            float(written["buried_at"]),
-            int(written["receive_count"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError):  # somebody removed or edited it
+        return own_files.read_as(path, Letter)
+    except (OSError, ValueError):  # somebody removed or edited it
         return Letter(name, "the reason was lost", time.time(), 1)

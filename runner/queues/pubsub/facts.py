@@ -12,6 +12,8 @@ from runner.queues.pubsub import names
 
 #: Settings are read anew after so many seconds, where discovery does not do it anyway.
 _VALID = 600.0
+#: Where Google itself writes what is published; older SDKs do not know all of them.
+_EXPORTS = ("bigquery_config", "bigtable_config", "cloud_storage_config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,8 @@ UNKNOWN = Facts()
 def facts_of(subscription: Subscription) -> Facts:
     """Read the settings."""
     topic = subscription.topic
-    is_elsewhere = (
-        subscription.push_config.push_endpoint
-        or subscription.bigquery_config.table
-        or subscription.cloud_storage_config.bucket
-        or subscription.detached
-    )
+    exports = (getattr(subscription, name, None) for name in _EXPORTS)
+    is_elsewhere = subscription.push_config.push_endpoint or subscription.detached or any(exports)
     return Facts(
         topic="" if topic == names.DELETED_TOPIC else topic,
         exactly_once=subscription.enable_exactly_once_delivery,

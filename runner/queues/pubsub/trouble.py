@@ -40,7 +40,10 @@ def meaning(error: AioRpcError, purpose: Purpose, who: str) -> QueueUnavailable 
     if failures := ack_failures(error):
         return _of_ack_ids(failures)
     if code is StatusCode.UNAUTHENTICATED or _REFUSED.search(said):
-        return QueueDenied(f"Google refuses {who}: {said}; put a key that is valid in its place")
+        return QueueDenied(
+            f"Google refuses {who}: {said}; put a key that is valid in its place, or set this "
+            "machine's clock where it is wrong"
+        )
     if code is StatusCode.PERMISSION_DENIED or _is_about_project(code, said):
         return QueueDenied(
             f"{who} may not {purpose.verb}: {purpose.right} on {purpose.resource} is missing "

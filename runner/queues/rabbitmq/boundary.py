@@ -32,6 +32,9 @@ class Impossible(QueueUnavailable):
     """The broker refuses one action, whoever asks: a limit, a lock, another declaration."""
 
 
+#: It exists, and answers no more than one that does not: its node is down, or its process.
+_AWAY = ("is down or inaccessible", "stopped by supervisor", "failed to restart", "due to timeout")
+
 #: Most specific first.
 _TABLE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], type], ...]] = (
     (sdk.ChannelNotFoundEntity, NoSuchQueue),
@@ -67,6 +70,8 @@ def translated(what: str) -> Iterator[None]:
 def _ours(what: str, error: Exception) -> Exception:
     if isinstance(error, sdk.ConnectionClosed) and _NOT_ALLOWED in error.args:
         return QueueDenied(f"{what}: {_said(error)}")
+    if isinstance(error, sdk.ChannelNotFoundEntity) and any(map(_said(error).count, _AWAY)):
+        return QueueUnavailable(f"{what}: {_said(error)}")
     for theirs, ours in _TABLE:
         if isinstance(error, theirs):
             found: Exception = ours(f"{what}: {_said(error)}")

@@ -6,10 +6,13 @@ hundred idle queues cost nothing. We listen for one message, and stop before we 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
 
+from runner.errors import QueueUnavailable
+from runner.queues.rabbitmq import parking
 from runner.queues.rabbitmq.channel import Arrived, Channel, Retired
 from runner.queues.rabbitmq.engine import ENGINE
 from runner.queues.rabbitmq.line import Line
@@ -17,6 +20,9 @@ from runner.queues.rabbitmq.line import Line
 #: Seconds between the news that there is a message and somebody with room who takes it. It is kept
 #: back so long, so that it need not go back to the broker and come again.
 _LINGERING = 0.25
+#: Quorum queues drop what came back more often than their limit, 20 by default: what came back so
+#: often goes to the end of its queue as a fresh message instead.
+_MOST_RETURNS = 5
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -56,7 +62,21 @@ class Catcher:
         await anyio.sleep(_LINGERING)
         if self._lingering is caught:
             self._lingering = None
+            with suppress(QueueUnavailable):  # it returns with the channel then, and is counted
+                await self._returned(caught.channel, caught.original)
             await caught.channel.close()
+
+    async def _returned(self, channel: Channel, original: Arrived) -> None:
+        """Have the broker count nothing: runners without room would use up a queue's limit."""
+        properties, body = original.properties, original.body
+        if parking.deliveries_of(properties) < _MOST_RETURNS:
+            await channel.requeue(original.tag)
+            return
+        fresh = parking.copy_of(
+            properties, parking.id_of(properties, body), parking.receives_of(properties)
+        )
+        if await channel.publish(body, fresh, queue=self._queue):
+            await channel.ack(original.tag)
 
     async def _catch(self) -> Caught:
         while True:

@@ -31,7 +31,7 @@ class Management:
     async def bound(self) -> frozenset[str]:
         """Return the queues that are bound to StudioML's exchange."""
         # An exchange that is not there is one that nobody is bound to: it goes with its last queue.
-        found = await self._get(f"exchanges/{{vhost}}/{quote(EXCHANGE)}/bindings/source") or []
+        found = await self._get("exchanges", EXCHANGE, "/bindings/source") or []
         return frozenset(
             str(binding["destination"])
             for binding in found
@@ -41,7 +41,7 @@ class Management:
 
     async def dead_letters_of(self, queue: str) -> tuple[str, str] | None:
         """Return exchange and routing key that the owner has set for dead letters, if any."""
-        found = await self._get(f"queues/{{vhost}}/{quote(queue, safe='')}")
+        found = await self._get("queues", queue)
         if not isinstance(found, dict):
             return None
         arguments = found.get("arguments") or {}
@@ -57,12 +57,13 @@ class Management:
         if self._pool is not None:
             wires.close(self._pool)
 
-    async def _get(self, what: str) -> Any:
-        return await blocking.call(lambda _: self._ask(what), limit=_LIMIT)
+    async def _get(self, kind: str, name: str, what: str = "") -> Any:
+        virtual_host = quote(self._account.virtual_host, safe="")
+        path = f"{kind}/{virtual_host}/{quote(name, safe='')}{what}"
+        return await blocking.call(lambda _: self._ask(path), limit=_LIMIT)
 
-    def _ask(self, what: str) -> Any:
+    def _ask(self, path: str) -> Any:
         account = self._account
-        path = what.replace("{vhost}", quote(account.virtual_host, safe=""))
         url = f"{account.management}/api/{path}"
         login = f"{account.management_user}:{account.management_password.reveal()}"
         try:

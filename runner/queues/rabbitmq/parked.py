@@ -148,6 +148,8 @@ class ParkedHold(Hold):
             await channel.declare(queue, parking.returning_to(self.source, delay))
         properties = parking.copy_of(copy.properties, self.message.id, receives)
         has_place = self._is_sent_back or await channel.publish(copy.body, properties, queue=queue)
+        if not has_place and await self._has_source():
+            raise QueueUnavailable(f"queue {self.source} takes nothing back at the moment")
         self._is_sent_back = has_place
         await self._forget()
         if not has_place:
@@ -214,13 +216,7 @@ class ParkedHold(Hold):
         Before its time it cannot have returned to the source: then it was purged, or the broker
         has lost it, and with a source that is gone it had no place to return to.
         """
-        gone = is_ours and not self._is_late()
-        if not gone:
-            async with self.line.lent() as channel:
-                try:
-                    await channel.standing(self.source)
-                except NoSuchQueue:
-                    gone = True
+        gone = (is_ours and not self._is_late()) or not await self._has_source()
         self._is_over = True
         if gone:
             return MessageGone(
@@ -230,6 +226,15 @@ class ParkedHold(Hold):
         return LeaseLost(
             f"message {self.message.id} has returned to queue {self.source}: others may have it"
         )
+
+    async def _has_source(self) -> bool:
+        """Ask whether there is a queue to return to. Raises QueueUnavailable: its node is down."""
+        async with self.line.lent() as channel:
+            try:
+                await channel.standing(self.source)
+            except NoSuchQueue:
+                return False
+        return True
 
     def _open(self) -> Channel:
         if self._channel is None:

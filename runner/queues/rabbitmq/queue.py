@@ -35,7 +35,7 @@ class RabbitQueue(Queue, Inspectable):
     tells = True
     peek_costs = (
         "The messages are taken for a moment, in which no runner gets them, and are marked as "
-        "redelivered."
+        "redelivered, which a quorum queue counts."
     )
 
     def __init__(

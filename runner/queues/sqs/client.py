@@ -18,7 +18,7 @@ from runner.errors import QueueUnavailable
 from runner.queues.credential import AwsCredential
 from runner.queues.sqs.identity import make_client
 from runner.queues.sqs.pools import CONNECT, pool
-from runner.queues.sqs.trouble import Asked, translated
+from runner.queues.sqs.trouble import Asked, translated, without_keys
 from runner.wires import Wire, close
 
 #: Connections that are kept for the next call; polls have one each, as long as they are open.
@@ -81,6 +81,10 @@ class Client:
             raise translated(what, error) from error
         except (HTTPError, ResponseParserError) as error:
             raise QueueUnavailable(f"{what.action} in {what.region}: {_reason(error)}") from error
+        except (OSError, RuntimeError) as error:
+            if (found := without_keys(what, error)) is None:
+                raise
+            raise found from error
 
     def _call(
         self, wire: Wire, operation: str, asked: Mapping[str, Any], wait: int | None

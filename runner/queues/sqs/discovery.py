@@ -70,18 +70,16 @@ class Discovery:
         found: dict[str, str] = {}
         for address in self._addresses():
             url = _url(address, self.account.credential)
-            if not url and sees_all:
+            if sees_all and not url:
                 url = listed.get(address.name, "")
-            elif (answer := await self._asked(address.name, url, refused)) is None:
-                continue
             else:
-                url = answer
+                url = await self._asked(address.name, url, refused)
             if url:
                 found[address.name] = url
         return found
 
-    async def _asked(self, name: str, url: str, refused: list[QueueDenied]) -> str | None:
-        """Ask about one queue; ``None`` for one that is not there, or has no URL that we know.
+    async def _asked(self, name: str, url: str, refused: list[QueueDenied]) -> str:
+        """Return the URL of one queue; empty for one that is not there, or whose URL nobody tells.
 
         With a URL it counts as there where we may not ask: receiving is another right.
         """
@@ -93,11 +91,10 @@ class Discovery:
                 "get_queue_attributes", QueueUrl=url, AttributeNames=["QueueArn"]
             )
         except QueueGone:
-            return None
+            return ""
         except QueueDenied as error:
             if not url:
                 refused.append(error)
-                return None
         return url
 
     def _addresses(self) -> list[addresses.SqsAddress]:

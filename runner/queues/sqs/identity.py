@@ -20,6 +20,7 @@ from botocore.credentials import (
     Credentials,
     DeferredRefreshableCredentials,
 )
+from botocore.exceptions import NoCredentialsError
 
 from runner import __version__
 from runner.errors import QueueDenied
@@ -87,7 +88,15 @@ def _session(credential: AwsCredential, role: _Role | None) -> botocore.session.
         session = botocore.session.Session(session_vars=_NOTHING_OF_OURS)
         session.register_component("credential_provider", CredentialResolver([role]))
         return session
-    return _shared() if credential.access_key else botocore.session.Session()
+    return _shared() if credential.access_key else _own()
+
+
+def _own() -> botocore.session.Session:
+    """Return a session of this machine's identity: a client made without one never gets it."""
+    session = botocore.session.Session()
+    if session.get_credentials() is None:
+        raise NoCredentialsError
+    return session
 
 
 @functools.cache

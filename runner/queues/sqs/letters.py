@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from runner.queues.reasons import shortened
 from runner.queues.sqs.account import Account
 from runner.queues.sqs.facts import Facts
 from runner.queues.sqs.looking import Look
-from runner.queues.sqs.receipt import Receipt, attributes, message_of
+from runner.queues.sqs.receipt import Receipt, attributes, message_of, taken, written
 
 _log = log.get_logger(__name__)
 
@@ -29,8 +28,6 @@ REASON, SOURCE, COUNT, ORIGINAL = (
 )
 #: Bytes of a reason: attributes count as part of the message, whose size has a limit.
 _LONGEST_REASON = 4000
-#: What SQS takes in a text.
-_UNTAKEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 #: Letters that are looked at; a longer queue is better read with AWS's own tools.
 _MOST = 1000
 #: The disk, for all queues of all accounts.
@@ -104,7 +101,7 @@ class Letters:
     async def _send(self, target: str, message: Message, reason: str, receipt: Receipt) -> bool:
         """Send to the dead letter queue; ``False`` where that takes nothing from us."""
         told = {
-            REASON: shortened(_UNTAKEN.sub("\ufffd", reason), _LONGEST_REASON) or "unknown",
+            REASON: shortened(taken(reason), _LONGEST_REASON) or "unknown",
             SOURCE: receipt.url,
             COUNT: str(message.receive_count),
             ORIGINAL: message.id,
@@ -127,24 +124,20 @@ class Letters:
         return True
 
 
-def _told(found: Mapping[str, Any], name: str) -> str:
-    return str(found.get("MessageAttributes", {}).get(name, {}).get("StringValue", ""))
-
-
 def _id(found: Mapping[str, Any]) -> str:
-    return _told(found, ORIGINAL) or str(found["MessageId"])
+    return written(found, ORIGINAL) or str(found["MessageId"])
 
 
 def _letter(found: Mapping[str, Any], url: str, queue: str) -> DeadLetter | None:
     """Read a letter; ``None`` for one of another queue that has the same dead letter queue."""
-    source = _told(found, SOURCE).rpartition("/")[2]
+    source = written(found, SOURCE).rpartition("/")[2]
     source = source or str(attributes(found).get("DeadLetterQueueSourceArn", "")).rpartition(":")[2]
     if source not in {"", url.rpartition("/")[2]}:
         return None
     message = message_of(found, queue)
-    count = _told(found, COUNT)
+    count = written(found, COUNT)
     times = int(count) if count.isdecimal() else message.receive_count
-    reason = _told(found, REASON) or "received more often than the queue's owner allows"
+    reason = written(found, REASON) or "received more often than the queue's owner allows"
     sent = str(attributes(found).get("SentTimestamp", "0"))
     buried_at = int(sent) / 1000 if sent.isdecimal() else 0.0
     return DeadLetter(Message(_id(found), message.body, queue, times), reason, buried_at)

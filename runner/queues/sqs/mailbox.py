@@ -9,7 +9,7 @@ from typing import Any
 from runner.errors import QueueGone, QueueUnavailable, Unsupported
 from runner.queues.mailbox import Mailbox, response_name
 from runner.queues.sqs.account import Account
-from runner.queues.sqs.receipt import word
+from runner.queues.sqs.receipt import taken, word
 
 _FIFO = ".fifo"
 _GROUP = "reports"
@@ -39,7 +39,8 @@ class SqsMailbox(Mailbox):
             raise
         if failed := answer.get("Failed"):
             why = f"{failed[0].get('Code')}: {failed[0].get('Message', '')}"
-            raise QueueUnavailable(f"{self.name} took {len(failed)} reports not ({why})")
+            kind = Unsupported if failed[0].get("SenderFault") else QueueUnavailable
+            raise kind(f"{self.name} took {len(failed)} reports not ({why})")
 
     async def make(self) -> None:
         """Make the queue; one that is there stays as it is."""
@@ -60,7 +61,7 @@ class SqsMailbox(Mailbox):
 
     def _entry(self, number: int, body: bytes) -> dict[str, Any]:
         try:
-            entry = {"Id": str(number), "MessageBody": body.decode()}
+            entry = {"Id": str(number), "MessageBody": taken(body.decode())}
         except UnicodeDecodeError as error:
             raise Unsupported(f"SQS carries text: the report is none ({error})") from error
         if self.name.endswith(_FIFO):  # one group, so that they keep their order

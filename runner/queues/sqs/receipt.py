@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -30,6 +31,8 @@ ATTRIBUTES = (
     "MessageGroupId",
     "DeadLetterQueueSourceArn",
 )
+#: What SQS does not take in a text.
+_UNTAKEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +118,17 @@ def message_of(found: Mapping[str, Any], queue: str) -> Message:
         queue,
         int(count) if count.isdecimal() else 1,
         mark_of(found),
-        _written(found, TRACEPARENT),
+        written(found, TRACEPARENT),
     )
 
 
 def mark_of(found: Mapping[str, Any]) -> str:
     """Return what the runner wrote that sent the message on; empty where a client sent it."""
-    return _written(found, MARK)
+    return written(found, MARK)
 
 
-def _written(found: Mapping[str, Any], name: str) -> str:
-    """Return an attribute that somebody wrote; empty where it is no text."""
+def written(found: Mapping[str, Any], name: str) -> str:
+    """Return an attribute that a sender wrote; empty where it is no text."""
     told = (found.get("MessageAttributes") or {}).get(name) or {}
     return str(told.get("StringValue", ""))
 
@@ -149,6 +152,14 @@ def receipt_of(
         vanishes,
         str(attributes(found).get("MessageGroupId", "")),
     )
+
+
+def taken(text: str) -> str:
+    """Return the text as SQS takes it: with a sign in the place of each character that it refuses.
+
+    Not for the bodies of experiments, which are kept byte for byte.
+    """
+    return _UNTAKEN.sub("\ufffd", text)
 
 
 def word(answer: Mapping[str, Any], name: str) -> str:

@@ -5,6 +5,7 @@ Names: the API reference of SQS, "Common Error Types", and the errors of each ac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,12 +61,15 @@ _NO_RIGHT = frozenset(
 _KEY_OF_QUEUE = frozenset(
     {"KmsAccessDenied", "KMS.AccessDeniedException", "KmsOptInRequired", "KMS.OptInRequired"}
 )
+#: Too much is asked for at the moment, whatever the status says: of these, SQS's is 403 at times.
+_BUSY = re.compile("throttl|^OverLimit$|^IDPCommunicationError$", re.IGNORECASE)
 _NOT_HELD = frozenset({"ReceiptHandleIsInvalid", "InvalidIdFormat", "MessageNotInflight"})
 _BAD_MESSAGE = frozenset({"InvalidMessageContents", "MessageTooLong", "BatchRequestTooLong"})
 #: What SQS says in an InvalidParameterValue about a receipt.
 _ABOUT_RECEIPTS = ("receipthandle", "receipt handle", "not available for visibility timeout")
 _ABOUT_SIZE = ("shorter than", "too long", "longer than", "must be less than")
 _CLOCK = ("signature expired", "signature not yet current", "too skewed", "expired")
+_LATE = "still expired"
 _FORBIDDEN, _SERVERS_FAULT = 403, 500
 #: Of the token service, asked on the way for the keys of a role.
 _ASSUME = "AssumeRole"
@@ -120,17 +124,34 @@ def translated(asked: Asked, error: ClientError | BotoCoreError) -> RunnerError:
     return QueueUnavailable(f"{asked.action} in {asked.region}: {_short(str(error))}")
 
 
+def without_keys(asked: Asked, error: OSError | RuntimeError) -> RunnerError | None:
+    """Say what kept botocore from having keys; ``None`` where it was something else.
+
+    It raises what a token's file raises, and for keys that came too late nothing of its own.
+    """
+    if isinstance(error, OSError):
+        return QueueUnavailable(f"{asked.origin}: its AWS identity cannot be read: {error}")
+    if _LATE not in str(error):
+        return None
+    return QueueDenied(
+        f"{asked.origin}: the keys that it was given are over already: this machine's clock is "
+        "wrong: set it"
+    )
+
+
 def _answered(asked: Asked, error: ClientError) -> RunnerError:
     told: Mapping[str, Any] = error.response.get("Error", {})
     code = str(told.get("Code", "")).removeprefix(_PREFIX)
     said = _short(str(told.get("Message", "")))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    what = f"{asked.action} on {asked.resource}: {code or status}: {said}"
+    if _BUSY.search(code):
+        return QueueUnavailable(what)
     if error.operation_name.startswith(_ASSUME) and status < _SERVERS_FAULT:
         return QueueDenied(
             f"{asked.origin}: sts:{error.operation_name} is refused ({code}: {said}): let the "
             "role's trust policy and the policy of its source allow it"
         )
-    what = f"{asked.action} on {asked.resource}: {code or status}: {said}"
     return (
         _about_queue(asked, code, said, what)
         or _about_receipt(code, said, what)
