@@ -45,6 +45,9 @@ _REGION = "x-amz-bucket-region"
 _NOT_FOUND = 404
 #: Without any keys botocore would look for some, also where nothing is to be signed.
 _NOBODY = Credentials("anonymous", Secret("anonymous"))
+#: An instance's metadata service is asked more than once: without an answer it would be nobody's.
+_ATTEMPTS = "metadata_service_num_attempts"
+_PATIENT = {_ATTEMPTS: (_ATTEMPTS, f"AWS_{_ATTEMPTS.upper()}", 3, int)}
 #: Neither this machine's files nor the profile that its environment names.
 _NOTHING_OF_OURS = {
     "profile": (None, None, None, None),
@@ -62,7 +65,7 @@ def make_client(account: Account, *, own: bool) -> S3Client:
     keys = account.credentials or Credentials()
     with _making:
         if own and (account.credentials is None or keys.profile):
-            session = botocore.session.Session(profile=keys.profile)
+            session = botocore.session.Session(_PATIENT, profile=keys.profile)
             is_anonymous = session.get_credentials() is None
             keys = Credentials()
         else:

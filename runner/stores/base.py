@@ -19,10 +19,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
 from runner.errors import RunnerError, StoreUnavailable
 from runner.model import Bytes, Credentials, Location, Span
+
+if TYPE_CHECKING:  # which knows this module
+    from runner.stores.remote.retrying import Plan
 
 T = TypeVar("T")
 
@@ -84,7 +87,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """What the operator says about stores; each field is the option of the same name."""
+    """What the operator says about stores: each field but the last is the option of its name."""
 
     #: ``--local-store-root``: directories that ``file://`` objects may lie in.
     local_roots: tuple[Path, ...] = ()
@@ -106,6 +109,8 @@ class StoreOptions:
     #: Patterns of hosts that ``http(s)://`` artifacts may name although their address is
     #: loopback, link-local or private.
     http_private_hosts: tuple[str, ...] = ()
+    #: How patient calls over a network are; ``None``: as the backend has it.
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from runner.stores.base import AccessDenied, Account, Conflict, NotFound, Object
 from runner.stores.minio_signing import copy_headers, signed
 from runner.stores.remote import wires
 from runner.stores.remote.client import Body, Client, Data, Page
+from runner.stores.remote.nothing import Nothing
 from runner.stores.remote.patching import PatchingStore
 from runner.stores.remote.s3_answers import (
     described,
@@ -95,7 +96,7 @@ class MinioClient(Client):
         answer = self._open("GET", location, headers=headers)
         if answer.status == 416 and version is None and not start:  # noqa: PLR2004 - no such range
             _finished(answer, location)
-            return _Empty(self.head(location))
+            return Nothing(self.head(location))
         if answer.status not in _OK:
             raise _error(location, answer)
         return _Answer(location, answer, start)
@@ -328,18 +329,3 @@ class _Answer:
     def close(self) -> None:
         """Give the connection back."""
         self._answer.close()
-
-
-class _Empty:
-    """The body of an object of no bytes."""
-
-    def __init__(self, info: ObjectInfo) -> None:
-        self.info = info
-        self.end = 0
-
-    def readinto(self, _: memoryview, /) -> int:
-        """Tell that this is the end."""
-        return 0
-
-    def close(self) -> None:
-        """Nothing is open."""

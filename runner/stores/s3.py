@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     HTTPClientError,
+    MetadataRetrievalError,
     ParamValidationError,
+    SSOError,
+    TokenRetrievalError,
     UnseekableStreamError,
 )
 from botocore.parsers import ResponseParserError
@@ -33,8 +37,9 @@ from runner.stores.base import (
     StoreOptions,
 )
 from runner.stores.remote import wires
-from runner.stores.remote.client import Body, Client, Data, Page
+from runner.stores.remote.client import Body, Client, Data, Lasting, Page
 from runner.stores.remote.headers import date_in, from_base64
+from runner.stores.remote.nothing import Nothing
 from runner.stores.remote.patching import PatchingStore
 from runner.stores.remote.s3_answers import described, error_of
 from runner.wires import close
@@ -46,6 +51,16 @@ _BAD_RANGE = 416
 _PARTIAL = 206
 #: Digests of the whole object, where its ETag is none.
 _CHECKSUMS = ("sha256", "crc32c")
+#: What keeps the SDK from having the runner's own keys; a token's file has errors of its own.
+_NO_KEYS = (
+    CredentialRetrievalError,
+    MetadataRetrievalError,
+    OSError,
+    SSOError,
+    TokenRetrievalError,
+)
+#: Words of a RuntimeError, by which alone the SDK says it.
+_LATE = "still expired"
 
 
 class S3Store(PatchingStore):
@@ -71,7 +86,8 @@ class S3Client(Client):
 
     def __init__(self, account: Account, options: StoreOptions, *, own: bool) -> None:
         try:
-            self._sdk: Sdk = make_client(account, own=own)
+            with _having_keys(f"S3 in {account.region}"):
+                self._sdk: Sdk = make_client(account, own=own)
         except (BotoCoreError, ClientError) as error:
             raise AccessDenied(f"no access to S3 in {account.region}: {error}") from error
         endpoint = self._sdk.meta.endpoint_url
@@ -106,7 +122,7 @@ class S3Client(Client):
         except _BadRange:
             if version is not None or start:
                 raise
-            return _Empty(self.head(location))
+            return Nothing(self.head(location))
         body = _Answer(location, answer, self._transport.answer, start)
         if version is None and body.info.checksum is None:
             # The ETag of an encrypted object is no digest; another one may come with HEAD.
@@ -263,7 +279,8 @@ class _BadRange(Conflict):
 def _translated(what: Location) -> Iterator[None]:
     """Say in our own errors what the SDK says; the one table of this backend."""
     try:
-        yield
+        with _having_keys(what):
+            yield
     except ClientError as error:
         raise _said(what, error) from error
     except HTTPError as error:
@@ -278,6 +295,22 @@ def _translated(what: Location) -> Iterator[None]:
         ) from error
     except BotoCoreError as error:
         raise AccessDenied(f"{what}: the AWS SDK cannot do this: {error}") from error
+
+
+@contextmanager
+def _having_keys(what: object) -> Iterator[None]:
+    """Say that the runner's own keys cannot be had now: whoever has sent the message has not."""
+    try:
+        yield
+    except _NO_KEYS as error:
+        raise StoreUnavailable(f"{what}: the runner's own AWS keys: {error}") from error
+    except RuntimeError as error:
+        if _LATE not in str(error):
+            raise
+        raise Lasting(
+            f"{what}: the runner's own AWS keys are over as they come: this machine's clock is "
+            "wrong: set it"
+        ) from error
 
 
 def _said(what: Location, error: ClientError) -> RunnerError:
@@ -338,18 +371,3 @@ class _Answer:
     def close(self) -> None:
         """Give the connection back."""
         self._raw.close()
-
-
-class _Empty:
-    """The body of an object of no bytes."""
-
-    def __init__(self, info: ObjectInfo) -> None:
-        self.info = info
-        self.end = 0
-
-    def readinto(self, _: memoryview, /) -> int:
-        """Tell that this is the end."""
-        return 0
-
-    def close(self) -> None:
-        """Nothing is open."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from runner.blocking import Interrupted, Stop
 from runner.errors import StoreUnavailable
 from runner.stores.base import NotFound
-from runner.stores.remote.client import Busy, Lasting
+from runner.stores.remote.client import Absent, Busy, Lasting
 from runner.stores.remote.retrying import Attempts, Plan
 
 CHANCES = st.floats(0, 1, exclude_max=True, allow_subnormal=False)
@@ -129,3 +129,28 @@ def test_whatever_a_cut_call_raises_is_an_interruption() -> None:
 
     with pytest.raises(Interrupted):
         Attempts(stop).run(act)
+
+
+def test_where_nobody_is_patience_ends_sooner() -> None:
+    """A misspelt host is known within seconds; one that has answered before is waited for."""
+    clock = Clock()
+    plan = Plan(first=1.0, patience=60.0, absence=5.0)
+    left, act = failing(*[Absent("no such host")] * 10)
+    with pytest.raises(Absent):
+        attempts(clock, plan).run(act)  # type: ignore[arg-type]
+    assert (clock.pauses, len(left)) == ([1.0, 2.0], 7)
+    begun = attempts(clock, plan)
+    begun.progressed()
+    _, act = failing(*[Absent("it is started anew")] * 5)
+    assert begun.run(act) == "done"  # type: ignore[arg-type]
+
+
+def test_whoever_waits_is_told_what_for() -> None:
+    """Not of what is over at once; from then on each time."""
+    clock = Clock()
+    said: list[str] = []
+    plan = Plan(first=0.5, told=lambda error: said.append(str(error)))
+    _, act = failing(*[StoreUnavailable(f"failure {number}") for number in range(1, 6)])
+    assert attempts(clock, plan).run(act) == "done"  # type: ignore[arg-type]
+    assert clock.pauses == [0.5, 1.0, 2.0, 4.0, 8.0]
+    assert said == ["failure 3", "failure 4", "failure 5"]

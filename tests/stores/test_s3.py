@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import json
 import re
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
@@ -16,6 +17,7 @@ from runner.model import Artifact, Credentials, Location
 from runner.redaction import Secret
 from runner.stores.base import AccessDenied, Account, NotFound, Store, StoreOptions
 from runner.stores.pool import StorePool
+from runner.stores.remote.client import Lasting
 from runner.stores.remote.retrying import Plan
 from runner.stores.remote.s3_answers import error_of
 from runner.stores.s3 import S3Client, S3Store
@@ -140,6 +142,31 @@ def test_a_refusal_without_a_word_has_a_remedy() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "words"),
+    [
+        (400, "ThrottlingException", StoreUnavailable, "400 ThrottlingException"),
+        (400, "KMS.ThrottlingException", StoreUnavailable, "400 KMS"),
+        (403, "RequestLimitExceeded", StoreUnavailable, "403 Request"),
+        (503, "SlowDown", StoreUnavailable, "503 SlowDown"),
+        (403, "QuotaExceeded", Lasting, "make room"),
+        (400, "XMinioAdminBucketQuotaExceeded", Lasting, "make room"),
+        (400, "InvalidPart", Lasting, "lost a part"),
+        (403, "InvalidObjectState", AccessDenied, "restore it"),
+        (403, "RequestTimeTooSkewed", Lasting, "clocks"),
+        (400, "ExpiredToken", AccessDenied, "submit with a new one"),
+        (400, "SomethingNew", AccessDenied, "400 SomethingNew"),
+    ],
+)
+def test_what_a_store_may_do_later_is_no_refusal(
+    status: int, code: str, kind: type[Exception], words: str
+) -> None:
+    """Results that are refused are lost; those that their store cannot take now wait for it."""
+    error = error_of(Location("s3", "minio.lan", "bucket", "key"), status, code, "", None)
+    assert type(error) is kind
+    assert words in str(error)
+
+
 @seaweed
 @pytest.mark.parametrize(
     ("credentials", "remedy"),
@@ -262,6 +289,78 @@ async def test_the_runners_own_keys_are_lent_only_where_that_is_allowed(
         async with opened(seaweed_server, keys, options) as store:
             with pytest.raises(AccessDenied, match="have no right"):
                 await store.stat(location)
+
+
+@pytest.fixture
+def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Return a machine without keys of its own."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    return monkeypatch
+
+
+async def own_keys(server: S3Server) -> None:
+    """Look at an object with the runner's own keys, once."""
+    account = Account("s3", server.endpoint, "us-east-1", None)
+    options = StoreOptions(allow_own_credentials=True)
+    async with Impatient.for_account(account, options) as store:
+        await store.stat(server.location("bucket", "key"))
+
+
+@pytest.mark.parametrize("missing", ["token", "process"])
+async def test_own_keys_that_cannot_be_had_now_are_an_outage(
+    bare_machine: pytest.MonkeyPatch, tmp_path: Path, missing: str
+) -> None:
+    """No experiment has failed because a token is being mounted, or who gives keys is away."""
+    with answering(lambda *_: (500, {}, b"")) as (server, asked):
+        if missing == "token":
+            bare_machine.setenv("AWS_ROLE_ARN", "arn:aws:iam::210987654321:role/runner")
+            bare_machine.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+        else:
+            (tmp_path / "none").write_text("[default]\ncredential_process = false\n")
+        with pytest.raises(StoreUnavailable, match="own AWS keys"):
+            await own_keys(server)
+    assert not asked
+
+
+async def test_own_keys_that_are_over_before_they_come_are_a_matter_of_the_clock(
+    bare_machine: pytest.MonkeyPatch,
+) -> None:
+    """The SDK says so in an exception of no kind of its own."""
+    keys = {"AccessKeyId": "A", "SecretAccessKey": "s", "Token": "t"}
+    told = json.dumps({**keys, "Expiration": "2020-01-01T00:00:00Z"}).encode()
+    with answering(lambda *_: (200, {"ETag": '"x"'}, told)) as (server, _):
+        bare_machine.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.endpoint}/keys")
+        with pytest.raises(Lasting, match="clock"):
+            await own_keys(server)
+
+
+async def test_a_metadata_service_may_answer_the_second_time(
+    bare_machine: pytest.MonkeyPatch,
+) -> None:
+    """Whoever asks only once is nobody then, and is denied everything."""
+    told = {"AccessKeyId": "OFMACHINE", "SecretAccessKey": "s", "Token": "t", "Code": "Success"}
+    document = json.dumps({**told, "Expiration": "2999-01-01T00:00:00Z"}).encode()
+    asked: list[str] = []
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> Canned:
+        asked.append(headers.get("authorization", ""))
+        if len(asked) == 2:  # the first is for a token
+            return 503, {}, b""
+        if method == "HEAD":
+            return 200, {"ETag": '"5d41402abc4b2a76b9719d911017c592"'}, b""
+        if path.endswith("/security-credentials/role"):
+            return 200, {}, document
+        return 200, {}, b"token" if method == "PUT" else b"role"
+
+    with answering(answer) as (server, _):
+        bare_machine.setenv("AWS_EC2_METADATA_DISABLED", "false")
+        bare_machine.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.endpoint)
+        await own_keys(server)
+    assert "OFMACHINE" in asked[-1]
 
 
 @seaweed

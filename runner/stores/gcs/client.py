@@ -21,6 +21,7 @@ from runner.stores.gcs.trouble import no_bucket, refused, translated
 from runner.stores.remote import wires
 from runner.stores.remote.client import Body, Client, Data, Lasting, Page
 from runner.stores.remote.headers import part_in
+from runner.stores.remote.nothing import Nothing
 
 _GOOGLE = "https://storage.googleapis.com"
 _THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -82,7 +83,7 @@ class GcsClient(Client):
             )
             if answer.status_code == _NO_SUCH_RANGE:
                 answer.close()
-                return _Nothing(self._empty(location, start, version))
+                return Nothing(self._empty(location, start, version))
             if answer.status_code not in _WITH_BODY:
                 with answer:
                     raise refused(answer)
@@ -201,7 +202,7 @@ class GcsClient(Client):
     def _empty(self, location: Location, start: int, version: str | None) -> ObjectInfo:
         """Tell why there is no such range: the object has no bytes, or is another one by now."""
         info = self.head(location)
-        if start < info.size or start or version not in {None, info.version}:
+        if start or info.size or version not in {None, info.version}:
             raise Conflict(f"{location} was replaced")
         return info
 
@@ -244,22 +245,6 @@ class _Body:
     def close(self) -> None:
         """Give the connection back, or end it where bytes are left."""
         self._answer.close()
-
-
-class _Nothing:
-    """The body of an object that has no bytes."""
-
-    end = 0
-
-    def __init__(self, info: ObjectInfo) -> None:
-        self.info = info
-
-    def readinto(self, _: memoryview, /) -> int:
-        """Say that this is the end."""
-        return 0
-
-    def close(self) -> None:
-        """There is no connection."""
 
 
 def _info(blob: storage.Blob) -> ObjectInfo:

@@ -24,6 +24,8 @@ from runner.stores.remote.client import Busy, Lasting
 _BUSY = re.compile(
     r"rateLimitExceeded|userRateLimitExceeded|quotaExceeded|rate ?limit", re.IGNORECASE
 )
+#: Reasons of a 403 that no role changes.
+_KEPT = re.compile(r"retentionPolicyNotMet|objectUnderActiveHold")
 _BUCKET = re.compile(r"bucket does not exist|bucket.{0,300}not.{0,10}found", re.IGNORECASE)
 _DAMAGED = re.compile(r"match calculated|checksum|hash", re.IGNORECASE)
 #: What the token server says of a request from the past or the future.
@@ -76,13 +78,16 @@ def _answered(
     status, said = int(error.code or 0), _said(error)
     if status == 404:  # noqa: PLR2004 - HTTP statuses are known by their numbers
         return missing(location, said)
+    if status == 410:  # noqa: PLR2004 - of upload sessions alone, and not seldom
+        return Lasting(f"{location}: Google has given up the upload ({said or status})")
     if status == 412:  # noqa: PLR2004
         return Conflict(f"{location} was changed by somebody else")
     if status in _LATER or status >= 500 or _is_busy(status, said):  # noqa: PLR2004
         return _later(location, status, said, error)
     if status in {401, 403}:
+        kept = "what is written needs a bucket without such a rule" if _KEPT.search(said) else ""
         return AccessDenied(
-            f"{location} is denied to {identity.who}: {said or status}; {identity.remedy}"
+            f"{location} is denied to {identity.who}: {said or status}; {kept or identity.remedy}"
         )
     return AccessDenied(f"Google refuses the request for {location}: {said or status}")
 

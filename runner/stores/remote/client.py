@@ -11,8 +11,8 @@ can cut from another thread. Foreign exceptions become, through the client's one
 * ``Conflict``: a condition that does not hold, an object no longer of the version asked for;
 * ``StoreUnavailable``: all that may be mended later: no answer, reset, 5xx, a digest of what was
   sent that the store found wrong, a body that ends early. Its kinds: ``Busy`` where the store says
-  when to come back, ``Lasting`` where the next minutes will mend nothing, ``NotDone`` where nothing
-  ever will.
+  when to come back, ``Absent`` where nobody is to be met, ``Lasting`` where the next minutes will
+  mend nothing, ``NotDone`` where nothing ever will.
 
 What is sent is verified by the store: ``Content-MD5``, or what the SDK does instead.
 """
@@ -38,6 +38,10 @@ class Busy(StoreUnavailable):
         """Say ``detail``; the store is to be left alone for ``after`` seconds."""
         super().__init__(detail)
         self.after = after
+
+
+class Absent(StoreUnavailable):
+    """Nobody is there: the host's name is unknown, or nothing listens at its port."""
 
 
 class Lasting(StoreUnavailable):

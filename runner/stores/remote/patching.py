@@ -52,7 +52,7 @@ class PatchingStore(RemoteStore):
                     client,
                     location,
                     stop,
-                    self.plan,
+                    self.patience,
                     left_behind=self._leftovers.add,
                     permitted=permitted,
                 )

@@ -15,10 +15,17 @@ from typing import TypeVar
 
 from runner.blocking import Stop
 from runner.errors import StoreUnavailable
-from runner.stores.remote.client import Busy, Lasting
+from runner.stores.remote.client import Absent, Busy, Lasting
 from runner.wires import Wire
 
 T = TypeVar("T")
+
+#: Seconds of failures that nobody is told of: most are over by then.
+_QUIET = 2.0
+
+
+def _nobody(_: StoreUnavailable) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,11 @@ class Plan:
     longest: float = 15.0
     #: A transfer in which no byte came or went for so long is given up.
     patience: float = 90.0
+    #: The same before the first byte where nobody is there: who sits and waits may have misspelt
+    #: the host, and who need not wait may find it come back.
+    absence: float = 90.0
+    #: Is told of a failure that has lasted for a while, each time that it is tried again.
+    told: Callable[[StoreUnavailable], None] = _nobody
 
     def pause(self, tries: int, chance: float, asked: float = 0.0) -> float:
         """Return how long to wait after ``tries`` failures in a row; ``chance`` is below 1.
@@ -41,9 +53,9 @@ class Plan:
         ceiling: float = min(self.longest, self.first * 2 ** min(tries - 1, 30))
         return asked + ceiling * chance
 
-    def gives_up(self, still: float, pause: float) -> bool:
+    def gives_up(self, still: float, pause: float, *, is_absent: bool = False) -> bool:
         """Tell whether to give up after ``still`` seconds without progress and another pause."""
-        return still + pause > self.patience
+        return still + pause > (self.absence if is_absent else self.patience)
 
 
 @dataclass(slots=True)
@@ -55,6 +67,7 @@ class Attempts:
     clock: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
     _moved: float = field(init=False)
+    _has_moved: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._moved = self.clock()
@@ -62,6 +75,7 @@ class Attempts:
     def progressed(self) -> None:
         """Note that bytes came or went."""
         self._moved = self.clock()
+        self._has_moved = True
 
     def after(self, error: StoreUnavailable, tries: int) -> None:
         """Pause after the failure number ``tries`` in a row, or raise it for good."""
@@ -70,8 +84,12 @@ class Attempts:
             raise error
         asked = error.after if isinstance(error, Busy) else 0.0
         pause = self.plan.pause(tries, self.chance(), asked)
-        if self.plan.gives_up(self.clock() - self._moved, pause):
+        still = self.clock() - self._moved
+        is_absent = isinstance(error, Absent) and not self._has_moved
+        if self.plan.gives_up(still, pause, is_absent=is_absent):
             raise error
+        if still + pause > _QUIET:
+            self.plan.told(error)
         self.stop.pause(pause)
 
     def run(self, function: Callable[[], T], *, grace: float = 0.0) -> T:

@@ -18,6 +18,10 @@ _Kind = Callable[[str], RunnerError]
 _KEYS = "check the artifact's credentials, or those of config.storage"
 _REGION = "the region is wrong: name the right one in config.storage"
 
+_QUOTA = "the bucket's quota is used up: make room, or raise it"
+
+#: Codes of a store that is asked for too much, or whose keys' keeper is, whatever their status.
+_BUSY = re.compile("throttl|slow ?down|limitexceeded|toomanyrequests", re.IGNORECASE)
 #: Codes whose status does not say all, and what to add for the one who reads.
 _BY_CODE: Mapping[str, tuple[_Kind, str]] = {
     "NoSuchKey": (NotFound, "there is no such object"),
@@ -30,8 +34,12 @@ _BY_CODE: Mapping[str, tuple[_Kind, str]] = {
     "ExpiredToken": (AccessDenied, "the session token has expired: submit with a new one"),
     "InvalidToken": (AccessDenied, f"the session token is wrong; {_KEYS}"),
     "InvalidTokenId": (AccessDenied, f"the session token is wrong; {_KEYS}"),
+    "InvalidObjectState": (AccessDenied, "it lies in an archive: restore it first"),
     # Not the sender's fault: another runner, or this one later, may do what is asked for.
     "RequestTimeTooSkewed": (Lasting, "the clocks of the runner and of the store differ: set them"),
+    "QuotaExceeded": (Lasting, _QUOTA),
+    "XMinioAdminBucketQuotaExceeded": (Lasting, _QUOTA),
+    "InvalidPart": (Lasting, "the store has lost a part of it"),
     "AuthorizationHeaderMalformed": (AccessDenied, _REGION),
     "AuthorizationQueryParametersError": (AccessDenied, _REGION),
     "PermanentRedirect": (AccessDenied, _REGION),
@@ -61,6 +69,8 @@ def error_of(
 ) -> RunnerError:
     """Return what an answer means; ``code`` and ``message`` are empty where it has no body."""
     kind, remedy = _BY_CODE.get(code, (None, ""))
+    if _BUSY.search(code):
+        kind, remedy = StoreUnavailable, "the store is busy"
     if kind is None:
         by_class = StoreUnavailable if status >= 500 else AccessDenied  # noqa: PLR2004 - HTTP's
         kind = _BY_STATUS.get(status, by_class)

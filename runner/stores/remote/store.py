@@ -45,7 +45,7 @@ _BUFFER = 256 << 10
 class RemoteStore(Store):
     """One account of an object store. A backend supplies ``make_client``."""
 
-    #: How patient all calls are.
+    #: How patient all calls are, where the options do not say.
     plan: ClassVar[Plan] = Plan()
 
     def __init__(self, account: Account, options: StoreOptions) -> None:
@@ -58,6 +58,11 @@ class RemoteStore(Store):
         self._public_client = _Lazy(lambda: self.make_public_client(account, options))
         self._public_buckets: set[str] = set()
         self._leftovers = Leftovers()
+
+    @property
+    def patience(self) -> Plan:
+        """How patient its calls are."""
+        return self.options.plan or self.plan
 
     @classmethod
     def for_account(cls, account: Account, options: StoreOptions) -> Self:
@@ -102,7 +107,7 @@ class RemoteStore(Store):
         """Describe an object."""
 
         def run(stop: Stop) -> ObjectInfo:
-            attempts = Attempts(stop, self.plan)
+            attempts = Attempts(stop, self.patience)
             return self._read(location, lambda client: attempts.run(lambda: client.head(location)))
 
         return await call(run, limit=self._records)
@@ -118,7 +123,7 @@ class RemoteStore(Store):
 
         def run(stop: Stop) -> T:
             def opened(client: Client) -> Download:
-                return Download(client, location, stop, self.plan, only=version)
+                return Download(client, location, stop, self.patience, only=version)
 
             with closing(io.BufferedReader(self._read(location, opened), _BUFFER)) as bytes_:
                 return consume(_guarded(cast("BinaryIO", bytes_), stop))
@@ -130,7 +135,7 @@ class RemoteStore(Store):
 
         def run(stop: Stop) -> bytes:
             def fetched(client: Client) -> bytes:
-                source = Source(client, location, Attempts(stop, self.plan))
+                source = Source(client, location, Attempts(stop, self.patience))
                 found = Range(source, start=span.start, length=span.length).of(version)
                 data, place = bytearray(span.length), 0
                 with closing(found):
@@ -159,7 +164,7 @@ class RemoteStore(Store):
                     client,
                     location,
                     stop,
-                    self.plan,
+                    self.patience,
                     left_behind=self._leftovers.add,
                     permitted=permitted,
                 )
@@ -183,7 +188,7 @@ class RemoteStore(Store):
 
         def run(stop: Stop) -> None:
             client = self._client.get()
-            Attempts(stop, self.plan).run(lambda: client.delete(location))
+            Attempts(stop, self.patience).run(lambda: client.delete(location))
 
         await call(run, limit=self._records)
 
@@ -191,7 +196,7 @@ class RemoteStore(Store):
         """List the objects of a folder, page by page."""
 
         def run(stop: Stop) -> Listing:
-            client, attempts = self._client.get(), Attempts(stop, self.plan)
+            client, attempts = self._client.get(), Attempts(stop, self.patience)
             entries: list[Entry] = []
             after = ""
             while True:
@@ -224,7 +229,7 @@ class RemoteStore(Store):
     def _put_if(
         self, location: Location, body: bytes, version: str | None, stop: Stop
     ) -> ObjectInfo:
-        client, attempts = self._client.get(), Attempts(stop, self.plan)
+        client, attempts = self._client.get(), Attempts(stop, self.patience)
         unsure = False
 
         def put() -> ObjectInfo:
@@ -249,10 +254,10 @@ class RemoteStore(Store):
     ) -> ObjectInfo | None:
         """Describe the object if it is ``body``."""
         try:
-            info = Attempts(stop, self.plan).run(lambda: client.head(location))
+            info = Attempts(stop, self.patience).run(lambda: client.head(location))
             if info.size != len(body):
                 return None
-            with closing(Download(client, location, stop, self.plan)) as download:
+            with closing(Download(client, location, stop, self.patience)) as download:
                 return info if download.readall() == body else None
         except NotFound:
             return None

@@ -12,12 +12,18 @@ from pathlib import Path
 from typing import cast
 
 import urllib3
-from urllib3.exceptions import HTTPError, NameResolutionError, ProtocolError, SSLError
+from urllib3.exceptions import (
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    SSLError,
+)
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from runner import wires
 from runner.errors import Misconfigured, StoreUnavailable
-from runner.stores.remote.client import Lasting
+from runner.stores.remote.client import Absent, Lasting
 
 #: Seconds to connect, and seconds without a byte.
 CONNECT, READ = 10.0, 60.0
@@ -106,5 +112,8 @@ def unavailable(what: str, error: HTTPError, *, authority: str = "--s3-ca") -> S
             f"authority ({authority})"
         )
     if isinstance(reason, NameResolutionError):
-        return StoreUnavailable(f"{what}: the host name cannot be resolved: {reason}")
+        return Absent(f"{what}: the host name cannot be resolved: {reason}")
+    is_refused = isinstance(reason.__cause__, ConnectionRefusedError)
+    if is_refused and isinstance(reason, NewConnectionError):
+        return Absent(f"{what}: nothing listens there: {reason}")
     return StoreUnavailable(f"{what}: {reason}")
