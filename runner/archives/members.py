@@ -6,9 +6,11 @@ import enum
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from runner.model import Bytes
+from runner.model import Bytes, Span
 
 ZERO = Bytes(0)
+#: Seconds since the epoch: no file system has a later time, and archives may have any.
+LATEST = 1 << 40
 #: As much of a name from a message as an error shows.
 _SHOWN = 100
 
@@ -33,9 +35,12 @@ class Member:
     mode: int
     #: Nanoseconds since the epoch.
     mtime: int
+    #: Of files, with their holes.
     size: Bytes = ZERO
     #: Of links.
     target: str = ""
+    #: Of files with holes: where the bytes of ``content`` belong, in their order.
+    spans: tuple[Span, ...] | None = None
     #: Of files, to be read before the next member is asked for.
     content: BinaryIO | None = None
 

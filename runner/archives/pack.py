@@ -13,27 +13,31 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runner.archives.compression import Compression, compressed
+from runner.archives.extents import extents, has_holes, worth_storing
 from runner.archives.layout import Placed
 from runner.archives.links import portable_target
-from runner.archives.members import ZERO, shown
+from runner.archives.members import LATEST, ZERO, shown
+from runner.archives.sparse import sparse_head
 from runner.archives.stamps import seen
 from runner.archives.stopping import Check, check_of
 from runner.archives.walk import Entry, open_in_place, walk
 from runner.errors import HostFault
-from runner.model import Bytes
+from runner.model import Bytes, Span
 
 _PIECE = 1 << 18
 _BLOCK = tarfile.BLOCKSIZE
 #: Between the look and the opening it vanished or became something else.
 _REPLACED = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL})
 _CLOSED = frozenset({errno.EACCES, errno.EPERM})
+#: Bytes of a relative path: a longer one ends every reader that does not go down step by step.
+_LONGEST_PATH = 3840
 
 
 @dataclass(slots=True)
 class Packed:
     """What went into an archive, and what did not."""
 
-    #: Of the files' content.
+    #: Of the files' content, without holes.
     bytes: Bytes = ZERO
     members: int = 0
     #: Files that were written while they were packed: their content may be torn.
@@ -70,8 +74,9 @@ def pack_directory(
     Names are relative, without ``./`` and without an entry for the directory itself, as
     StudioML's client writes them; sorted; owner and group are nobody's; times are the files' own.
     Every hard link is packed as a file of its own, because the original runner reads the others
-    as symbolic links. What ``unpack`` would refuse is left out and told: links that leave the
-    directory (absolute ones into it are made relative), devices, pipes and sockets.
+    as symbolic links. A file with holes is packed without them (``sparse``). What ``unpack`` would
+    refuse is left out and told: links that leave the directory (absolute ones into it are made
+    relative), devices, pipes and sockets.
 
     A file that shrinks meanwhile is filled up with zeros, one that grows is cut off at the size
     it had: the archive is whole in any case, and ``Packed.changed`` names them. With ``placing``,
@@ -138,13 +143,16 @@ class _Writer:
     def _add(self, entry: Entry, root: Path) -> os.stat_result:
         """Write what there is to write of an entry; return its state afterwards."""
         mode = entry.state.st_mode
+        if len(os.fsencode(entry.name)) > _LONGEST_PATH:
+            self._leave_out(entry.name, f"its path has more than {_LONGEST_PATH} bytes")
+            return entry.state
         try:
             if stat.S_ISREG(mode):
                 return self.add_file(entry.name, entry.open())
             if stat.S_ISLNK(mode):
                 self._add_link(entry, root)
             elif stat.S_ISDIR(mode):
-                self._header(entry.name, entry.state, tarfile.DIRTYPE)
+                self._begin(_head(_info(entry.name, entry.state, tarfile.DIRTYPE)))
             else:
                 self._leave_out(entry.name, "it is no file, directory or link")
         except OSError as error:
@@ -161,23 +169,31 @@ class _Writer:
             os.close(descriptor)
             self._leave_out(name, "it is no file, directory or link")
             return before
+        whole = (Span(0, before.st_size),) if before.st_size else ()
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            self._header(name, before, tarfile.REGTYPE, size=before.st_size)
-            self._copy(file, before.st_size)
+            spans = self._spans(descriptor, before) if has_holes(before) else whole
+            info = _info(name, before, tarfile.REGTYPE, size=before.st_size)
+            self._begin(_head(info) if spans == whole else sparse_head(info, spans))
+            for span in spans:
+                self._copy(file, span)
+            self._zeros(-self._written % _BLOCK)
             after = os.fstat(descriptor)
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             self._packed.changed.append(name)
         return after
 
-    def _copy(self, file: io.FileIO, size: int) -> None:
-        left = size
+    def _spans(self, descriptor: int, state: os.stat_result) -> tuple[Span, ...]:
+        return worth_storing(extents(descriptor, state.st_size, self._check), state.st_size)
+
+    def _copy(self, file: io.FileIO, span: Span) -> None:
+        file.seek(span.start)
+        left = span.length
         while left and (piece := file.read(min(left, _PIECE))):
             self._check()
             self._write(piece)
             left -= len(piece)
         self._zeros(left)
-        self._zeros(-self._written % _BLOCK)
-        self._packed.bytes = Bytes(self._packed.bytes + size)
+        self._packed.bytes = Bytes(self._packed.bytes + span.length)
 
     def end(self) -> None:
         """Write the mark of the end, to a full record as ``tar`` does."""
@@ -190,16 +206,11 @@ class _Writer:
         if inside is None:
             self._leave_out(entry.name, f"it is a link to {target!r}, which is outside")
         else:
-            self._header(entry.name, entry.state, tarfile.SYMTYPE, target=inside)
+            info = _info(entry.name, entry.state, tarfile.SYMTYPE, target=inside)
+            self._begin(_head(info))
 
-    def _header(
-        self, name: str, state: os.stat_result, kind: bytes, *, size: int = 0, target: str = ""
-    ) -> None:
-        info = tarfile.TarInfo(name)
-        info.type, info.size, info.linkname = kind, size, target
-        info.mode = state.st_mode & 0o777
-        info.mtime = max(state.st_mtime, 0)
-        self._write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
+    def _begin(self, head: bytes) -> None:
+        self._write(head)
         self._packed.members += 1
 
     def _leave_out(self, name: str, why: str) -> None:
@@ -214,3 +225,18 @@ class _Writer:
     def _write(self, data: bytes) -> None:
         self._stream.write(data)
         self._written += len(data)
+
+
+def _info(
+    name: str, state: os.stat_result, kind: bytes, *, size: int = 0, target: str = ""
+) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.size, info.linkname = kind, size, target
+    info.mode = state.st_mode & 0o777
+    # Python writes what is beyond with an exponent, at which Go's reader gives up the archive.
+    info.mtime = min(state.st_mtime, LATEST) if state.st_mtime >= 1 else 0
+    return info
+
+
+def _head(info: tarfile.TarInfo) -> bytes:
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")

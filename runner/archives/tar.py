@@ -8,9 +8,9 @@ import tarfile
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar, cast
 
-from runner.archives.members import Kind, Member, shown
+from runner.archives.members import LATEST, Kind, Member, shown
 from runner.errors import ArtifactBad
-from runner.model import Bytes
+from runner.model import Bytes, Span
 
 T = TypeVar("T")
 
@@ -21,9 +21,10 @@ _HEADERS = 256 << 10
 #: What headers and padding may add to the content of an archive, and to each of its members.
 _MARGIN = 1 << 20
 _MARGIN_PER_MEMBER = 8 << 10
+#: Of a file, with its holes.
+_LARGEST = 1 << 60
 #: No name, number or date is as long; tarfile's patterns take the square of the time for these.
 _ENDLESS_DIGITS = re.compile(rb"\d{300}")
-_LATEST = 1 << 40
 
 #: What tarfile and the conversions below it raise for headers that make no sense.
 _SENSELESS = (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError, EOFError)
@@ -43,7 +44,7 @@ def tar_members(stream: BinaryIO, budget: Bytes, looks_like: str) -> Iterator[Me
     except _SENSELESS as error:
         raise ArtifactBad(f"the object is no archive: {looks_like}") from error
     while (info := _reading(forward.next_header(archive))) is not None:
-        yield _member(archive, info, forward)
+        yield _member(info, forward)
         # It would keep every header.
         archive.members.clear()  # type: ignore[attr-defined]  # typeshed lacks it
     forward.expect_end()
@@ -56,22 +57,37 @@ def _reading(step: Callable[[], T]) -> T:
         raise ArtifactBad(f"the archive is truncated or corrupt: {error}") from error
 
 
-def _member(archive: tarfile.TarFile, info: tarfile.TarInfo, forward: _Forward) -> Member:
+def _member(info: tarfile.TarInfo, forward: _Forward) -> Member:
     kind = _kind(info)
-    if info.size < 0:
-        raise ArtifactBad(f"the archive is corrupt: {shown(info.name)} has a negative size")
+    if not 0 <= info.size <= _LARGEST:
+        raise ArtifactBad(f"the archive is corrupt: {shown(info.name)} has an impossible size")
     if kind is not Kind.FILE:
         return Member(info.name, kind, info.mode, _nanoseconds(info.mtime), target=info.linkname)
+    spans = _spans(info) if info.issparse() else None
+    stored = info.size if spans is None else sum(span.length for span in spans)
     # What tarfile would put between us and the stream costs as much as a small file itself.
-    content = archive.extractfile(info) if info.issparse() else _Plain(forward, info.size)
+    content = _Plain(forward, stored)
     return Member(
         info.name,
         kind,
         info.mode,
         _nanoseconds(info.mtime),
         Bytes(info.size),
+        spans=spans,
         content=cast("BinaryIO", _Content(cast("BinaryIO", content))),
     )
+
+
+def _spans(info: tarfile.TarInfo) -> tuple[Span, ...]:
+    """Return where a file with holes has its data, whichever of GNU's formats told it."""
+    told = cast("list[tuple[int, int]]", info.sparse)  # typeshed has another type
+    spans = tuple(Span(start, length) for start, length in told if length)
+    position = 0
+    for span in spans:
+        if span.start < position or span.length < 0 or span.end > info.size:
+            raise ArtifactBad(f"the archive is corrupt: the data of {shown(info.name)} overlap")
+        position = span.end
+    return spans
 
 
 def _kind(info: tarfile.TarInfo) -> Kind:
@@ -96,7 +112,7 @@ def _nanoseconds(seconds: float) -> int:
     """Convert a time that may be nonsense; as a float it is true to the microsecond."""
     if not math.isfinite(seconds):
         return 0
-    return round(min(max(seconds, 0), _LATEST) * 1_000_000) * 1000
+    return round(min(max(seconds, 0), LATEST) * 1_000_000) * 1000
 
 
 class _Content:

@@ -6,17 +6,17 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from runner.archives.footprint import Spending, Take
+from runner.archives.footprint import BLOCK, Spending, Take
 from runner.archives.members import Kind, Member, shown
 from runner.archives.names import is_winding, leaves, split, stays_inside
 from runner.archives.stopping import Check
 from runner.archives.writer import Writer
 from runner.errors import ArtifactBad, HostFault, OutOfDisk, TooLarge
-from runner.model import Bytes
+from runner.model import Bytes, Span
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -25,7 +25,9 @@ _PIECE = 1 << 18
 _DEEPEST = 128
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _IN_THE_WAY = frozenset({errno.ENOTDIR, errno.ELOOP, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY})
-_IMPOSSIBLE = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.ENOENT})
+_IMPOSSIBLE = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.ENOENT, errno.EFBIG})
+#: What no file has.
+_ALL = 1 << 62
 
 
 @contextlib.contextmanager
@@ -137,22 +139,41 @@ class Tree:
         self._directories[parts] = (member.mode, member.mtime)
 
     def _add_file(self, parts: tuple[str, ...], member: Member) -> None:
-        if self.bytes + member.size > self._budget:
+        stored = member.size
+        if member.spans is not None:
+            stored = Bytes(sum(span.length for span in member.spans))
+        if self.bytes + stored > self._budget:
             raise self._too_large()
         descriptor = self._opened(parts)
-        size = 0
         try:
-            while member.content and (piece := member.content.read(_PIECE)):
-                self._check()
-                self.bytes = Bytes(self.bytes + len(piece))
-                if self.bytes > self._budget:
-                    raise self._too_large()
-                self._spending.content(size, size + len(piece))
-                size += len(piece)
-                self._writer.write(descriptor, piece)
+            if member.spans is None:
+                self._fill(descriptor, member, Span(0, _ALL))
+            else:
+                self._fill_spans(descriptor, member, member.spans)
         finally:
             # Owners can always read: the upload does, too.
             self._writer.finish(descriptor, member.mode & 0o777 | stat.S_IRUSR, member.mtime)
+
+    def _fill_spans(self, descriptor: int, member: Member, spans: Sequence[Span]) -> None:
+        os.ftruncate(descriptor, member.size)
+        for span in spans:
+            self._check()
+            # The beginning of a block is not always that of a span.
+            self._spending.content(span.start // BLOCK * BLOCK, span.start)
+            self._writer.seek(descriptor, span.start)
+            self._fill(descriptor, member, span)
+
+    def _fill(self, descriptor: int, member: Member, span: Span) -> None:
+        """Write what a member has for ``span``, from where the file stands."""
+        content, at = member.content, span.start
+        while content and at < span.end and (piece := content.read(min(_PIECE, span.end - at))):
+            self._check()
+            self.bytes = Bytes(self.bytes + len(piece))
+            if self.bytes > self._budget:
+                raise self._too_large()
+            self._spending.content(at, at + len(piece))
+            at += len(piece)
+            self._writer.write(descriptor, piece)
 
     def _opened(self, parts: tuple[str, ...]) -> int:
         """Make a file; most often nothing has its name."""

@@ -87,6 +87,9 @@ def _below(here: int, prefix: str, depth: int, skipped: Skipped, keep: Keep) -> 
             state = os.stat(base, dir_fd=here, follow_symlinks=False)
         except FileNotFoundError:
             continue
+        except PermissionError as error:  # a directory that may be listed and not entered
+            skipped(name, f"it cannot be looked at: {error.strerror}")
+            continue
         if not keep(name, state):
             continue
         if not stat.S_ISDIR(state.st_mode):

@@ -49,6 +49,10 @@ class Writer:
         """Append to a file. Raises OSError of an earlier step."""
         self._do(len(data), lambda: self._unless_over(lambda: _write(descriptor, data)))
 
+    def seek(self, descriptor: int, position: int) -> None:
+        """Have the next bytes written elsewhere in a file. Raises as ``write``."""
+        self._do(0, lambda: self._unless_over(lambda: _seek(descriptor, position)))
+
     def finish(self, descriptor: int, mode: int, mtime: int) -> None:
         """Give a file mode and time, and close it, whatever happened. Raises as ``write``."""
 
@@ -119,6 +123,10 @@ class Writer:
 def _settle(descriptor: int, mode: int, mtime: int) -> None:
     os.fchmod(descriptor, mode)
     os.utime(descriptor, ns=(mtime, mtime))
+
+
+def _seek(descriptor: int, position: int) -> None:
+    os.lseek(descriptor, position, os.SEEK_SET)
 
 
 def _write(descriptor: int, data: bytes) -> None:

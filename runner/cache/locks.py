@@ -101,7 +101,7 @@ class Lock:
 def is_held(path: Path) -> bool:
     """Tell whether anybody holds the lock of a file; one that is not there is nobody's."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

@@ -7,7 +7,11 @@ import secrets
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from runner import own_files
 from runner.model import Bytes
 
 _NAME = "manifest.json"
@@ -46,11 +50,10 @@ class Manifest:
 
 
 def read(entry: Path) -> Manifest | None:
-    """Return the manifest; ``None`` where it is none, or was torn by a power cut."""
+    """Return the manifest; ``None`` where there is none, or something else."""
     try:
-        found = json.loads((entry / _NAME).read_bytes())
-        if found.pop("version") != _VERSION:
-            return None
-        return Manifest(**found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = own_files.read_as(entry / _NAME, dict[str, Any])
+        is_ours = found.pop("version", None) == _VERSION
+        return msgspec.convert(found, Manifest) if is_ours else None
+    except (OSError, ValueError):
         return None

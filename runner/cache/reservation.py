@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Protocol, Self
 
+from runner import own_files
 from runner.cache.base import NoRoom
 from runner.cache.locks import ALONE, Lock
 from runner.cache.places import Places
@@ -108,8 +109,8 @@ def number(amount: int) -> bytes:
 
 
 def read_number(path: Path) -> int:
-    """Read one; none is nothing: its file was just made, just removed, or torn by a power cut."""
+    """Read one; none is nothing: its file was just made, just removed, or holds something else."""
     try:
-        return int(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        return max(0, int(own_files.read(path)))
+    except (OSError, ValueError):
         return 0

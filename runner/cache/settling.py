@@ -7,8 +7,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from runner.archives.footprint import INODE, of_file
-from runner.archives.walk import walk
+from runner.archives.extents import extents, has_holes
+from runner.archives.footprint import INODE, in_blocks, of_file
+from runner.archives.walk import Entry, walk
 from runner.model import Identity
 
 
@@ -28,7 +29,18 @@ def settle(root: Path, owner: Identity | None, check: Callable[[], object]) -> i
             if state.st_ino in seen:
                 continue
             seen.add(state.st_ino)
-        total += of_file(state.st_size) if stat.S_ISREG(state.st_mode) else INODE
+        total += _of_file(entry, check) if stat.S_ISREG(state.st_mode) else INODE
     if owner is not None:
         os.chown(root, owner.uid, owner.gid)
     return total
+
+
+def _of_file(entry: Entry, check: Callable[[], object]) -> int:
+    size = entry.state.st_size
+    if not has_holes(entry.state):
+        return of_file(size)
+    descriptor = entry.open()
+    try:
+        return of_file(0) + sum(in_blocks(span.length) for span in extents(descriptor, size, check))
+    finally:
+        os.close(descriptor)

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import random
+import re
 import socket
 import stat
 import subprocess
@@ -399,6 +400,36 @@ def test_what_is_too_deep_is_left_out(tree: Path) -> None:
     assert "levels deep" in found.left_out[0][1]
 
 
+def test_what_has_too_long_a_path_is_left_out(tree: Path, tmp_path: Path) -> None:
+    """The readers of others, which put paths together, would stop there and lose what follows."""
+    here = os.open(tree, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 200, dir_fd=here)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    (tree / "last").write_text("x")
+    found, archive = packed(tree)
+    with archive:
+        archive.extractall(tmp_path / "there")  # noqa: S202 - ours
+    assert (tmp_path / "there" / "last").read_text() == "x"
+    assert [why for _, why in found.left_out] == ["its path has more than 3840 bytes"]
+
+
+@pytest.mark.parametrize("seconds", [0, 1e-9, 0.5, -5, 1.000000001, 1 << 33, 1 << 62])
+def test_a_file_of_any_time_is_readable_for_everybody(seconds: float) -> None:
+    """Python writes tiny and huge numbers with an exponent, at which Go gives up the archive."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:  # it keeps any time
+        (Path(name) / "file").write_text("x")
+        stamp = int(seconds * 10**9)
+        os.utime(Path(name) / "file", ns=(stamp, stamp))
+        _, archive = packed(Path(name))
+    with archive:
+        (member,) = archive.getmembers()
+        assert re.fullmatch(r"\d+(\.\d+)?", member.pax_headers.get("mtime", "0"))
+
+
 class Meddling(io.BytesIO):
     """A target that changes the source while it is packed."""
 
@@ -501,6 +532,8 @@ def open_to_all() -> Iterator[Path]:
 def test_what_may_not_be_read_is_left_out(open_to_all: Path) -> None:
     """A daemon without root's rights packs the rest and says what it could not."""
     (open_to_all / "closed").mkdir(mode=0o700)
+    (open_to_all / "listed").mkdir(mode=0o744)
+    (open_to_all / "listed" / "inside").touch(mode=0o644)
     (open_to_all / "file").touch(mode=0o600)
     (open_to_all / "mine").touch(mode=0o644)
     done = subprocess.run(
@@ -512,6 +545,7 @@ def test_what_may_not_be_read_is_left_out(open_to_all: Path) -> None:
     )
     assert done.stderr == ""
     assert done.stdout == (
-        "2 [('closed', 'it cannot be entered: Permission denied'), "
-        "('file', 'it cannot be read: Permission denied')]\n"
+        "3 [('closed', 'it cannot be entered: Permission denied'), "
+        "('file', 'it cannot be read: Permission denied'), "
+        "('listed/inside', 'it cannot be looked at: Permission denied')]\n"
     )

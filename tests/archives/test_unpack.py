@@ -324,16 +324,47 @@ def test_a_bomb_behind_the_end_mark_stops_at_the_budget(into: Path) -> None:
     assert list(into.iterdir()) == []
 
 
-def test_a_sparse_bomb_is_refused(into: Path) -> None:
-    """Holes count as what they become."""
-    head = b"1\n0\n512\n".ljust(512, b"\0")
-    info = member("sparse", size=1024)
+def sparse(size: int, *chart: int, stored: int = 512) -> bytes:
+    """Make an archive of a file of ``size`` with a map of its data, and of another file."""
+    head = b"".join(b"%d\n" % number for number in (len(chart) // 2, *chart)).ljust(512, b"\0")
+    info = member("sparse", size=512 + stored)
     info.pax_headers = {
         "GNU.sparse.major": "1",
         "GNU.sparse.minor": "0",
-        "GNU.sparse.realsize": str(1 << 40),
+        "GNU.sparse.realsize": str(size),
     }
-    refused(tar_of((info, head + bytes(512))), into, "unpacks to more")
+    return tar_of((info, head + b"x" * stored), file_of("other"))
+
+
+def test_holes_take_nothing_of_the_budget(into: Path) -> None:
+    """What counts is what lies on the disk; and data at odd places come where they belong."""
+    assert run(sparse(1 << 40, 5, 500, 1 << 39, 12), into, budget=519).bytes == 519
+    assert (into / "sparse").stat().st_blocks * 512 <= 2 * 4096
+    with (into / "sparse").open("rb") as file:
+        assert file.read(600) == bytes(5) + b"x" * 500 + bytes(95)
+        assert file.seek((1 << 39) - 1)
+        assert file.read(14) == b"\0" + b"x" * 12 + b"\0"
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (sparse(1 << 40, 0, 1 << 39), "unpacks to more"),
+        (sparse(1 << 40, 0, 5000), "backwards|truncated"),
+        (sparse(1000, 0, 500, 400, 12), "overlap"),
+        (sparse(1000, 500, 100, 0, 12), "overlap"),
+        (sparse(1000, 900, 101), "overlap"),
+        (sparse(1000, -5, 10), "overlap"),
+        (sparse(1000, 0, -10, 900, 100), "overlap"),
+        (sparse(-5, 0, 0), "impossible"),
+        (sparse(10**40, 0, 5), "impossible"),
+        (sparse(1 << 60, 0, 5), "too large"),
+        (sparse(1000, *range(0, 1 << 18, 2)), "no archive"),
+    ],
+)
+def test_a_hostile_map_of_data_is_refused(data: bytes, match: str, into: Path) -> None:
+    """Data beyond the budget, the file, the archive or each other, and files nobody can have."""
+    refused(data, into, match)
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])

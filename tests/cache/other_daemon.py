@@ -15,8 +15,8 @@ from runner.cache.trees import TreeCache
 from runner.model import Bytes
 from tests.contracts.cache import LIMIT, SIZE, Fetch, source_of
 
-#: What takes a second to read, and nothing of the disk.
-HOLE = 1 << 30
+#: What takes a second to read, and little of the disk: something in each megabyte of it.
+LONG, STEP = 1 << 30, 1 << 20
 
 
 def say(line: str) -> None:
@@ -34,19 +34,25 @@ async def for_ever(into: Path, take: Callable[[int], None]) -> Filled:
     raise AssertionError
 
 
-async def hole(into: Path, take: Callable[[int], None]) -> Filled:
-    """Fetch a file that is all hole."""
-    del take
+async def long(into: Path, take: Callable[[int], None]) -> Filled:
+    """Fetch a file of holes that has to be read all the same."""
+    await anyio.to_thread.run_sync(take, LONG // STEP * 4096)
     with (into / "data").open("wb") as file:
-        file.truncate(HOLE)
-    return Filled(Bytes(HOLE), 1)
+        for place in range(0, LONG, STEP):
+            file.seek(place)
+            file.write(b"x")
+        file.truncate(LONG)
+    return Filled(Bytes(LONG // STEP * 4096), 1)
 
 
 async def main(directory: Path, mode: str) -> None:
     """Lease, say so, and wait to be killed."""
-    fills = {"fill-for-ever": for_ever, "die-unsealed": hole}
-    fill, limit = fills.get(mode, Fetch()), Bytes(2 * HOLE) if mode == "die-unsealed" else LIMIT
-    async with TreeCache(directory, limit) as cache, cache.lease(source_of("one"), fill) as kept:
+    fills = {"fill-for-ever": for_ever, "die-unsealed": long}
+    fill, limit = fills.get(mode, Fetch()), Bytes(2 * LONG) if mode == "die-unsealed" else LIMIT
+    async with (
+        TreeCache(directory, limit, small=Bytes(STEP)) as cache,
+        cache.lease(source_of("one"), fill) as kept,
+    ):
         assert kept is not None
         say("kept found" if kept.reused else "kept fetched")
         if mode == "die-unsealed":

@@ -87,3 +87,45 @@ def test_it_stops_when_asked(tree: Path) -> None:
     stop.set()
     with pytest.raises(Interrupted):
         tree_digest(tree, stop.check, threads=2)
+
+
+def with_holes(path: Path, pieces: dict[int, bytes], size: int) -> None:
+    """Write a file of data and holes."""
+    with path.open("wb") as file:
+        for start, data in pieces.items():
+            file.seek(start)
+            file.write(data)
+        file.truncate(size)
+
+
+def test_a_hole_is_as_good_as_zeros_and_costs_nothing(tmp_path: Path) -> None:
+    """However a file system keeps zeros, the digest is one; of a petabyte of them as well."""
+    size = (5 << 20) + 7
+    holes, zeros = tmp_path / "holes", tmp_path / "zeros"
+    for root in (holes, zeros):
+        root.mkdir()
+        with_holes(root / "file", {(2 << 20) + 300_000: b"data", 4 << 20: b"more"}, size)
+    (zeros / "file").write_bytes((holes / "file").read_bytes())
+    assert (zeros / "file").stat().st_blocks > (holes / "file").stat().st_blocks
+    assert digest(holes) == digest(zeros)
+    with_holes(holes / "large", {3 << 40: b"end"}, 5 << 40)
+    assert digest(holes) != digest(zeros)
+
+
+def test_where_data_lie_between_holes_counts(tmp_path: Path) -> None:
+    """The same data at another place, or with another length of nothing behind, is another file."""
+    forms = [
+        ({0: b"x"}, 9),
+        ({3: b"x"}, 9),
+        ({6: b"x"}, 9),
+        ({0: b"x", 3: b"x"}, 9),
+        ({0: b"x"}, 8),
+    ]
+    forms += [({}, 9), ({}, 8), ({}, 0)]
+    found = set()
+    for number, (pieces, size) in enumerate(forms):
+        root = tmp_path / str(number)
+        root.mkdir()
+        with_holes(root / "f", {at << 20: data for at, data in pieces.items()}, size << 20)
+        found.add(digest(root))
+    assert len(found) == len(forms)

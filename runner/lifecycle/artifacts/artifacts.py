@@ -12,7 +12,7 @@ from runner.lifecycle.artifacts.image import ImageArtifact
 from runner.lifecycle.artifacts.lending import Lending
 from runner.lifecycle.artifacts.notes import Notes
 from runner.lifecycle.artifacts.storing import Stored
-from runner.lifecycle.artifacts.uploading import Uploader
+from runner.lifecycle.artifacts.uploading import Flawed, Uploader, say_nothing
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Bytes, Request
 from runner.sandboxes.base import Overlay
@@ -136,15 +136,18 @@ class Artifacts:
         final: bool,
         is_over: bool = False,
         on_stored: Callable[[str, Stored], None] = _ignore,
+        on_flaws: Flawed = say_nothing,
     ) -> dict[str, Stored]:
         """Store what changed of the mutable artifacts (of ``labels``); return what, with sizes.
 
         ``retval`` only when ``final``, after all others are there; so never for a run that was
         stopped half way. ``is_over``: nothing of the experiment is at work any more,
-        so what changed has another time. One that fails does not stop the others: all are named by
-        the error at the end, whose kind says whether trying again is worth while (StoreUnavailable,
-        OutOfDisk, HostFault) or not (ArtifactMissing for what is denied, ArtifactBad). ``retval``
-        is held back while it is. Called again, it stores only what is not stored yet.
+        so what changed has another time; then ``on_flaws`` is told ``warnings``, where there are
+        any, and the output is stored once more if it has a line about them. One that fails does
+        not stop the others: all are named by the error at the end, whose kind says whether trying
+        again is worth while (StoreUnavailable, OutOfDisk, HostFault) or not (ArtifactMissing for
+        what is denied, ArtifactBad). ``retval`` is held back while it is. Called again, it stores
+        only what is not stored yet.
         """
         chosen = [
             artifact
@@ -152,5 +155,5 @@ class Artifacts:
             if artifact.mutable and (labels is None or label in labels)
         ]
         return await self._uploader.upload(
-            chosen, final=final, is_over=is_over, on_stored=on_stored
+            chosen, final=final, is_over=is_over, on_stored=on_stored, on_flaws=on_flaws
         )

@@ -20,6 +20,7 @@ from runner.errors import HostFault, RunnerError, host_fault
 from runner.lifecycle.artifacts.artifacts import METADATA, Artifacts
 from runner.lifecycle.artifacts.regular import open_regular
 from runner.lifecycle.artifacts.storing import Stored
+from runner.lifecycle.artifacts.uploading import Flawed, say_nothing
 from runner.lifecycle.runs.workspace import Workspace
 
 #: Scraping is Python at work: more than one thread at a time would only slow the event loop.
@@ -87,20 +88,28 @@ class Checkpoints:
         while True:
             await anyio.sleep(self._interval.total_seconds())
             try:
-                await self._save(ended=False, result=False)
+                await self._save()
             except RunnerError as error:
                 await self._on_failed(error)
 
-    async def last(self, *, result: bool = True) -> Mapping[str, Stored]:
+    async def last(
+        self, *, result: bool = True, redact: Callable[[str], str] = str
+    ) -> Mapping[str, Stored]:
         """Save what the experiment left, ``retval`` at the very end.
+
+        What had to be left out is told in the output, ``redact``ed.
 
         Without ``result`` there is none, as after a run that was stopped half way: what it left of
         ``retval`` would be taken for the whole. Raises what ``Artifacts.upload`` raises. May be
         called again then: what was stored is not stored again.
         """
-        return await self._save(ended=True, result=result)
+        return await self._save(
+            ended=True, result=result, on_flaws=lambda flaws: self._tell(flaws, redact)
+        )
 
-    async def _save(self, *, ended: bool, result: bool) -> Mapping[str, Stored]:
+    async def _save(
+        self, *, ended: bool = False, result: bool = False, on_flaws: Flawed = say_nothing
+    ) -> Mapping[str, Stored]:
         if self._artifacts.has_metadata:
             try:
                 while await blocking.call(
@@ -110,10 +119,18 @@ class Checkpoints:
             except HostFault as error:  # results are worth more than what is said about them
                 await self._on_failed(error)
         await self._confirm()
-        stored = await self._artifacts.upload(final=result, is_over=ended)
+        stored = await self._artifacts.upload(final=result, is_over=ended, on_flaws=on_flaws)
         if not ended:
             await self._on_saved(stored)
         return stored
+
+    def _tell(self, flaws: tuple[str, ...], redact: Callable[[str], str]) -> bool:
+        text = "".join(f"studio-runner: not all is stored: {flaw}\n" for flaw in flaws)
+        try:
+            append_note(self._workspace.log, redact(text), once=True)
+        except HostFault:  # a full disk, say: what is there is stored all the same
+            return False
+        return True
 
     def _scrape(self, stop: blocking.Stop, *, ended: bool) -> bool:
         """Work for one turn; tell whether there is more."""

@@ -151,7 +151,9 @@ class Fetcher:
             unpacked = await store.read(
                 artifact.location, lambda stream: take_in(artifact, stream, staged, budget)
             )
-            found = await blocking.call(lambda _: self._settle(artifact, staged), limit=_LIMIT)
+            found = await blocking.call(
+                lambda stop: self._settle(artifact, staged, stop), limit=_LIMIT
+            )
         finally:
             with anyio.CancelScope(shield=True):
                 await blocking.call(lambda _: remove_tree(staged), limit=_LIMIT)
@@ -160,9 +162,9 @@ class Fetcher:
             self._notes.keep(artifact.label, note)
         return unpacked.bytes
 
-    def _settle(self, artifact: Artifact, staged: Path) -> str:
+    def _settle(self, artifact: Artifact, staged: Path, stop: blocking.Stop) -> str:
         self._workspace.hand_over(staged)
-        found = signature(staged) if artifact.mutable else ""
+        found = signature(staged, check=stop.check) if artifact.mutable else ""
         self._workspace.put(artifact.label, staged)
         return found
 

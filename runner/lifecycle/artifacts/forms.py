@@ -58,15 +58,15 @@ def form_of(artifact: Artifact, directory: Path, note: Note) -> Form:
 
 
 def plain(path: Path) -> Form:
-    """Write a file as it is."""
+    """Write a file as it is, and no more of it than there was when that began."""
 
     def pack(stream: BinaryIO, _: Placing | None) -> Packed:
-        size = 0
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
-            while data := file.read(_CHUNK):
+            left = size = os.fstat(file.fileno()).st_size
+            while left and (data := file.read(min(left, _CHUNK))):
                 stream.write(data)
-                size += len(data)
-        return Packed(Bytes(size), 1)
+                left -= len(data)
+        return Packed(Bytes(size - left), 1)
 
     return Form(pack)
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
+from runner import own_files
 from runner.archives.layout import Placed
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Location
+from runner.own_files import Count
 
 #: Archives of more are stored whole each time: their layout would take more memory and more time
 #: than it is worth. A layout of so many takes 10 MB on disk, and some 30 in memory for a moment.
@@ -39,9 +40,8 @@ class Layouts:
     def of(self, label: str, location: Location) -> Known | None:
         """Return what was stored last, if all is known of it."""
         try:
-            with self._path(label).open("rb") as file:
-                return _read(file, location)
-        except (OSError, ValueError, TypeError, KeyError):
+            return _read(own_files.read(self._path(label)), location)
+        except (OSError, ValueError):
             return None
 
     def keep(self, label: str, known: Known) -> None:
@@ -80,10 +80,19 @@ def _lines(known: Known) -> Iterator[bytes]:
         yield json.dumps([member.name, member.seen, member.length]).encode() + b"\n"
 
 
-def _read(file: BinaryIO, location: Location) -> Known | None:
-    head = json.loads(file.readline())
-    members = tuple(Placed(*json.loads(line)) for line in file)
-    is_whole = head["members"] == len(members)  # no power cut left a part of it
-    if not is_whole or head["location"] != str(location):
+@dataclass(frozen=True, slots=True)
+class _Head:
+    location: str
+    version: str
+    members: Count
+
+
+def _read(data: bytes, location: Location) -> Known | None:
+    """Raises ValueError."""
+    first, *lines = data.splitlines() or [b""]
+    head = own_files.parsed(first, _Head)
+    members = tuple(Placed(*own_files.parsed(line, tuple[str, str, Count])) for line in lines)
+    is_whole = head.members == len(members)  # no power cut left a part of it
+    if not is_whole or head.location != str(location):
         return None
-    return Known(location, head["version"], members)
+    return Known(location, head.version, members)

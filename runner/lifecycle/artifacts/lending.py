@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
@@ -20,6 +21,8 @@ from runner.stores.base import AccessDenied, NotFound
 
 _log = log.get_logger(__name__)
 
+#: Of files and directories, and of bytes.
+_FEW, _LITTLE = 16, Bytes(256 << 10)
 #: Copies keep the disk busy; two at a time keep it as busy as it gets.
 _LIMIT = blocking.Limit(2)
 
@@ -91,7 +94,7 @@ class Lending:
                     f"it holds {kept.bytes} bytes, more than the {budget} bytes that the "
                     "experiment's disk need allows"
                 )
-            is_attached = self._overlays_at(artifact.label, kept.root)
+            is_attached = not _is_tiny(kept) and self._overlays_at(artifact.label, kept.root)
             if is_attached:
                 self._attach(artifact.label, kept)
                 self._loans.push_async_exit(loan.pop_all())
@@ -140,10 +143,9 @@ class Lending:
         self.attached = Bytes(self.attached + kept.bytes)
 
     async def _place(self, label: str, root: Path) -> None:
-        staged = self._workspace.private / "placing" / label
+        staged = self._workspace.private / f"placing-{secrets.token_hex(8)}"
 
         def copy(stop: blocking.Stop) -> None:
-            staged.parent.mkdir(mode=0o700, exist_ok=True)
             try:
                 place(root, staged, stop.check)
                 self._workspace.hand_over(staged)
@@ -152,6 +154,11 @@ class Lending:
                 remove_tree(staged)
 
         await blocking.call(copy, limit=_LIMIT)
+
+
+def _is_tiny(kept: Kept) -> bool:
+    """Tell whether a copy costs less than an overlay, for which the kernel makes a dozen files."""
+    return kept.members <= _FEW and kept.bytes <= _LITTLE
 
 
 def _is_read_outside(label: str, root: Path) -> bool:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from runner import own_files
 from runner.lifecycle.runs.workspace import Workspace
 
 
@@ -66,6 +67,6 @@ class Notes:
 def _read(path: Path) -> dict[str, Note]:
     """Without notes everything is stored once more: a cost, no loss."""
     try:
-        return {label: Note(**note) for label, note in json.loads(path.read_bytes()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return own_files.read_as(path, dict[str, Note])
+    except (OSError, ValueError):
         return {}

@@ -11,6 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runner.archives.extents import extents, has_holes
+from runner.model import Span
+
 Check = Callable[[], None]
 
 #: Small files are the disk's metadata, which several threads ask for faster than one.
@@ -38,10 +41,10 @@ _NOT_SO = frozenset(
 def place(kept: Path, into: Path, check: Check) -> None:
     """Make ``into``, which is not there, a copy of the tree ``kept``; blocks.
 
-    Modes, times and symbolic links are kept; names of one file stay names of one file, but never
-    of one in ``kept``. The owner is us. File systems that can share blocks copy none. ``check`` is
-    called often, from several threads, and may raise to stop. Raises OSError; what was copied so
-    far stays then.
+    Modes, times, holes and symbolic links are kept; names of one file stay names of one file, but
+    never of one in ``kept``. The owner is us. File systems that can share blocks copy none.
+    ``check`` is called often, from several threads, and may raise to stop. Raises OSError; what
+    was copied so far stays then.
     """
     into.mkdir(mode=0o700)
     copying = _Copying(check)
@@ -136,26 +139,41 @@ def _copy(source: str, target: str, check: Check) -> None:
 
 
 def _content(reading: int, writing: int, check: Check) -> None:
-    for way in (_shared, _in_the_kernel):
-        try:
-            way(reading, writing, check)
-        except OSError as error:
-            if error.errno not in _NOT_SO:
-                raise
-        else:
+    try:
+        fcntl.ioctl(writing, _FICLONE, reading)
+    except OSError as error:
+        if error.errno not in _NOT_SO:
+            raise
+    else:
+        return
+    state = os.fstat(reading)
+    if not has_holes(state):
+        _copy_span(reading, writing, Span(0, state.st_size), check)
+        return
+    os.ftruncate(writing, state.st_size)
+    for span in extents(reading, state.st_size, check):
+        _copy_span(reading, writing, span, check)
+
+
+def _copy_span(reading: int, writing: int, span: Span, check: Check) -> None:
+    try:
+        _in_the_kernel(reading, writing, span, check)
+    except OSError as error:
+        if error.errno not in _NOT_SO:
+            raise
+    else:
+        return
+    at = span.start
+    while data := os.pread(reading, min(_BUFFER, span.end - at), at):
+        check()
+        at += os.pwrite(writing, data, at)
+
+
+def _in_the_kernel(reading: int, writing: int, span: Span, check: Check) -> None:
+    at = span.start
+    while at < span.end:
+        check()
+        copied = os.copy_file_range(reading, writing, min(_PIECE, span.end - at), at, at)
+        if not copied:
             return
-    while data := os.read(reading, _BUFFER):
-        check()
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(writing, rest) :]
-
-
-def _shared(reading: int, writing: int, check: Check) -> None:
-    del check
-    fcntl.ioctl(writing, _FICLONE, reading)
-
-
-def _in_the_kernel(reading: int, writing: int, check: Check) -> None:
-    while os.copy_file_range(reading, writing, _PIECE):
-        check()
+        at += copied

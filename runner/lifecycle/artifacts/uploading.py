@@ -43,6 +43,14 @@ _LIMIT = blocking.Limit(4)
 _SOON_SENT = 1 << 20
 
 Told = Callable[[str, Stored], None]
+Flawed = Callable[[tuple[str, ...]], bool]
+"""Told what the stored objects lack; whether it has written something into the output."""
+
+
+def say_nothing(flaws: tuple[str, ...]) -> bool:
+    """Write nothing."""
+    del flaws
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,11 @@ class _Pass:
         async with anyio.create_task_group() as group:
             for upload in uploads:
                 group.start_soon(run, upload)
+
+    async def those_of(self, label: str, uploads: Iterable[_Upload]) -> None:
+        for upload in uploads:
+            if upload.artifact.label == label:
+                await self.run(upload)
 
     async def run(self, upload: _Upload) -> None:
         try:
@@ -126,7 +139,13 @@ class Uploader:
         self.warnings: dict[str, str] = {}
 
     async def upload(
-        self, artifacts: Iterable[Artifact], *, final: bool, is_over: bool, on_stored: Told
+        self,
+        artifacts: Iterable[Artifact],
+        *,
+        final: bool,
+        is_over: bool,
+        on_stored: Told,
+        on_flaws: Flawed,
     ) -> dict[str, Stored]:
         """Store what changed; see ``Artifacts.upload``."""
         mapped = nothing_at_work if is_over else written_through_maps
@@ -136,13 +155,14 @@ class Uploader:
             await one_pass.side_by_side(
                 (upload for upload in uploads if upload.artifact.label != RETVAL), self._at_once
             )
+            if is_over and self.warnings and on_flaws(tuple(self.warnings.values())):
+                await one_pass.those_of(OUTPUT, uploads)
             # Clients take the appearance of retval for the whole result.
             if final and not one_pass.is_worth_another:
-                for upload in uploads:
-                    if upload.artifact.label == RETVAL:
-                        await one_pass.run(upload)
+                await one_pass.those_of(RETVAL, uploads)
         finally:
-            self._notes.settle()
+            if not is_over:  # else all is settled soon, and what is small is sent again as soon
+                self._notes.settle()
         if one_pass.failures:
             raise _grouped(one_pass.failures)
         return one_pass.stored
@@ -193,7 +213,7 @@ class Uploader:
 
     async def _store(self, upload: _Upload, mapped: Mapped) -> Stored | None:
         """Store one object; ``None`` when the store has it already, or there is nothing in it."""
-        found = await blocking.call(lambda _: self._look(upload, mapped), limit=_LIMIT)
+        found = await blocking.call(lambda stop: self._look(upload, mapped, stop), limit=_LIMIT)
         if found is None:
             return None
         note, form = found
@@ -211,7 +231,9 @@ class Uploader:
             more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
             self.warnings[label] = f"artifact {label!r} lacks {name!r} ({why}){more}"
 
-    def _look(self, upload: _Upload, mapped: Mapped) -> tuple[Note, Form] | None:
+    def _look(
+        self, upload: _Upload, mapped: Mapped, stop: blocking.Stop
+    ) -> tuple[Note, Form] | None:
         """Decide; the note is taken first, so that what changes meanwhile is stored next time."""
         known = self._notes.of(upload.note)
         if upload.artifact.label == METADATA:
@@ -220,7 +242,7 @@ class Uploader:
             return None if seen == known.signature else (Note(seen), plain(upload.path))
         if upload.path.is_symlink() or not upload.path.is_dir():
             raise ArtifactBad("its directory was replaced by something else")
-        seen = signature(upload.path, mapped=mapped)
+        seen = signature(upload.path, check=stop.check, mapped=mapped)
         is_empty = not any(upload.path.iterdir())
         if seen == known.signature or (is_empty and not known.had_content):
             return None
