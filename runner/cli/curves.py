@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from runner.cli.result_rows import of, told_by
 from runner.client.grid import shown
 from runner.client.results import Result
+from runner.client.values import STEPS
 from runner.errors import RunnerError
 
-STEP = "step"
+#: What the axis is called where the lines are counted.
+STEP = STEPS[0]
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,28 @@ class Chart:
     categories: Sequence[str] = ()
 
 
-def over_steps(results: Sequence[Result], y: str) -> Chart:
-    """Return a line for each run, over what it printed one after the other. Raises RunnerError."""
-    curves = [Curve(shown(one.parameters) or one.key, told_by(one, y)) for one in results]
-    return _chart(STEP, y, [curve for curve in curves if curve.points], results)
+def over_steps(results: Sequence[Result], y: str, x: str = "") -> Chart:
+    """Return a line for each run, over ``x`` of the lines that told ``y``. Raises RunnerError.
+
+    Without ``x``, over the first of ``STEPS`` that counts the lines of all; where there is none,
+    or no ``STEP`` that was asked for, the lines are counted.
+    """
+    told = {one.key: told_by(one, y, [x] if x else STEPS) for one in results}
+    having = [found for found in told.values() if found.values]
+    x = x or next((name for name in STEPS if all(name in one.steps for one in having)), "")
+    if x == STEP and not any(found.beside[x] for found in having):
+        x = ""
+    curves = []
+    for one in results:
+        found = told[one.key]
+        points = sorted(found.beside[x], key=lambda point: point[0]) if x else found.points
+        curves.append(Curve(shown(one.parameters) or one.key, points))
+    return _chart(x or STEP, y, [curve for curve in curves if curve.points], results)
+
+
+def is_step(results: Sequence[Result], x: str) -> bool:
+    """Tell whether ``x`` counts lines, and does not tell experiments apart."""
+    return x in STEPS and not any(x in one.parameters for one in results)
 
 
 def over(results: Sequence[Result], x: str, y: str, by: str = "") -> Chart:

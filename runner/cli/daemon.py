@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +51,21 @@ def state_on_disk(settings: Settings) -> Item:
 
 def _record(path: Path) -> Item:
     """Read without touching: the next daemon needs these files."""
-    try:
-        record = json.loads(path.read_bytes())
-        return {
-            "key": str(record["key"]),
-            "queue": str(record["message"]["queue"]),
-            "attempt": record["attempt"],
-            "phase": str(record["phase"]),
-            "since": record["claimed_at"],
-            "cores": record["allocation"]["cores"],
-            "memory": record["allocation"]["memory"],
-            "gpus": record["allocation"]["gpus"],
-            "run": path.parent.name,
-            "output": None,
-        }
-    except (OSError, ValueError, KeyError, TypeError):
+    from runner.lifecycle.runs.record import readable  # noqa: PLC0415 - as above
+
+    record = readable(path)
+    if record is None:
         return {"key": "", "phase": "its record cannot be read", "run": path.parent.name}
+    return {
+        "key": record.key,
+        "queue": record.message.queue,
+        "attempt": record.attempt,
+        # Its supervisor writes down the end, whoever is there to see it.
+        "phase": "finishing" if path.with_name("exit.json").exists() else record.phase.value,
+        "since": record.claimed_at,
+        "cores": record.allocation.cores,
+        "memory": record.allocation.memory,
+        "gpus": list(record.allocation.gpus),
+        "run": record.run,
+        "output": None,
+    }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from runner.cli import show
+from runner.client import told
 from runner.client.shop import LocalShop
 from runner.lifecycle import history
 from runner.lifecycle.ownership.record import ClaimRecord, State
@@ -109,7 +110,7 @@ class Board:
             except OSError:
                 return ""
         else:
-            text = (self._shop.output(trial.key) or "") if self._ended(trial) else ""
+            text = told.text(self._shop, trial.key) if self._ended(trial) else ""
         return _last_accuracy(text)
 
 

@@ -9,9 +9,7 @@ from pathlib import Path
 from runner.archives.ignoring import STUDIO
 from runner.cli import show, stores
 from runner.cli.arguments import ClientCommand, add_json
-from runner.client import listings
 from runner.client.fetching import LABELS, fetch, named
-from runner.errors import RunnerError
 from runner.settings.parser import Parser
 
 _ABOUT = (
@@ -39,11 +37,6 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     with stores.opened(settings, chosen, environ) as shops:
         shop = stores.knowing(shops, chosen.key)
         if shop is None:
-            if any(listings.of_sweep(one, chosen.key) for one in shops):
-                raise RunnerError(
-                    f"there is no experiment {chosen.key!r}: it is a sweep, with keys as "
-                    f"studio-runner results {chosen.key} shows them"
-                )
             raise stores.unknown(chosen.key, shops, chosen, environ)
         with _kept_from_packing(to):
             places = fetch(shop, chosen.key, chosen.artifacts, to, replace=chosen.replace)

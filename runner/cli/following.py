@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import TypeVar
 
 import anyio
 
 from runner import blocking
 from runner.cli import show
 from runner.cli.daemon import HISTORY
-from runner.cli.masking import redactor_for
+from runner.cli.masking import masked, redactor_for
 from runner.cli.meter import Meter
+from runner.cli.output import Output
+from runner.cli.waiting import Reasons
 from runner.client.results import ended_here
 from runner.client.shop import Shop
 from runner.control.client import NoDaemon, Refusal, ask
@@ -28,10 +29,11 @@ from runner.model import Cause
 from runner.queues.base import Inspectable
 from runner.queues.drawer import DeadLetter
 
+T = TypeVar("T")
+
 #: Looks into a store, which may be far away.
 _LIMIT = blocking.Limit(1)
 _LOOK_FOR_LETTERS_EVERY = 2.0
-_HEAD = 256
 _SIGNALLED = 128
 _HIGHEST_EXIT = 255
 
@@ -60,57 +62,6 @@ class Ending:
         return f"{self.cause}{attempt}" + (f": {self.detail}" if self.detail else "")
 
 
-class Output:
-    """Prints an output that is read several times from its beginning, each part once.
-
-    The output of a later attempt begins with that of the earlier ones; where it does not, as
-    after a restart without its artifacts, it is printed whole.
-    """
-
-    def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stdout
-        self._head = ""
-        self._shown = 0
-        self._pending: str | None = None
-        self._skip = 0
-
-    def begin(self) -> None:
-        """Take what follows as the output from its beginning."""
-        self._pending, self._skip = "", 0
-
-    def write(self, text: str) -> None:
-        """Print what of ``text`` was not printed yet."""
-        if self._pending is not None:
-            self._pending += text
-            if len(self._pending) < len(self._head):
-                return
-            text, self._pending = self._pending, None
-            self._compare(text)
-        fresh = text[self._skip :]
-        self._skip -= len(text) - len(fresh)
-        self._emit(fresh)
-
-    def end(self) -> None:
-        """The output is over for now."""
-        pending, self._pending = self._pending, None
-        if pending and not self._head.startswith(pending):
-            self._compare("")
-            self._emit(pending)
-
-    def _compare(self, text: str) -> None:
-        if self._head and text.startswith(self._head):
-            self._skip = self._shown
-        else:
-            self._head, self._shown, self._skip = "", 0, 0
-
-    def _emit(self, text: str) -> None:
-        if text:
-            self._head += text[: _HEAD - len(self._head)]
-            self._shown += len(text)
-            self._out.write(text)
-            self._out.flush()
-
-
 @dataclass
 class Watch:
     """One experiment that somebody waits for."""
@@ -125,6 +76,8 @@ class Watch:
     #: Where a message that nobody can run ends up, with the message's id.
     queue: Inspectable | None = None
     message_id: str = ""
+    #: Who can say why it waits.
+    reasons: Reasons | None = None
     #: What is wanted of the output.
     wanted: Wanted = field(default_factory=Wanted)
 
@@ -143,10 +96,10 @@ class Watch:
             self._say(record)
             if anyio.current_time() >= look_for_letters:
                 look_for_letters = anyio.current_time() + _LOOK_FOR_LETTERS_EVERY
-                if letter := await self._letter():
-                    return Ending("buried", None, letter.reason, 0)
-                if ended := self._ended_here():
+                if ended := await self._ended_elsewhere():
                     return ended
+                if record is None and self.reasons is not None:
+                    await self.reasons.tell()
             if self.output is not None:
                 await self._stream(self.output)
                 if record is not None:
@@ -155,13 +108,19 @@ class Watch:
 
     async def _record(self) -> ClaimRecord | None:
         try:
-            record = await blocking.call(lambda _: self.shop.claim(self.key), limit=_LIMIT)
+            record = await asked(self.shop, lambda _: self.shop.claim(self.key))
         except Unavailable as error:  # it may be back long before the experiment's end
-            show.note(f"{self.key}: {error}")
+            self._note(str(error))
             return None
         if record and self.submitted is not None and record.submitted not in {None, self.submitted}:
             return None
         return record
+
+    async def _ended_elsewhere(self) -> Ending | None:
+        """Return an end that the store does not know of."""
+        if letter := await self._letter():
+            return Ending("buried", None, letter.reason, 0)
+        return self._ended_here()
 
     async def _letter(self) -> DeadLetter | None:
         letters: Sequence[DeadLetter] = await self.queue.dead() if self.queue else ()
@@ -192,24 +151,18 @@ class Watch:
     async def _show_stored_anew(self) -> None:
         """Print what checkpoints have added: all there is of a run on another machine."""
         try:
-            stored = await blocking.call(lambda _: self.shop.output_version(self.key), limit=_LIMIT)
+            stored = await asked(self.shop, lambda _: self.shop.output_version(self.key))
             if stored not in {None, self._stored}:
                 self._stored = stored
                 await self._show_stored()
         except Unavailable as error:
-            show.note(f"{self.key}: {error}")
+            self._note(str(error))
 
     async def _show_stored(self) -> None:
-        if self.output is None:
-            return
-        part = await blocking.call(
-            lambda _: self.shop.output_part(self.key, self.wanted), limit=_LIMIT
-        )
-        if part is not None:
-            self._begins_at(part.start)
-            self.output.begin()
-            self.output.write(redactor_for(self.shop, self.key).redact(part.text))
-            self.output.end()
+        if self.output is not None:
+            start = await show_stored(self.shop, self.key, self.wanted, self.output)
+            if start is not None:
+                self._begins_at(start)
 
     def _begins_at(self, place: int) -> None:
         """Read from there ever after: what is read again is compared from its first byte on."""
@@ -224,9 +177,47 @@ class Watch:
             sentence = (
                 f"attempt {record.attempt} ended ({why or 'given back'}); waiting for the next"
             )
+        self._note(sentence)
+
+    def _note(self, sentence: str) -> None:
+        """Say what was not said last: an outage may last for a night."""
         if sentence != self._said:
             self._said = sentence
             show.note(f"{self.key}: {sentence}")
+
+
+async def show_stored(shop: Shop, key: str, wanted: Wanted, output: Output) -> int | None:
+    """Print a part of the stored output, as it comes; return where it begins, in bytes.
+
+    ``None``: nothing is stored yet. Raises what the store raises.
+    """
+
+    def work(stop: blocking.Stop) -> int | None:
+        redactor = redactor_for(shop, key)
+        begun: list[int] = []
+
+        def take(start: int, pieces: Iterator[bytes]) -> None:
+            begun.append(start)
+            output.begin()
+            for text in masked(pieces, redactor):
+                stop.check()
+                output.write(text)
+            output.end()
+
+        return begun[-1] if shop.output(key, wanted, take) else None
+
+    return await asked(shop, work)
+
+
+async def asked(shop: Shop, function: Callable[[blocking.Stop], T]) -> T:
+    """Ask a store in a thread; who stops waiting need not wait for its answer."""
+
+    def work(stop: blocking.Stop) -> T:
+        with stop.calling(shop.cut):
+            stop.check()
+            return function(stop)
+
+    return await blocking.call(work, limit=_LIMIT)
 
 
 async def _quietly(items: AsyncIterator[Item]) -> AsyncIterator[Item]:

@@ -18,6 +18,9 @@ from runner.settings.parser import Parser
 #: The settings that are read here.
 SETTINGS = ("state_dir", *stores.SETTINGS)
 _FOLDER = "studioml-meta/projects"
+_SWEEPS = "storage/listings/sweeps"
+#: Sweeps that are named to who has forgotten theirs.
+_NAMED = 5
 
 
 def add_which(parser: Parser) -> None:
@@ -33,7 +36,9 @@ class Found:
     def __init__(self, settings: Settings, chosen: Namespace, shops: Sequence[Shop]) -> None:
         """Raises Misconfigured where nothing is named, RunnerError for what nobody knows."""
         if not chosen.names and not chosen.project:
-            raise Misconfigured("say which: a sweep, keys of experiments, or --project P")
+            raise Misconfigured(
+                f"say which: a sweep, keys of experiments, or --project P{_latest(shops)}"
+            )
         self._readers = [Reader(shop, settings.state_dir) for shop in shops]
         self._listed: dict[str, tuple[Reader, Listed]] = {}
         #: What is over stays as it is.
@@ -88,6 +93,15 @@ class Found:
 
     def _searched(self) -> str:
         return ", ".join(str(reader.shop) for reader in self._readers) or "no store"
+
+
+def _latest(shops: Sequence[Shop]) -> str:
+    """Name the sweeps that were submitted last, where that can be listed."""
+    places = [Path(f"{shop.root}/{_SWEEPS}") for shop in shops if isinstance(shop, LocalShop)]
+    found = [one for place in places if place.is_dir() for one in place.glob("[!.]*.json")]
+    found.sort(key=lambda one: one.stat().st_mtime, reverse=True)
+    names = ", ".join(one.stem for one in found[:_NAMED])
+    return f"; the latest sweeps are {names}" if names else ""
 
 
 def _in_database(shop: Shop, project: str) -> Sequence[Listed]:

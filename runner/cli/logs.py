@@ -10,9 +10,10 @@ import anyio
 from runner.cli import show, stores
 from runner.cli.arguments import ClientCommand
 from runner.cli.daemon import control_socket
-from runner.cli.following import Output, Watch
-from runner.cli.masking import redactor_for
+from runner.cli.following import Watch, show_stored
 from runner.cli.meter import Meter
+from runner.cli.output import Output
+from runner.cli.waiting import Reasons
 from runner.client.shop import Shop
 from runner.control.client import NoDaemon, ask
 from runner.errors import RunnerError
@@ -72,16 +73,15 @@ async def _show(settings: Settings, chosen: Namespace, shop: Shop) -> int:
             submitted,
             control_socket(settings),
             output,
+            reasons=Reasons(control_socket(settings), chosen.key, submitted),
             wanted=Wanted(chosen.tail),
         )
         show.note(f"{chosen.key}: {(await watch.ending()).sentence}")
         return 0
     if await _live(settings, chosen, output):
         return 0
-    stored = shop.output_part(chosen.key, Wanted(chosen.tail))
-    if stored is None:
+    if await show_stored(shop, chosen.key, Wanted(chosen.tail), output) is None:
         raise RunnerError(f"the experiment {chosen.key!r} has no output yet")
-    output.write(redactor_for(shop, chosen.key).redact(stored.text))
     return 0
 
 

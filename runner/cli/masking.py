@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from runner.client.shop import Shop
 from runner.redaction import Redactor
@@ -23,3 +24,11 @@ def redactor_for(
     experiment = shop.experiment(key) if shop is not None else None
     redactor.add(*of_data(experiment))
     return redactor
+
+
+def masked(pieces: Iterable[bytes], redactor: Redactor) -> Iterator[str]:
+    """Yield an output as it may be shown, a piece at a time, wherever it was cut."""
+    stream, text = redactor.stream(), codecs.getincrementaldecoder("utf-8")("replace")
+    for piece in pieces:
+        yield text.decode(stream.feed(piece))
+    yield text.decode(stream.close(), final=True)

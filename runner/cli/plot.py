@@ -10,15 +10,16 @@ from pathlib import Path
 
 from runner.cli import canvas, png, show, stores
 from runner.cli.arguments import ClientCommand
-from runner.cli.curves import STEP, Chart, over, over_steps
+from runner.cli.curves import Chart, is_step, over, over_steps
 from runner.cli.found_results import SETTINGS, Found, add_which
+from runner.client.values import STEPS
 from runner.errors import Misconfigured
 from runner.settings.parser import Parser
 
 _ABOUT = (
     "Plot a number that experiments printed as JSON: the last one of each over a parameter (--x "
     "lr), with a line for each value of the others; or, without --x, every one that each printed, "
-    "over its steps."
+    f"over the {', '.join(STEPS[:-1])} or {STEPS[-1]} of the same line, else one after the other."
 )
 _MOST_WIDE, _HIGH = 100, 16
 
@@ -51,7 +52,11 @@ def _arguments(parser: Parser) -> None:
     add_which(parser)
     parser.add_argument("--y", metavar="NAME", help="the number, such as accuracy")
     parser.add_argument(
-        "--x", metavar="NAME", default=STEP, help="a parameter or another number (default: step)"
+        "--x",
+        metavar="NAME",
+        default="",
+        help=f"a parameter, another number, or one of {', '.join(STEPS)} (default: what is told "
+        "of these)",
     )
     parser.add_argument(
         "--by", metavar="NAME", default="", help="a line for each (default: all other parameters)"
@@ -61,8 +66,8 @@ def _arguments(parser: Parser) -> None:
 
 def _chart(found: Found, chosen: Namespace) -> Chart:
     results = found.results()
-    if chosen.x == STEP:
-        return over_steps(results, chosen.y)
+    if not chosen.x or is_step(results, chosen.x):
+        return over_steps(results, chosen.y, chosen.x)
     return over(results, chosen.x, chosen.y, chosen.by)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from runner.cli import show
 from runner.client.results import Result
+from runner.client.values import Series
 from runner.errors import Misconfigured
 
 #: Columns of every table, and what they are of a result.
@@ -126,9 +127,10 @@ def of(result: Result, name: str) -> object:
     return result.values.get(name.removeprefix(_VALUE)) if name.startswith(_VALUE) else None
 
 
-def told_by(result: Result, name: str) -> Sequence[tuple[int, float]]:
-    """Return how a value went, by the name of its column."""
-    return result.series(name) or result.series(name.removeprefix(_VALUE))
+def told_by(result: Result, name: str, beside: Sequence[str]) -> Series:
+    """Return how a value went, by the name of its column, with others of the same lines."""
+    found = result.told_with(name, beside)
+    return found if found.values else result.told_with(name.removeprefix(_VALUE), beside)
 
 
 def number_in(text: str) -> float | str:

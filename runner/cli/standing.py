@@ -20,7 +20,8 @@ def sentence(standing: Standing) -> str:
     }
     seen = f", last heard of {show.since(standing.updated)} ago" if standing.updated else ""
     submitted = f", submitted {show.since(standing.submitted)} ago" if standing.submitted else ""
-    return words.get(standing.state, standing.state) + (seen or submitted)
+    said = words.get(standing.state, standing.state) + (seen or submitted)
+    return said + (detail if standing.state == "waiting" else "")
 
 
 def _ending(standing: Standing, where: str) -> str:

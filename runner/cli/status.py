@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -64,10 +65,16 @@ def _arguments(parser: Parser) -> None:
 def _show_one(settings: Settings, arguments: Namespace, environ: Mapping[str, str]) -> int:
     """Ask the stores for one experiment, then this machine. Raises RunnerError: nobody knows it."""
     from runner.cli.standing import sentence  # noqa: PLC0415 - who asks the daemon needs no store
+    from runner.client.results import given_back  # noqa: PLC0415 - likewise
     from runner.client.standing import standing  # noqa: PLC0415 - likewise
+    from runner.lifecycle import history  # noqa: PLC0415 - likewise
 
     with stores.opened(settings, arguments, environ) as shops:
         found = next((one for shop in shops if (one := standing(shop, arguments.key))), None)
+        if found is not None and found.state == "waiting":
+            lately = history.read(settings.state_dir / HISTORY)
+            why = given_back(lately, arguments.key, found.submitted)
+            found = replace(found, detail=why)
         found = found or _lately(settings, arguments.key)
         if found is None:
             raise stores.unknown(arguments.key, shops, arguments, environ)

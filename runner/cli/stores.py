@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 from runner.cli.telling import PERSON
@@ -12,7 +12,7 @@ from runner.client import opening
 from runner.client.opening import STORE_KEYS as KEYS
 from runner.client.opening import STORE_SETTINGS as SETTINGS
 from runner.client.opening import STORE_VARIABLE, chosen_store, first, knowing
-from runner.errors import RunnerError
+from runner.errors import Misconfigured, RunnerError
 from runner.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,13 +52,25 @@ def add_options(group: Any, default: str) -> None:
 def unknown(
     key: str, shops: Sequence[Shop], chosen: Namespace, environ: Mapping[str, str]
 ) -> RunnerError:
-    """Return what to say of an experiment that none of the stores knows."""
+    """Return what to say of an experiment that none of the stores knows. Raises what they raise."""
+    if keys := _of_sweep(key, shops):
+        return RunnerError(f"{key!r} is a sweep: name one of its experiments, {keys}")
     if not chosen_store(chosen, environ):
         return RunnerError(f"the experiment {key!r} is not known here: name its store with --store")
     return RunnerError(
         f"the experiment {key!r} is not known in {', '.join(map(str, shops))}: no runner has begun "
         "it yet, or its store is another one (--store)"
     )
+
+
+def _of_sweep(name: str, shops: Sequence[Shop]) -> str:
+    from runner.client import listings  # noqa: PLC0415 - for who has named a wrong key
+
+    with suppress(Misconfigured):  # no sweep can be called so
+        for shop in shops:
+            if known := listings.of_sweep(shop, name):
+                return f"{known[0].key} to {known[-1].key}" if known[1:] else known[0].key
+    return ""
 
 
 def opened(

@@ -13,11 +13,12 @@ from typing import Any
 import anyio
 
 from runner.archives.select import Selection, select
-from runner.cli import queues, show, stores
+from runner.cli import queues, show, stores, waiting
 from runner.cli.arguments import ClientCommand, own_words
 from runner.cli.daemon import control_socket
-from runner.cli.following import Ending, Output, Watch
+from runner.cli.following import Ending, Watch
 from runner.cli.interrupts import interruptible
+from runner.cli.output import Output
 from runner.cli.queues import Access
 from runner.cli.submit_options import add_options, options_of, points_of
 from runner.client import grid, listings, submitting
@@ -29,12 +30,14 @@ from runner.client.shop import Shop
 from runner.errors import Misconfigured
 from runner.queues.addresses import LocalAddress, QueueAddress
 
-_ABOUT = (
-    "Pack the current directory, put it into a store, and queue an experiment that runs SCRIPT "
-    "with ARGS in a copy of it. Files that .gitignore or .studioignore name, .git, virtual "
-    "environments and files that look like credentials stay behind. With --grid, an experiment "
-    "for each combination of values: studio-runner results shows what came of them."
-)
+_ABOUT = """Pack the current directory, put it into a store, and queue an experiment that
+runs SCRIPT with ARGS in a copy of it. Files that .gitignore or .studioignore
+name, .git, virtual environments and files that look like credentials stay
+behind. With --grid, an experiment for each combination of values: studio-runner
+results shows what came of them.
+
+  studio-runner submit --follow train.py --lr 0.1
+  studio-runner submit --sweep first --grid lr=0.1,0.01 --grid depth=2,4 train.py"""
 _USAGE = "[OPTION…] SCRIPT [ARG…]   or   submit [OPTION…] -m MODULE [ARG…]"
 #: Bytes of a workspace above which we ask.
 _LARGE = 500_000_000
@@ -48,7 +51,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         "submit",
         _ABOUT,
         _USAGE,
-        settings=(*stores.SETTINGS, *queues.SETTINGS),
+        settings=(*stores.SETTINGS, *queues.SETTINGS, *waiting.SETTINGS),
         client_keys=stores.KEYS,
         arguments=add_options,
     )
@@ -68,12 +71,12 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         is_chosen = bool(stores.chosen_store(chosen, environ))
         if said := submitting.check_reach(address, shop, is_chosen=is_chosen):
             show.note(said)
-        batch = _Batch(access, chosen, shop, address)
-        batch.prepare(words, points, environ)
+        batch = _Batch(access, chosen, shop, address, environ)
+        batch.prepare(words, points)
         if chosen.dry_run:
             return batch.list()
-        batch.store()
         try:
+            batch.store()
             return anyio.run(batch.publish, wrap)
         except KeyboardInterrupt:
             show.note(batch.goes_on())
@@ -88,11 +91,14 @@ class _Batch:
     chosen: Namespace
     shop: Shop
     address: QueueAddress
+    environ: Mapping[str, str]
 
     def __post_init__(self) -> None:
         self.submissions: Sequence[Submission] = ()
         self.selection = Selection({}, frozenset(), ())
         self._publication: Publication | None = None
+        #: Why they wait; of a sweep once.
+        self._told: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -121,20 +127,18 @@ class _Batch:
         """The option that other commands need for the same store."""
         return f" --store {shlex.quote(self.chosen.store)}" if self.chosen.store else ""
 
-    def prepare(
-        self, words: Sequence[str], points: Sequence[Mapping[str, str]], environ: Mapping[str, str]
-    ) -> None:
+    def prepare(self, words: Sequence[str], points: Sequence[Mapping[str, str]]) -> None:
         """Find out all there is to know before anything is packed. Raises Misconfigured."""
         chosen, workspace = self.chosen, Path.cwd()
         options = options_of(chosen)
         requirements = find(
-            chosen.requirements, workspace, environ, has_image=bool(chosen.container)
+            chosen.requirements, workspace, self.environ, has_image=bool(chosen.container)
         )
         self.selection = select(workspace)
         if not chosen.module:
             submitting.check_script(words[0], workspace, self.selection)
         key = chosen.key or submitting.made_key(words[0])
-        traceparent, said = submitting.sender_trace(environ, options.env)
+        traceparent, said = submitting.sender_trace(self.environ, options.env)
         if said:
             show.note(said)
         one = submitting.submission(
@@ -216,10 +220,23 @@ class _Batch:
             output=Output() if self.chosen.follow and not self.chosen.json else None,
             queue=queue,
             message_id=ids[one.key],
+            reasons=self._reasons(one),
         )
         ending = await watch.ending()
         show.note(f"{one.key}: {ending.sentence}")
         return ending
+
+    def _reasons(self, one: Submission) -> waiting.Reasons:
+        settings = self.access.settings
+        return waiting.Reasons(
+            control_socket(settings),
+            one.key,
+            one.time_added,
+            self.address,
+            settings.queue_root,
+            waiting.asking_fleet(settings, self.environ, int(one.needs["gpuCount"])),
+            self._told,
+        )
 
     def _confirm(self) -> None:
         """Say what was queued: for scripts the keys alone on stdout."""
@@ -276,15 +293,26 @@ def _end(ending: Ending) -> dict[str, Any]:
 
 
 def _tell(selection: Selection, origin: str, count: int, notes: Sequence[str]) -> None:
-    left = selection.left_out
     show.note(f"workspace: {len(selection.files)} files, {show.size(selection.bytes)}")
-    for one in left[:_SHOWN_LEFT_OUT]:
-        show.note(f"  left out: {one.name} ({one.reason})")
+    left = _left_out(selection)
+    for name, reason in left[:_SHOWN_LEFT_OUT]:
+        show.note(f"  left out: {name} ({reason})")
     if len(left) > _SHOWN_LEFT_OUT:
         show.note(f"  left out: {len(left) - _SHOWN_LEFT_OUT} more")
     show.note(f"requirements: {count} from {origin}")
     for sentence in notes:
         show.note(f"  {sentence}")
+
+
+def _left_out(selection: Selection) -> Sequence[tuple[str, str]]:
+    """Return what stays behind and why, in one line what does so beside each other."""
+    beside: dict[tuple[str, str], list[str]] = {}
+    for one in selection.left_out:
+        beside.setdefault((one.name.rpartition("/")[0], one.reason), []).append(one.name)
+    return [
+        (names[0] if len(names) == 1 or not directory else f"{len(names)} of {directory}", reason)
+        for (directory, reason), names in beside.items()
+    ]
 
 
 def _ask_when_large(selection: Selection, *, yes: bool) -> None:

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -113,7 +113,7 @@ class Client:
     def submit(
         self,
         script: str,
-        args: Sequence[str] = (),
+        args: Sequence[object] = (),
         *,
         options: Options = _NOTHING_SPECIAL,
         key: str | None = None,
@@ -134,7 +134,7 @@ class Client:
         what: str | Callable[..., Any],
         parameters: Mapping[str, Sequence[object]],
         *,
-        args: Sequence[str] = (),
+        args: Sequence[object] = (),
         options: Options = _NOTHING_SPECIAL,
         sweep: str = "",
         most: int = grid.MOST,
@@ -218,8 +218,18 @@ class Client:
     def _rest(self, open_: Sequence[Listed], end: float, took: float) -> None:
         left = end - time.monotonic()
         if left <= 0:
-            raise TimeoutError(f"{len(open_)} experiments have not ended, such as {open_[0].key}")
+            raise TimeoutError(self._not_ended(open_))
         time.sleep(min(max(self.shop.look_every, _REST * took), left))
+
+    def _not_ended(self, open_: Sequence[Listed]) -> str:
+        """Say what has not, and why the first one waits, where that is known."""
+        first, count = open_[0].key, len(open_)
+        detail = ""
+        with suppress(RunnerError):
+            detail = self.looked_at(open_[:1])[0].detail
+        said = f"{first} has" if count == 1 else f"{count} experiments have"
+        such = "" if count == 1 else f", such as {first}"
+        return f"{said} not ended{such}{f': {detail}' if detail else ''}"
 
     def _ended(self, listed: Sequence[Listed]) -> Sequence[Result]:
         dead = self._buried()
@@ -293,32 +303,36 @@ class Client:
         return self._publish(submissions, are_numbered=are_numbered)
 
     def _publish(self, submissions: Sequence[Submission], *, are_numbered: bool) -> Sweep:
-        found: list[Submission] = []
+        begun: list[Publication] = []
         over = threading.Event()
-        work = partial(self._queue, submissions, found, over, are_numbered=are_numbered)
+        work = partial(self._queue, submissions, begun, over, are_numbered=are_numbered)
         future = self._portal.start_task_soon(work)
         try:
             future.result()
-        except BaseException:
+        except BaseException as error:
             # Somebody may have interrupted us: nothing is sent behind his back.
             future.cancel()
             over.wait(_LAST_MESSAGE)
+            if not isinstance(error, RunnerError):
+                error.add_note(begun[0].said if begun else "nothing was queued")
             raise
-        listed = tuple(map(listings.of_submission, found))
-        return Sweep(found[0].sweep, tuple(one.key for one in listed), self, listed)
+        sent = begun[0].submissions
+        listed = tuple(map(listings.of_submission, sent))
+        return Sweep(sent[0].sweep, tuple(one.key for one in listed), self, listed)
 
     async def _queue(
         self,
         submissions: Sequence[Submission],
-        found: list[Submission],
+        begun: list[Publication],
         over: threading.Event,
         *,
         are_numbered: bool,
     ) -> None:
         try:
             async with self._access.queue(self._address) as queue:
-                found += submitting.enlist(self.shop, submissions, are_numbered=are_numbered)
-                publication = Publication(self.shop, found, self._wrap)
+                sent = submitting.enlist(self.shop, submissions, are_numbered=are_numbered)
+                publication = Publication(self.shop, sent, self._wrap)
+                begun.append(publication)
                 try:
                     await publication.publish(queue)
                 finally:
@@ -340,7 +354,7 @@ class Client:
             return {letter.message.id: letter.reason for letter in await queue.dead()}
 
 
-def _words(args: Sequence[str]) -> Sequence[str]:
+def _words(args: Sequence[object]) -> Sequence[str]:
     if isinstance(args, str):
         raise Misconfigured(f"args is the text {args!r}: give a list, such as ['--lr', '0.1']")
-    return args
+    return [str(arg) for arg in args]

@@ -36,8 +36,8 @@ def checked(grid: Mapping[str, Sequence[object]]) -> Grid:
     """Return a grid with its values as text. Raises Misconfigured for one that means nothing."""
     found: dict[str, Sequence[str]] = {}
     for name, values in grid.items():
-        if isinstance(values, str | bytes):
-            raise Misconfigured(f"the grid has one text for {name}: give a list of values")
+        if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+            raise Misconfigured(f"the grid has {values!r} for {name}: give a list of values")
         texts = [str(value) for value in values]
         if not _NAME.fullmatch(name):
             raise Misconfigured(

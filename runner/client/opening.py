@@ -23,6 +23,9 @@ STORE_SETTINGS = ("local_store_root", "s3_ca", "s3_cert", "s3_key", "s3_http_hos
 #: What the file of ``--config`` may say besides settings.
 STORE_KEYS = ("store", "store-keys", "store-records")
 STORE_VARIABLE = "STUDIO_RUNNER_STORE"
+#: Seconds for which somebody waits for a store of which nothing is there: long enough for one that
+#: is started anew.
+_ABSENCE = 10.0
 
 
 def configured(
@@ -72,7 +75,7 @@ def opened(
             records=chosen.store_records or "",
             clear_text=settings.s3_http_hosts,
         )
-        with remote_shop(bucket, _options(settings), telling) as shop:
+        with remote_shop(bucket, _options(settings, telling), telling) as shop:
             yield [shop]
 
 
@@ -88,8 +91,9 @@ def knowing(shops: Sequence[Shop], key: str) -> Shop | None:
     return next((shop for shop in shops if shop.experiment(key) or shop.claim(key)), None)
 
 
-def _options(settings: Settings) -> StoreOptions:
+def _options(settings: Settings, telling: Telling) -> StoreOptions:
     from runner.stores.base import StoreOptions  # noqa: PLC0415 - as above
+    from runner.stores.remote.retrying import Plan  # noqa: PLC0415 - as above
 
     return StoreOptions(
         # Who calls is the keys' owner.
@@ -98,4 +102,5 @@ def _options(settings: Settings) -> StoreOptions:
         s3_cert=settings.s3_cert,
         s3_key=settings.s3_key,
         s3_http_hosts=settings.s3_http_hosts,
+        plan=Plan(absence=_ABSENCE, told=telling.trouble),
     )

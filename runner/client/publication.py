@@ -14,10 +14,17 @@ from runner.client.access import AnyQueue
 from runner.client.message import Submission, message
 from runner.client.sealing import Wrap
 from runner.client.shop import Shop
-from runner.errors import QueueDenied, QueueGone, QueueUnavailable, RunnerError
+from runner.errors import (
+    Misconfigured,
+    NotQueued,
+    QueueDenied,
+    QueueGone,
+    QueueUnavailable,
+    RunnerError,
+)
 
 #: With these a broker says that it has not taken the message.
-_REFUSALS = (QueueDenied, QueueGone)
+_REFUSALS = (QueueDenied, QueueGone, NotQueued)
 
 
 @dataclass
@@ -49,10 +56,9 @@ class Publication:
                     await self._send(one, queue)
         except RunnerError as error:
             self._withdraw()
-            said = self._how_far()
-            if not said:
-                raise
-            raise RunnerError(f"{said}: {error}") from error
+            is_all = isinstance(error, Misconfigured) and not self.ids
+            kind = Misconfigured if is_all else RunnerError
+            raise kind(f"{self.said}: {error}") from error
         except anyio.get_cancelled_exc_class():
             if self._begun not in self.ids:  # no shield keeps asyncio's own cancellation off
                 self.doubtful = self._begun
@@ -61,8 +67,12 @@ class Publication:
 
     @property
     def said(self) -> str:
-        """How far it came, for who interrupted it."""
-        return self._how_far() or "nothing was queued"
+        """How far it came."""
+        count, last = len(self.ids), next(reversed(self.ids), "")
+        done = f"only {count} of {len(self.submissions)} were queued, up to {last}"
+        doubt = f"whether {self.doubtful} was queued is not known"
+        certain = done if count else "" if self.doubtful else "nothing was queued"
+        return "; ".join(filter(None, (certain, doubt if self.doubtful else "", self._trouble)))
 
     async def _send(self, one: Submission, queue: AnyQueue) -> None:
         self._begun = one.key
@@ -73,13 +83,6 @@ class Publication:
         except QueueUnavailable as error:
             self.doubtful = "" if isinstance(error, _REFUSALS) else one.key
             raise
-
-    def _how_far(self) -> str:
-        count, last = len(self.ids), next(reversed(self.ids), "")
-        done = f"only {count} of {len(self.submissions)} were queued, up to {last}"
-        doubt = f"whether {self.doubtful} was queued is not known"
-        parts = (done if count else "", doubt if self.doubtful else "", self._trouble)
-        return "; ".join(filter(None, parts))
 
     def _withdraw(self) -> None:
         """Take back what was written down of those that are on no queue, as far as that works."""

@@ -8,19 +8,20 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, TypeVar, cast
+from typing import IO, Any, BinaryIO, ClassVar, TypeVar, cast
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
 from runner.archives.pack import Packed
 from runner.archives.select import Selection
 from runner.client.bucket import Bucket
+from runner.client.calls import Calls
 from runner.client.message import Submission, workspace_key
-from runner.client.output_part import OutputPart, part_in, text_in
+from runner.client.output_part import Take, give_all, give_part
 from runner.client.ranged import Ranged
 from runner.client.shop import (
     BROKEN,
@@ -55,7 +56,7 @@ class RemoteShop:
     look_every: ClassVar[float] = 2.0
 
     place: Bucket
-    _portal: BlockingPortal
+    _calls: Calls
     _pool: StorePool
     telling: Telling = SILENT
 
@@ -67,12 +68,15 @@ class RemoteShop:
         self, directory: Path, selection: Selection, added: Added = NOTHING
     ) -> tuple[str, Packed]:
         """Pack a directory and store it below its own digest, unless it is there already."""
-        with tempfile.TemporaryFile() as file:
-            packed = pack_workspace(directory, selection, file, self.telling)
-            add_files(cast("BinaryIO", file), added)
-            size = file.tell()
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with ExitStack() as opened:
+            with _packing():
+                file = tempfile.TemporaryFile()  # noqa: SIM115 - see _close
+                opened.callback(_close, file)
+                packed = pack_workspace(directory, selection, file, self.telling)
+                add_files(cast("BinaryIO", file), added)
+                size = file.tell()
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
             location = self.place.location(workspace_key(digest))
             if self._size(location) == size:
                 self.telling.note(f"the workspace is in {self.place} already")
@@ -91,7 +95,7 @@ class RemoteShop:
         if self.place.records:
             for name in records(submission):
                 location = self.place.location(name, is_record=True)
-                self._portal.call(self._store(location).delete, location)
+                self._calls.call(self._store(location).delete, location)
 
     def experiment(self, key: str) -> dict[str, Any] | None:
         """Return the record of an experiment."""
@@ -123,27 +127,30 @@ class RemoteShop:
         body = self._read(self.place.location(f"experiments/{key}/_claim.{key}.json"), _all)
         return decode(body) if body else None
 
-    def output(self, key: str) -> str | None:
-        """Return the stored output; ``None`` when nothing was stored yet."""
-        try:
-            return self._read(self.place.location(f"experiments/{key}/output.tar"), _output)
-        except BROKEN:
-            return None
-
-    def output_part(self, key: str, wanted: Wanted) -> OutputPart | None:
-        """Return a part of the stored output, and read no more; ``None``: nothing is stored yet."""
-        if wanted == Wanted():  # side by side, and with its checksum
-            text = self.output(key)
-            return None if text is None else OutputPart(0, text)
+    def output(self, key: str, wanted: Wanted, take: Take) -> bool:
+        """Give a part of the stored output, and read no more; ``False``: nothing is stored yet."""
         location = self.place.location(f"experiments/{key}/output.tar")
+        try:
+            if wanted == Wanted():  # side by side, and with its checksum
+                return self._read(location, lambda stream: give_all(stream, take)) or False
+            return self._part(location, wanted, take)
+        except BROKEN:
+            return False
+
+    def _part(self, location: Location, wanted: Wanted, take: Take) -> bool:
         store = self._store(location)
         for _ in range(_MOST_RIVALS):
             found = self._stat(location)
             if found is None:
-                return None
+                return False
             fetch = partial(store.slice, location, version=found.version)
             with suppress(Conflict, NotFound):  # a checkpoint has replaced it
-                return _part(Ranged(int(found.size), partial(self._portal.call, fetch)), wanted)
+                ranged = Ranged(int(found.size), partial(self._calls.call, fetch))
+                with (
+                    io.BufferedReader(ranged, _BUFFER) as stream,
+                    tarfile.open(fileobj=stream, mode="r:") as archive,
+                ):
+                    return give_part(archive, wanted, take)
         raise StoreUnavailable(f"{location} is replaced by others all the time: try again")
 
     def output_version(self, key: str) -> str | None:
@@ -164,10 +171,14 @@ class RemoteShop:
             version = found.version if found else None
             with suppress(Conflict):
                 read = partial(store.read, location, _all, version=version)
-                before = self._portal.call(read) if found else b""
-                self._portal.call(store.put_if, location, change(before), version)
+                before = self._calls.call(read) if found else b""
+                self._calls.call(store.put_if, location, change(before), version)
                 return
         raise StoreUnavailable(f"{location} is rewritten by others all the time: try again")
+
+    def cut(self) -> None:
+        """Have what other threads wait for raise Interrupted."""
+        self._calls.cut()
 
     def _upload(self, file: BinaryIO, size: int, location: Location) -> None:
         with self.telling.progress("uploading the workspace") as meter:
@@ -179,17 +190,17 @@ class RemoteShop:
                     stream.write(data)
                     meter.add(len(data))
 
-            self._portal.call(self._store(location).write, location, produce)
+            self._calls.call(self._store(location).write, location, produce)
 
     def _write(self, location: Location, body: bytes) -> None:
         def produce(stream: BinaryIO) -> None:
             stream.write(body)
 
-        self._portal.call(self._store(location).write, location, produce)
+        self._calls.call(self._store(location).write, location, produce)
 
     def _read(self, location: Location, consume: Callable[[BinaryIO], T]) -> T | None:
         try:
-            return self._portal.call(self._store(location).read, location, consume)
+            return self._calls.call(self._store(location).read, location, consume)
         except NotFound:
             return None
 
@@ -199,13 +210,13 @@ class RemoteShop:
 
     def _stat(self, location: Location) -> ObjectInfo | None:
         try:
-            return self._portal.call(self._store(location).stat, location)
+            return self._calls.call(self._store(location).stat, location)
         except NotFound:
             return None
 
     def _store(self, location: Location) -> Store:
         request = Request(Experiment("", ""), Needs(), {}, storage=self.place.config)
-        return self._portal.call(
+        return self._calls.call(
             partial(self._pool.store_for, location, request, queue_broker="local")
         )
 
@@ -219,24 +230,25 @@ def remote_shop(
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(StorePool(options)) as pool,
     ):
-        yield RemoteShop(place, portal, pool, telling)
+        yield RemoteShop(place, Calls(portal), pool, telling)
+
+
+def _close(file: IO[bytes]) -> None:
+    """Close a file, also one with bytes for which a full disk has no room."""
+    with suppress(OSError):
+        file.close()
+
+
+@contextmanager
+def _packing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Misconfigured(
+            f"the workspace cannot be packed in the temporary directory: {error.strerror}; name "
+            "another one with TMPDIR"
+        ) from error
 
 
 def _all(stream: BinaryIO) -> bytes:
     return stream.read()
-
-
-def _part(ranged: Ranged, wanted: Wanted) -> OutputPart | None:
-    try:
-        with (
-            io.BufferedReader(ranged, _BUFFER) as stream,
-            tarfile.open(fileobj=stream, mode="r:") as archive,
-        ):
-            return part_in(archive, wanted)
-    except BROKEN:
-        return None
-
-
-def _output(stream: BinaryIO) -> str | None:
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
-        return text_in(archive)

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from runner.client import listings, told, values
+from runner.client.calls import side_by_side
 from runner.client.fetching import fetch
 from runner.client.listings import Listed
 from runner.client.shop import Shop
 from runner.client.standing import Standing, is_of_earlier, of
 from runner.client.told import Told
+from runner.client.values import STEPS, Points, Series
 from runner.lifecycle import history
 from runner.lifecycle.ownership.record import State
 from runner.model import Cause
 
 #: What ended lately on this machine, in the state directory.
 HISTORY = "recent.jsonl"
-#: A store may be far away.
-_AT_ONCE = 8
 
 T = TypeVar("T")
 
@@ -37,7 +36,7 @@ class Result:
     #: Why it ended: ``completed``, ``exit``, ``time-limit`` …; ``None`` before.
     cause: str | None
     exit_code: int | None
-    #: One sentence about the end.
+    #: One sentence about the end; of one that waits, why the daemon of this machine left it.
     detail: str
     attempt: int
     host: str
@@ -68,7 +67,7 @@ class Result:
         A long one is not kept: it is read when it is asked for, whole, as it is then.
         """
         kept = self.told.text
-        return (self.shop.output(self.key) or "") if kept is None else kept
+        return told.text(self.shop, self.key) if kept is None else kept
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -80,12 +79,21 @@ class Result:
         """The last of each number in ``metadata``, by path: ``validation/accuracy``."""
         return values.values(self.metadata)
 
-    def series(self, name: str) -> Sequence[tuple[int, float]]:
-        """Return each number of that path that it printed, with its place among them, from 1."""
+    def series(self, name: str, over: str = "") -> Points:
+        """Return each number of that path that it printed, with its place among them, from 1.
+
+        With ``over``, with another number of the same line, such as ``step``.
+        """
+        found = self.told_with(name, [over] if over else ())
+        return found.beside[over] if over else found.points
+
+    def told_with(self, name: str, beside: Sequence[str] = STEPS) -> Series:
+        """Return each number of that path, with others of its lines."""
         kept = self.told.text
         if kept is not None:
-            return values.series([kept.encode()], name)
-        return self.shop.read(_output_of(self.key), partial(told.series_in, name)) or []
+            return values.series([kept.encode()], name, beside)
+        read = partial(told.series_in, name, beside)
+        return self.shop.read(told.place(self.key), read) or values.series([], name, beside)
 
     def fetch(self, *labels: str, to: Path | str = ".") -> Sequence[Path]:
         """Unpack artifacts below ``to``, each in a place of its name; see ``Client.fetch``."""
@@ -129,8 +137,7 @@ class Reader:
         return [one for one, is_over in zip(listed, over, strict=True) if is_over]
 
     def _each(self, listed: Sequence[Listed], look: Callable[[Listed], T]) -> Iterator[T]:
-        with ThreadPoolExecutor(_AT_ONCE, "results") as threads:
-            yield from threads.map(look, listed)
+        return side_by_side(look, listed, self.shop.cut)
 
     def _is_over(self, one: Listed, lately: Sequence[history.Ending]) -> bool:
         claim = self.shop.claim(one.key)
@@ -144,7 +151,8 @@ class Reader:
             record = {"time_added": one.submitted, **record}
         standing = of(one.key, record, self.shop.claim(one.key))
         if standing.state == "waiting":
-            standing = _refused(standing, lately) or standing
+            why = given_back(lately, one.key, standing.submitted)
+            standing = _refused(standing, lately) or replace(standing, detail=why)
         ended = standing.state == State.ENDED
         return Result(
             key=one.key,
@@ -168,16 +176,12 @@ class Reader:
             return Told()
         known, found = self._told.get(key, ("", Told()))
         if known != version:
-            found = self.shop.read(_output_of(key), told.read) or Told()
+            found = self.shop.read(told.place(key), told.read) or Told()
             self._told[key] = (version, found)
         return found
 
     def _lately(self) -> Sequence[history.Ending]:
         return history.read(self._state_dir / HISTORY) if self._state_dir else ()
-
-
-def _output_of(key: str) -> str:
-    return f"experiments/{key}/output.tar"
 
 
 def ended_here(
@@ -189,6 +193,17 @@ def ended_here(
             is_older = submitted is not None and one.ended < submitted
             return None if is_older else one
     return None
+
+
+def given_back(lately: Sequence[history.Ending], key: str, submitted: float | None) -> str:
+    """Say why the daemon of this machine did not keep it; empty where it did, or never had it."""
+    for one in reversed(lately):
+        if one.key == key and (submitted is None or one.ended >= submitted):
+            if one.settled != "released":
+                return ""
+            why = ". ".join(text.rstrip(".") for text in (one.detail, one.advice) if text)
+            return f"the daemon on this machine gave it back, {one.cause}: {why}"
+    return ""
 
 
 def _refused(standing: Standing, lately: Sequence[history.Ending]) -> Standing | None:

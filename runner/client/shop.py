@@ -19,7 +19,7 @@ from runner.archives.pack import Packed, pack_directory
 from runner.archives.select import Selection
 from runner.client.bucket import Bucket
 from runner.client.message import BUCKET, DATABASE, Submission, experiment, workspace_key
-from runner.client.output_part import OutputPart, part_in, text_in
+from runner.client.output_part import Take, give_part
 from runner.client.telling import SILENT, Progress, Telling
 from runner.errors import BadField, Misconfigured, StoreUnavailable
 from runner.lifecycle.ownership.record import ClaimRecord, decode
@@ -67,11 +67,11 @@ class Shop(Protocol):
     def claim(self, key: str) -> ClaimRecord | None:
         """Return what the runners say of the experiment."""
 
-    def output(self, key: str) -> str | None:
-        """Return the stored output; ``None`` when nothing was stored yet."""
+    def output(self, key: str, wanted: Wanted, take: Take) -> bool:
+        """Give a part of the stored output, and read no more; ``False``: nothing is stored yet.
 
-    def output_part(self, key: str, wanted: Wanted) -> OutputPart | None:
-        """Return a part of the stored output, and read no more; ``None``: nothing is stored yet."""
+        Where a checkpoint replaces it meanwhile, ``take`` is called once more.
+        """
 
     def output_version(self, key: str) -> str | None:
         """Return what changes with the stored output; ``None`` when nothing was stored yet."""
@@ -81,6 +81,9 @@ class Shop(Protocol):
 
     def amend(self, name: str, change: Callable[[bytes], bytes]) -> None:
         """Rewrite a small object, empty where there is none, whoever else does so meanwhile."""
+
+    def cut(self) -> None:
+        """Have what other threads wait for raise Interrupted; of a directory nobody waits long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,21 +168,17 @@ class LocalShop:
         except (OSError, BadField):
             return None
 
-    def output(self, key: str) -> str | None:
-        """Return the stored output; ``None`` when nothing was stored yet."""
+    def output(self, key: str, wanted: Wanted, take: Take) -> bool:
+        """Give a part of the stored output, and read no more; ``False``: nothing is stored yet."""
         try:
-            with tarfile.open(self._artifacts(key) / "output.tar") as archive:
-                return text_in(archive)
-        except (OSError, BadField, *BROKEN):
-            return None
-
-    def output_part(self, key: str, wanted: Wanted) -> OutputPart | None:
-        """Return a part of the stored output, and read no more; ``None``: nothing is stored yet."""
+            stream = (self._artifacts(key) / "output.tar").open("rb")
+        except (OSError, BadField):
+            return False
         try:
-            with tarfile.open(self._artifacts(key) / "output.tar") as archive:
-                return part_in(archive, wanted)
-        except (OSError, BadField, *BROKEN):
-            return None
+            with stream, tarfile.open(fileobj=stream) as archive:
+                return give_part(archive, wanted, take)
+        except BROKEN:
+            return False
 
     def output_version(self, key: str) -> str | None:
         """Return what changes with the stored output; ``None`` when nothing was stored yet."""
@@ -214,6 +213,9 @@ class LocalShop:
                 os.close(directory)
         except OSError as error:
             raise self._unusable(error) from error
+
+    def cut(self) -> None:
+        """Let them: a file system cannot be interrupted."""
 
     @property
     def _blobs(self) -> Path:

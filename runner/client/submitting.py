@@ -7,7 +7,6 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from runner.archives.pack import Packed
 from runner.archives.select import Selection
 from runner.client import grid, listings
 from runner.client.bucket import Bucket
+from runner.client.calls import side_by_side
 from runner.client.message import Submission, message
 from runner.client.opening import knowing
 from runner.client.options import Options
@@ -30,8 +30,6 @@ from runner.request.schema import decode
 from runner.request.trace import VARIABLE, TraceContext
 from runner.stores.base import AccessDenied
 
-#: A store may be far away.
-_AT_ONCE = 8
 _NO_KEYS = (
     "note: no keys are given for {}, so none go with the message: set AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or name --store-keys FILE, unless runners have their own "
@@ -144,13 +142,14 @@ def check_new(shop: Shop, submissions: Sequence[Submission]) -> None:
     """Refuse keys that somebody chose and that the store knows already. Raises Misconfigured."""
     taken = known_keys(shop, [one.key for one in submissions])
     if taken:
-        raise Misconfigured(f"there is an experiment {taken[0]!r} in {shop}: choose another --key")
+        raise Misconfigured(
+            f"there is an experiment {taken[0]!r} in {shop}: give another --key, or none"
+        )
 
 
 def known_keys(shop: Shop, keys: Sequence[str]) -> Sequence[str]:
     """Return those of the keys that the store knows. Raises what the store raises."""
-    with ThreadPoolExecutor(_AT_ONCE, "keys") as threads:
-        found = list(threads.map(partial(knowing, [shop]), keys))
+    found = list(side_by_side(partial(knowing, [shop]), keys, shop.cut))
     return [key for key, known in zip(keys, found, strict=True) if known is not None]
 
 

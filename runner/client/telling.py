@@ -22,6 +22,9 @@ class Telling:
     def note(self, sentence: str) -> None:
         """Tell a person something that is no result."""
 
+    def trouble(self, error: Exception) -> None:
+        """Tell a person that something has failed for seconds, and is tried again."""
+
     def progress(self, what: str) -> AbstractContextManager[Progress]:
         """Show how far a transfer has come."""
         del what

@@ -5,16 +5,14 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, BinaryIO
 
-from runner.client.output_part import output_in
-from runner.client.shop import BROKEN
-from runner.client.values import Gathered, series
+from runner.client.output_part import in_pieces, output_in
+from runner.client.shop import BROKEN, Shop
+from runner.client.values import Gathered, Series, series
 
 #: Bytes of an output that are kept beside its numbers: a sweep has a thousand of them.
 KEPT = 1 << 18
-_PIECE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,19 @@ class Told:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     #: ``None``: it is longer than ``KEPT``.
     text: str | None = ""
+
+
+def place(key: str) -> str:
+    """Return the name of the object that an experiment's output is in."""
+    return f"experiments/{key}/output.tar"
+
+
+def text(shop: Shop, key: str) -> str:
+    """Return all of a stored output, however long; empty where nothing was stored yet."""
+    return (
+        shop.read(place(key), lambda stream: b"".join(pieces(stream)).decode(errors="replace"))
+        or ""
+    )
 
 
 def read(stream: BinaryIO) -> Told:
@@ -37,9 +48,9 @@ def read(stream: BinaryIO) -> Told:
     return Told(gathered.document(), kept.decode("utf-8", "replace") if size <= KEPT else None)
 
 
-def series_in(name: str, stream: BinaryIO) -> Sequence[tuple[int, float]]:
+def series_in(name: str, beside: Sequence[str], stream: BinaryIO) -> Series:
     """Return each number of that path in an ``output.tar``, as ``values.series`` does."""
-    return series(pieces(stream), name)
+    return series(pieces(stream), name, beside)
 
 
 def pieces(stream: BinaryIO) -> Iterator[bytes]:
@@ -48,6 +59,6 @@ def pieces(stream: BinaryIO) -> Iterator[bytes]:
         with tarfile.open(fileobj=stream, mode="r|*") as archive:
             content = output_in(archive)
             if content is not None:
-                yield from iter(partial(content.read, _PIECE), b"")
+                yield from in_pieces(content)
     except BROKEN:
         return

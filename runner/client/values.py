@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from runner.lifecycle.metadata.lines import MAX_JSON, Line, Lines
@@ -16,6 +18,8 @@ from runner.lifecycle.metadata.scraper import Scraper
 _OURS = "studioml"
 #: Of one experiment; news have fewer.
 _MOST = 5000
+#: What trainers call the place of a line among their lines, the finest first.
+STEPS = ("step", "global_step", "iteration", "epoch")
 #: A number that may be too large for any float.
 _LARGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}")
 
@@ -66,16 +70,62 @@ def values(document: Mapping[str, Any]) -> Mapping[str, float]:
     return numbers(document, most=_MOST)
 
 
-def series(output: Iterable[bytes], name: str) -> Sequence[tuple[int, float]]:
-    r"""Return each number of that path that a line of its own told, with its place among them.
+Points = Sequence[tuple[float, float]]
+"""Of a curve."""
 
-    ``output`` comes in pieces, cut anywhere.
 
-    >>> series([b'{"loss": 2}\nmore te', b'xt\n{"loss": 1.5}\n'], "loss")
-    [(1, 2.0), (2, 1.5)]
+@dataclass(frozen=True, slots=True)
+class Series:
+    """How a number went: each that was told, and what was told beside it."""
+
+    values: Sequence[float]
+    #: The numbers over others of the same lines, by the others' names.
+    beside: Mapping[str, Points]
+
+    @property
+    def points(self) -> Points:
+        """The numbers over their places among them, from 1."""
+        return list(enumerate(self.values, 1))
+
+    @property
+    def steps(self) -> Sequence[str]:
+        """What counts its lines: it rises from each to the next, and few are told without it."""
+        return [name for name, points in self.beside.items() if self._counts(points)]
+
+    def _counts(self, points: Points) -> bool:
+        # A summary at the end has none.
+        is_usual = 2 * len(points) > len(self.values)
+        return is_usual and all(a < b for (a, _), (b, _) in itertools.pairwise(points))
+
+
+def series(output: Iterable[bytes], name: str, beside: Sequence[str] = ()) -> Series:
+    r"""Return each number of that path that a line of its own told.
+
+    ``output`` comes in pieces, cut anywhere; ``beside`` are the names of other numbers, on the
+    same level of a line or above it.
+
+    >>> output = [b'{"loss": 2, "step": 10}\nmore te', b'xt\n{"loss": 1}\n']
+    >>> found = series(output, "loss", ["step"])
+    >>> found.points, found.beside
+    ([(1, 2.0), (2, 1.0)], {'step': [(10.0, 2.0)]})
     """
-    told = (_number(line.text, name) for line in _lines(output) if line.text.startswith("{"))
-    return list(enumerate((value for value in told if value is not None), 1))
+    told: list[float] = []
+    others: dict[str, list[tuple[float, float]]] = {one: [] for one in beside}
+    for line in _lines(output):
+        numbers_ = _numbers(line.text) if line.text.startswith("{") else {}
+        value = numbers_.get(name)
+        if value is None:
+            continue
+        told.append(value)
+        for one, points in others.items():
+            if (place := _beside(numbers_, name, one)) is not None:
+                points.append((place, value))
+    return Series(told, others)
+
+
+def _beside(found: Mapping[str, float], name: str, other: str) -> float | None:
+    level, slash, _ = name.rpartition("/")
+    return found.get(f"{level}{slash}{other}", found.get(other))
 
 
 def _lines(output: Iterable[bytes]) -> Iterator[Line]:
@@ -85,12 +135,12 @@ def _lines(output: Iterable[bytes]) -> Iterator[Line]:
     yield from lines.close()
 
 
-def _number(line: str, name: str) -> float | None:
+def _numbers(line: str) -> Mapping[str, float]:
     try:
         document = json.loads(line)
     except (ValueError, RecursionError):
-        return None
-    return values(document).get(name) if isinstance(document, dict) else None
+        return {}
+    return values(document) if isinstance(document, dict) else {}
 
 
 def _may_be_no_json(data: bytes) -> bool:

@@ -15,7 +15,9 @@ import pytest
 from runner.cli import COMMANDS
 from runner.control.server import ControlServer
 from runner.lifecycle.history import Ending, History
+from runner.lifecycle.runs.record import Phase, Records
 from tests.cli.conftest import Desk
+from tests.lifecycle.records import a_record
 
 Item = dict[str, Any]
 
@@ -117,6 +119,16 @@ def test_status_without_a_daemon_reads_the_disk(desk: Desk) -> None:
     text = desk.run("status")[1]
     assert "No daemon listens" in text
     assert "k0\t1\texit\t3" in text
+
+
+def test_status_without_a_daemon_knows_of_the_end_of_a_run(desk: Desk) -> None:
+    """Its supervisor wrote it beside the record, which nobody was there to change."""
+    records = Records(desk.root / "state" / "runs")
+    records.write(a_record("r1", phase=Phase.RUNNING))
+    records.write(a_record("r2", phase=Phase.RUNNING))
+    (records.place("r2") / "exit.json").write_text("{}")
+    found = json.loads(desk.run("status", "--json")[1])
+    assert [one["phase"] for one in found["running"]] == ["running", "finishing"]
 
 
 async def _command(*argv: str) -> tuple[int, str]:

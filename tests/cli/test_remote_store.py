@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.archives.pack import pack_single
+from runner.cli.telling import Person
 from runner.client.bucket import Bucket, bucket_of
 from runner.errors import Misconfigured
 from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State
@@ -99,7 +100,7 @@ def test_following_shows_what_a_runner_stored(
     assert f"'other' is not known in {bucket}: no runner has begun it yet" in err
     status, _, err = desk.run("submit", "--store", str(bucket), "--key", "k1", "train.py")
     assert status == 2
-    assert "choose another --key" in err
+    assert "give another --key, or none" in err
 
 
 @pytest.mark.service("s3")
@@ -198,3 +199,18 @@ def test_keys_come_from_a_file_or_the_environment(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
     with pytest.raises(Misconfigured, match="cannot be read"):
         read("s3://h/b", keys_file=tmp_path / "none")
+
+
+def test_a_store_that_is_not_there_is_not_waited_for_in_silence(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sits there reads once what is tried again and why, and then that it is given up."""
+    monkeypatch.setattr("runner.stores.remote.retrying._QUIET", 0.0)
+    monkeypatch.setattr("runner.client.opening._ABSENCE", 0.5)
+    monkeypatch.setattr("runner.cli.stores.PERSON", Person())
+    status, _, err = desk.run("status", "k1", "--store", "s3://127.0.0.1:1/bucket")
+    note, end = err.splitlines()
+    assert status == 1
+    assert note.startswith("note: s3://127.0.0.1:1/bucket/")
+    assert note.endswith("Connection refused; trying again")
+    assert "nothing listens there" in end

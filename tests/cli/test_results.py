@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from runner.cli import canvas, result_blocks
-from runner.cli.curves import Chart, Curve
+from runner.cli.curves import Chart, Curve, over_steps
+from runner.client.listings import of_sweep
+from runner.client.results import Reader
 from runner.client.shop import LocalShop
 from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State
 from tests.cli.conftest import Desk
@@ -175,7 +178,7 @@ def test_keys_of_a_grid_are_not_taken_twice(desk: Desk) -> None:
     assert desk.run("submit", "--key", "k", *GRID, "train.py")[1].split()[0] == "k-1"
     status, _, err = desk.run("submit", "--key", "k", *GRID, "train.py")
     assert status == 2
-    assert "choose another --key" in err
+    assert "give another --key, or none" in err
 
 
 def test_results_are_a_table(desk: Desk, swept: list[str]) -> None:
@@ -230,6 +233,16 @@ def test_what_cannot_be_shown_is_one_sentence(
     found, _, err = desk.run(*argv)
     assert found == status
     assert says in err
+
+
+def test_who_has_forgotten_the_name_is_told_the_latest(desk: Desk, swept: list[str]) -> None:
+    """A sweep that nobody named has a name that nobody knows by heart."""
+    assert swept
+    assert "say which: a sweep, keys of experiments, or --project P" in desk.run("results")[2]
+    assert desk.run("submit", "--grid", "a=1", "train.py")[0] == 0
+    status, _, err = desk.run("results")
+    assert status == 2
+    assert re.search(r"; the latest sweeps are train-[0-9a-f-]+, s$", err)
 
 
 def test_columns_have_each_their_own_name(desk: Desk) -> None:
@@ -359,6 +372,31 @@ def test_any_terminal_can_show_it(desk: Desk, encoding: str) -> None:
             assert ("λ-1" if encoding == "utf-8" else "\\u03bb-1") in text
 
 
+def test_a_curve_goes_over_the_step_that_was_told(desk: Desk) -> None:
+    """The one that all tell; ``--x`` chooses another; where there is none the lines are counted."""
+    first, second = desk.run("submit", "--grid", "a=1,2", "--sweep", "w", "train.py")[1].split()
+    for key, scale in ((first, 1), (second, 10)):
+        end(desk, key, 1.0)
+        told = [{"loss": 9 - n, "step": 100 * n, "epoch": scale * n} for n in (1, 2)]
+        text = "\n".join(map(json.dumps, told)).encode()
+        put(LocalShop(desk.store), f"experiments/{key}/output.tar", packed({"./output": text}))
+    results = list(Reader(LocalShop(desk.store)).results(of_sweep(LocalShop(desk.store), "w")))
+
+    def drawn(x: str) -> tuple[str, list[tuple[float, float]]]:
+        chart = over_steps(results, "loss", x)
+        return chart.x, list(chart.curves[1].points)
+
+    assert drawn("") == drawn("step") == ("step", [(100, 8), (200, 7)])
+    assert drawn("epoch") == ("epoch", [(10, 8), (20, 7)])
+    assert "loss over epoch" in desk.run("plot", "w", "--y", "loss", "--x", "epoch")[1]
+    without = packed({"./output": b'{"loss": 8, "epoch": 1}\n{"loss": 7, "epoch": 1}'})
+    put(LocalShop(desk.store), f"experiments/{first}/output.tar", without)
+    results[0] = next(Reader(LocalShop(desk.store)).results(of_sweep(LocalShop(desk.store), "w")))
+    assert drawn("") == ("step", [(1, 8), (2, 7)])
+    results[1] = results[0]
+    assert drawn("step") == ("step", [(1, 8), (2, 7)])
+
+
 def test_a_picture_is_written(desk: Desk, swept: list[str]) -> None:
     """With the extra; in a process of its own, because matplotlib keeps its fonts open."""
     pytest.importorskip("matplotlib", reason="the extra plot is not installed")
@@ -395,7 +433,7 @@ def test_fetched_is_what_was_submitted(desk: Desk, swept: list[str]) -> None:
     assert desk.run("fetch", swept[3])[0] == 1
     assert not Path(swept[3]).exists()
     status, _, err = desk.run("fetch", "s")
-    assert (status, "it is a sweep" in err) == (1, True)
+    assert (status, "'s' is a sweep: name one of its experiments, s-1 to s-4" in err) == (1, True)
     assert Path("w/workspace/train.py").read_text() == "print('hello')\n"
 
 

@@ -171,7 +171,7 @@ def test_keys_are_made_and_are_not_taken_twice(desk: Desk) -> None:
     assert all(key.startswith("train-") for key in keys)
     status, _, err = desk.run("submit", "--key", keys.pop(), "train.py")
     assert status == 2
-    assert "choose another --key" in err
+    assert "give another --key, or none" in err
 
 
 def test_json_tells_a_script_what_was_queued(desk: Desk) -> None:

@@ -16,11 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.archives.pack import pack_single
-from runner.cli.following import Ending, Output, Watch
+from runner.cli.following import Ending, Watch
+from runner.cli.masking import masked
+from runner.cli.output import Output
 from runner.client.shop import LocalShop
 from runner.lifecycle.history import Ending as Lately
 from runner.lifecycle.history import History
 from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State
+from runner.redaction import Redactor
 from tests.cli.conftest import Desk
 
 
@@ -193,6 +196,15 @@ def test_an_output_that_begins_anew_is_printed_whole() -> None:
         output.write(text)
         output.end()
     assert out.getvalue() == "one\ntwo\n"
+
+
+def test_what_is_secret_is_masked_wherever_an_output_is_cut() -> None:
+    """A piece may end in the middle of a secret, or of a letter."""
+    redactor = Redactor()
+    redactor.add("a-secret-of-some-length")
+    whole = "é a-secret-of-some-length é\n".encode()
+    for cut in range(len(whole)):
+        assert "".join(masked([whole[:cut], whole[cut:]], redactor)) == "é *** é\n"
 
 
 def test_exit_codes_are_those_of_a_shell() -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import runpy
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -17,12 +19,13 @@ import anyio
 import pytest
 
 from runner.cli import main
-from runner.client import Client, Options
+from runner.client import Client, Options, calling
 from runner.client.access import Access
 from runner.client.bucket import Bucket
 from runner.client.listings import Listed
-from runner.client.results import Reader
+from runner.client.results import HISTORY, Reader
 from runner.errors import Misconfigured, RunnerError, StoreUnavailable
+from runner.lifecycle.history import Ending, History
 from runner.queues.addresses import parse
 from runner.settings import Settings
 from tests.own_places import stand_in
@@ -60,9 +63,20 @@ def test_a_message_among_the_dead_letters_has_ended() -> None:
 
 
 def test_waiting_has_a_limit() -> None:
-    """The error names one that has not ended."""
-    with Client() as client, pytest.raises(TimeoutError, match="such as k1"):
-        client.submit("train.py", key="k1").wait(timeout=0)
+    """The error names one that has not ended, and why it waits where that is known."""
+    with Client() as client:
+        one = client.submit("train.py", key="k1")
+        with pytest.raises(TimeoutError, match=r"^k1 has not ended$"):
+            one.wait(timeout=0)
+        client.settings.state_dir.mkdir(exist_ok=True)
+        end = Ending("k1", "q", "", 1, "too-big", None, "too many", "released", time.time(), 0.1)
+        History(client.settings.state_dir / HISTORY).add(end)
+        with pytest.raises(
+            TimeoutError, match=r"k1 has not ended: .* gave it back, too-big: too m"
+        ):
+            one.wait(timeout=0)
+        with pytest.raises(TimeoutError, match=r"^2 experiments have not ended, such as s-1$"):
+            client.map("train.py", {"x": [1, 2]}, sweep="s").wait(timeout=0)
 
 
 @pytest.mark.anyio
@@ -137,9 +151,10 @@ def test_an_interrupted_sweep_goes_on_behind_nobodys_back(project: Path) -> None
     with Client() as client:
         beside = threading.Thread(target=interrupt)
         beside.start()
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as interrupted:
             client.map("train.py", {"x": range(3000)}, sweep="s", most=3000)
         beside.join()
+        assert "of 3000 were queued, up to s-" in interrupted.value.__notes__[0]
         client.submit("train.py", key="after")
         known = {one.key for one in client.sweep("s")}
     keys = {json.loads(file.read_bytes())["experiment"]["key"] for file in queue.glob("*-*")}
@@ -186,13 +201,36 @@ def test_functions_are_those_that_a_runner_finds(project: Path) -> None:
             client.map(found["somewhere.py"]["decorated"], {"x": [1]}, args=["--y"])
 
 
+def test_a_file_that_submits_its_own_function_is_run(project: Path) -> None:
+    """Where it runs there is no studio-runner to import."""
+    (project / "study.py").write_text(
+        "from runner.client import Client, Options\n"
+        "from runner.errors import RunnerError\n"
+        "NEEDS = Options(cores=2)\n"
+        "def double(x):\n"
+        "    try:\n"
+        "        return {'double': 2 * x}\n"
+        "    except RunnerError:\n"
+        "        return None\n"
+    )
+    (project / calling.SCRIPT).write_bytes(calling.added()[calling.SCRIPT])
+    # Without the packages of this environment.
+    command = [sys.executable, "-S", calling.SCRIPT, "study.py", "double", '{"x": 4}']
+    environ = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    assert json.loads(done.stdout) == {"double": 8}, done.stderr
+
+
 def test_a_text_is_no_list_of_arguments() -> None:
     """Its letters would each be one; where one text makes sense it is taken as one."""
     with Client() as client:
         with pytest.raises(Misconfigured, match="args is the text '--lr 1': give a list"):
             client.submit("train.py", "--lr 1")
-        with pytest.raises(Misconfigured, match="one text for lr"):
+        with pytest.raises(Misconfigured, match="the grid has '123' for lr: give a list"):
             client.map("train.py", {"lr": "123"})
+        with pytest.raises(Misconfigured, match=r"the grid has 0\.1 for lr: give a list"):
+            client.map("train.py", {"lr": 0.1})  # type: ignore[dict-item]  # so people write it
+        client.submit("train.py", ["--lr", 0.1])
         options = Options(requirements="requirements.txt", retry_on="exit,signal")
         assert client.submit("train.py", options=options).result().state == "waiting"
 
@@ -225,7 +263,7 @@ def test_what_makes_no_sense_is_refused(project: Path) -> None:
 
     with Client(store=project.parent / "store") as client:
         client.submit("train.py", key="k1")
-        with pytest.raises(Misconfigured, match="choose another"):
+        with pytest.raises(Misconfigured, match="give another --key, or none"):
             client.submit("train.py", key="k1")
         with pytest.raises(Misconfigured, match=r"'absent\.py' is not in"):
             client.submit("absent.py")

@@ -105,5 +105,5 @@ def test_a_sweep_has_a_largest_size() -> None:
 
 def test_one_text_is_no_list_of_values() -> None:
     """Its letters would be."""
-    with pytest.raises(Misconfigured, match="one text for lr: give a list"):
+    with pytest.raises(Misconfigured, match="for lr: give a list"):
         grid.checked({"lr": "0.1"})

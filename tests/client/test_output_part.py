@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.client.bucket import Bucket
-from runner.client.output_part import OutputPart, part_in
+from runner.client.output_part import give_part
 from runner.client.ranged import Ranged
 from runner.client.remote_shop import remote_shop
 from runner.client.shop import LocalShop, Shop
@@ -24,6 +24,16 @@ _LINES = "".join(f"line {number:07}\n" for number in range(100_000))
 _LENGTH = len("line 0000000\n")
 
 
+def given(shop: Shop, wanted: Wanted) -> tuple[int, str] | None:
+    """Return a part of the stored output: where it begins, and its text."""
+    parts: list[tuple[int, str]] = []
+
+    def take(start: int, pieces: Iterator[bytes]) -> None:
+        parts.append((start, b"".join(pieces).decode()))
+
+    return parts[-1] if shop.output("k1", wanted, take) else None
+
+
 class Promises:
     """What both stores keep; each subclass gives one."""
 
@@ -34,15 +44,24 @@ class Promises:
 
     def test_a_part_of_an_output_is_read(self, shop: Shop) -> None:
         """Its last lines, from a place on, all of it; nothing where there is none."""
-        assert shop.output_part("k1", Wanted(3)) is None
+        assert given(shop, Wanted(3)) is None
         put(shop, "experiments/k1/output.tar", packed({"./output": _LINES.encode()}))
-        last = shop.output_part("k1", Wanted(2))
-        assert last == OutputPart(_LENGTH * 99_998, "line 0099998\nline 0099999\n")
-        since = shop.output_part("k1", Wanted(since=_LENGTH * 99_999))
-        assert since == OutputPart(_LENGTH * 99_999, "line 0099999\n")
-        assert shop.output_part("k1", Wanted()) == OutputPart(0, _LINES)
-        assert shop.output_part("k1", Wanted(0)) == OutputPart(len(_LINES), "")
-        assert shop.output_part("k1", Wanted(1_000_000)) == OutputPart(0, _LINES)
+        last = given(shop, Wanted(2))
+        assert last == (_LENGTH * 99_998, "line 0099998\nline 0099999\n")
+        since = given(shop, Wanted(since=_LENGTH * 99_999))
+        assert since == (_LENGTH * 99_999, "line 0099999\n")
+        assert given(shop, Wanted()) == (0, _LINES)
+        assert given(shop, Wanted(0)) == (len(_LINES), "")
+        assert given(shop, Wanted(1_000_000)) == (0, _LINES)
+
+    def test_an_output_comes_in_pieces(self, shop: Shop) -> None:
+        """However long it is: nobody's memory has all of it."""
+        put(shop, "experiments/k1/output.tar", packed({"./output": _LINES.encode() * 3}))
+        for wanted in (Wanted(), Wanted(250_000)):
+            sizes: list[int] = []
+            assert shop.output("k1", wanted, lambda _, pieces: sizes.extend(map(len, pieces)))  # noqa: B023 - called at once
+            assert max(sizes) <= 1 << 20
+            assert len(sizes) > 2
 
     def test_what_is_no_archive_is_no_output(self, shop: Shop) -> None:
         """Nor one that holds something else, or ends early."""
@@ -50,9 +69,9 @@ class Promises:
         other = packed({"./other": b"x"})
         for body in (b"", b"nothing of the kind" * 100, other):
             put(shop, "experiments/k1/output.tar", body)
-            assert shop.output_part("k1", Wanted(3)) is None
+            assert given(shop, Wanted(3)) is None
         put(shop, "experiments/k1/output.tar", whole[:5000])
-        assert shop.output_part("k1", Wanted(3)) is None
+        assert given(shop, Wanted(3)) is None
 
 
 class TestLocal(Promises):
@@ -89,8 +108,8 @@ def test_only_the_lines_that_are_wanted_are_fetched() -> None:
         io.BufferedReader(Ranged(len(body), fetch), 64 << 10) as stream,
         tarfile.open(fileobj=stream, mode="r:") as archive,
     ):
-        part = part_in(archive, Wanted(5))
-    assert part is not None
-    assert part.text == _LINES[-5 * _LENGTH :]
+        texts: list[bytes] = []
+        assert give_part(archive, Wanted(5), lambda _, pieces: texts.extend(pieces))
+    assert b"".join(texts).decode() == _LINES[-5 * _LENGTH :]
     assert sum(span.length for span in fetched) < 1 << 19
     assert len(fetched) <= 8

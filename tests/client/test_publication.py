@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -70,6 +72,11 @@ def all_are(*keys: str) -> dict[str, list[str]]:
     return {name: list(keys) for name in ("sweep", "project", "records", "projects")}
 
 
+def files(directory: Path) -> list[Path]:
+    """Return all that lie anywhere below a directory."""
+    return [one for one in directory.rglob("*") if one.is_file()]
+
+
 def queued(tmp_path: Path) -> list[str]:
     """Return the keys of the messages that wait."""
     files = [file for file in (tmp_path / "queues/local_q").glob("*") if file.is_file()]
@@ -122,7 +129,9 @@ async def test_what_cannot_be_taken_back_is_said(shop: LocalShop, queue: AnyQueu
         raise QueueDenied("no right to send")
 
     publication = Publication(shop, enlisted(shop), dict)
-    with pytest.raises(RunnerError, match="still lists what was not queued: no right to send"):
+    with pytest.raises(
+        RunnerError, match=r"nothing was queued; .* still lists what was not queued: no right"
+    ):
         await publication.publish(Watched(queue, lose_the_store))  # type: ignore[arg-type]  # it is one
 
 
@@ -149,3 +158,35 @@ async def test_a_record_that_cannot_be_written_stops_the_rest(
         await Publication(shop, ones, dict).publish(queue)
     assert queued(tmp_path) == ["k1", "k2"]
     assert known(shop)["sweep"] == ["k1", "k2"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of little room."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    argv = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)]
+    if subprocess.run(argv, check=False, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield mount
+    subprocess.run(["/bin/umount", str(mount)], check=True)
+
+
+async def test_what_a_full_disk_does_not_take_is_not_queued(
+    shop: LocalShop, small_disk: Path
+) -> None:
+    """That much is known: no doubt is left, no trace of it, and it can be submitted again."""
+    places = {"QUEUE_ROOT": str(small_disk), "STATE_DIR": str(small_disk / "state")}
+    settings, _ = opening.configured({}, places)
+    async with Access(settings, {}).queue(parse("local_q", option="queue")) as queue:
+        await queue.publish(b"{}")
+        with (small_disk / "fill").open("wb", 0) as file, suppress(OSError):
+            while file.write(b"0" * 1024):
+                pass
+        with pytest.raises(RunnerError, match=r"^nothing was queued: .*local_q takes.*No space"):
+            await Publication(shop, enlisted(shop), dict).publish(queue)
+        assert known(shop) == all_are()
+        assert len(files(small_disk)) == 2
+        (small_disk / "fill").unlink()
+        await Publication(shop, enlisted(shop), dict).publish(queue)
+    assert known(shop) == all_are("k1", "k2", "k3", "k4")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tarfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,6 +24,7 @@ from runner.client.told import KEPT
 from runner.errors import ArtifactBad, Misconfigured, RunnerError
 from runner.lifecycle.history import Ending, History
 from runner.lifecycle.ownership.record import ClaimRecord, Owner, RecordedOutcome, State
+from runner.lifecycle.runs.wanted import Wanted
 from runner.stores.base import StoreOptions
 from tests.client.archive import packed, put
 from tests.servers.s3 import S3Server
@@ -141,6 +143,7 @@ class Promises:
         assert result.told.text is None
         assert result.values["step"] == 599
         assert (result.output, len(result.series("loss"))) == (lines, 599)
+        assert result.series("loss", over="step")[-1] == (599, 1 / 599)
 
     def test_an_output_that_is_broken_tells_nothing(self, shop: Shop) -> None:
         """Whoever may write to the store may write anything."""
@@ -154,7 +157,7 @@ class Promises:
             [result] = Reader(shop).results(listings.of_sweep(shop, "s"))
             assert result.state == "ended"
             assert set(result.values) <= {"a"}
-            shop.output("k1")
+            shop.output("k1", Wanted(), lambda _, pieces: deque(pieces, 0).clear())
 
     def test_who_waits_is_told_what_is_over(self, shop: Shop, tmp_path: Path) -> None:
         """By the claim of this submission, or by what the daemon here has refused."""
@@ -298,7 +301,8 @@ class TestLocal(Promises):
         """Nothing is known of an experiment that cannot be, and nothing is read."""
         assert shop.experiment(key) is None
         assert shop.claim(key) is None
-        assert (shop.output(key), shop.output_version(key)) == (None, None)
+        assert not shop.output(key, Wanted(), lambda *_: None)
+        assert shop.output_version(key) is None
 
     def test_what_was_there_comes_back_where_the_new_cannot_be_put(self, tmp_path: Path) -> None:
         """It was the only copy, perhaps."""
