@@ -1,11 +1,15 @@
 """What NVIDIA's driver and a real card do, in one command: ``python -m benchmarks.real_gpu``.
 
-Prints a table for ``docs/gpus.md``: the inventory, an experiment with PyTorch that is pinned to its
-card and seen there by NVML, one that asks for none and sees none, one that wants more memory than
-there is and is named for it, and the card's memory after a run was killed. PyTorch is installed by
-the daemon from the package index; ``--python`` names an interpreter that has it, where there is no
-network. Ends with 2 where something is missing that it needs, and says what; with 1 where the
-machine does not behave.
+Prints a table for ``docs/gpus.md``, a line as soon as it is known, and at its end how many checks
+passed: versions, the inventory, an experiment that computes, is pinned to its card and seen there
+by NVML, the card's memory after that was killed, one that asks for no card and sees none, and one
+that wants more memory than there is and is named for it.
+
+It needs the driver and what the runner itself needs, no network: experiments call the driver's own
+library. They use PyTorch where ``--python`` names an interpreter that has it, or the ``python3``
+on the path does; ``--torch torch`` has the daemon install it from the package index. One check
+that fails, or takes longer than ``--patience``, keeps no other from being made. Ends with 2 where
+there is no card, and says why; with 1 where a check failed.
 """
 
 from __future__ import annotations
@@ -13,71 +17,36 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
-import signal
+import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import anyio
 
+import runner
+from benchmarks.cards.machine import GIB, HELD, Machine, Missing, saw, scripts
+from runner import revision
 from runner.model import Cause, Gpu
 from runner.resources.base import GpuInventory, GpuReading
 from runner.resources.gpu import NvmlProbe
-from tests.acceptance.box import Box, until
+from tests.acceptance.box import Box
 
-MIB, GIB = 1 << 20, 1 << 30
-#: PyTorch and its libraries are gigabytes.
-PATIENCE = 3600.0
-HELD = GIB
+MIB = 1 << 20
+#: Of one experiment, its installing included.
+PATIENCE = 120.0
 NEEDS = {"cpus": 1, "gpus": 1, "gpuCount": 1, "gpuMem": "1gb", "ram": "6g", "hdd": "12g"}
 NO_CARD = NEEDS | {"gpus": 0, "gpuCount": 0, "gpuMem": "0"}
-
-#: What an experiment says of its cards.
-LOOK = """
-import json, os, sys
-sys.path += {packages!r}
-import torch
-names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
-named = {{name: os.environ.get(name) for name in (
-    "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")}}
-print("SAW", json.dumps({{"torch": torch.__version__, "names": names, **named}}), flush=True)
-"""
-#: Computes until it is killed, with memory of a known size; once.
-COMPUTE = (
-    LOOK
-    + """
-if os.path.exists({mark!r}):
-    sys.exit()
-open({mark!r}, "x").close()
-held = torch.empty({held}, dtype=torch.uint8, device="cuda")
-matrix = torch.ones((2048, 2048), device="cuda")
-while True:
-    matrix = (matrix @ matrix).clamp(0, 1)
-    torch.cuda.synchronize()
-    if held is not None:
-        print("COMPUTES", os.getpid(), flush=True)
-        kept, held = held, None
-"""
-)
-#: Takes all that there is, and more.
-GREEDY = (
-    LOOK
-    + """
-taken = []
-while True:
-    taken.append(torch.empty({held}, dtype=torch.uint8, device="cuda"))
-"""
-)
-
-
-class Missing(Exception):
-    """What is needed is not there; a sentence."""
+#: Where the driver's library lies is the machine's business.
+_EXPOSED = "LD_LIBRARY_PATH"
 
 
 @dataclass(frozen=True)
@@ -86,51 +55,48 @@ class Row:
 
     what: str
     seen: str
-    is_right: bool = True
+    #: ``None``: it is told, and is neither right nor wrong.
+    is_right: bool | None = None
 
-
-@dataclass(frozen=True)
-class Machine:
-    """Where it happens."""
-
-    box: Box
-    #: Requirements of the experiments, and directories of packages that are there already.
-    requirements: Sequence[str]
-    packages: Sequence[str]
-
-    def submit(self, script: str, needs: Mapping[str, object]) -> str:
-        """Queue an experiment and return its key."""
-        mark = str(self.box.root / "killed-once")
-        text = script.format(packages=list(self.packages), held=HELD, mark=mark)
-        requirements = list(self.requirements)
-        return self.box.submit(text, resources_needed=dict(needs), pythonenv=requirements)
-
-    def said(self, word: str) -> str:
-        """Wait until the experiment that runs has said a word, and return the rest of the line."""
-
-        def found() -> str | None:
-            match = re.search(rf"^{word} (.*)$", self.box.live_output(), re.MULTILINE)
-            return match[1] if match else None
-
-        return until(found, f"an experiment that says {word}", self.box.log, PATIENCE)
+    def __str__(self) -> str:
+        """Write it in Markdown."""
+        verdict = {None: "", True: "passed", False: "**failed**"}[self.is_right]
+        return f"| {self.what} | {verdict} | {self.seen} |".replace("\n", " ")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do it all; return the exit status."""
     parser = argparse.ArgumentParser(prog="benchmarks.real_gpu", description=__doc__)
-    parser.add_argument("--torch", default="torch", help="requirement that brings PyTorch")
+    parser.add_argument("--torch", help="requirement that brings PyTorch, from the package index")
     parser.add_argument("--python", help="an interpreter that has PyTorch: nothing is installed")
+    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds for one check")
     options = parser.parse_args(arguments)
+    rows = list[Row]()
     try:
-        found, rows = anyio.run(_inventory)
-        rows += _experiments(found, options.torch, options.python)
+        print("| what | verdict | seen |\n|---|---|---|", flush=True)
+        for row in _all(options.torch, options.python, options.patience):
+            print(row, flush=True)
+            rows.append(row)
     except Missing as error:
         print(f"nothing was measured: {error}", file=sys.stderr)
         return 2
-    print("| what | seen |\n|---|---|")
-    for row in rows:
-        print(f"| {row.what} | {'' if row.is_right else '**wrong**: '}{row.seen} |")
-    return 0 if all(row.is_right for row in rows) else 1
+    failed = [row.what for row in rows if row.is_right is False]
+    passed = sum(row.is_right is True for row in rows)
+    print(f"\n{passed} passed, {len(failed)} failed{': ' if failed else ''}{'; '.join(failed)}")
+    return 1 if failed else 0
+
+
+def _all(torch: str | None, python: str | None, patience: float) -> Iterator[Row]:
+    yield from _versions()
+    found, rows = anyio.run(_inventory)
+    yield from rows
+    yield from _experiments(found, torch, python, patience)
+
+
+def _versions() -> Iterator[Row]:
+    said = f"{runner.__version__}{revision.shown()}, nvidia-ml-py {version('nvidia-ml-py')}"
+    yield Row("studio-runner", said)
+    yield Row("Python, kernel", f"{platform.python_version()}, {platform.release()}")
 
 
 async def _inventory() -> tuple[GpuInventory, list[Row]]:
@@ -145,13 +111,13 @@ async def _inventory() -> tuple[GpuInventory, list[Row]]:
                     f"{found.why_none}; run this on a machine with an NVIDIA card and its driver, "
                     "in a container with NVIDIA's container toolkit (docker run --gpus all)"
                 )
-    rows = [Row("driver, CUDA", f"{found.driver}, {found.cuda}")]
-    rows += [Row(gpu.name, _described(gpu, found.readings[gpu.uuid])) for gpu in found.gpus]
+    rows = [Row("driver, CUDA", f"{found.driver}, {found.cuda}", bool(found.driver and found.cuda))]
+    rows += [_described(gpu, found.readings[gpu.uuid]) for gpu in found.gpus]
     looks = f"{took[0]:.0f} ms with the start of the process, then {sorted(took[1:])[5]:.1f} ms"
     return found, [*rows, Row("a look at all cards", looks)]
 
 
-def _described(gpu: Gpu, reading: GpuReading) -> str:
+def _described(gpu: Gpu, reading: GpuReading) -> Row:
     words = [
         f"`{gpu.uuid}`",
         f"{gpu.memory / GIB:.1f} GiB, {reading.used / MIB:.0f} MiB in use",
@@ -162,24 +128,46 @@ def _described(gpu: Gpu, reading: GpuReading) -> str:
         f"near to {', '.join(f'{uuid} ({far})' for uuid, far in gpu.links)}" if gpu.links else "",
         f"does not answer: {reading.lost}" if reading.lost else "",
     ]
-    return "; ".join(filter(None, words))
+    return Row(gpu.name, "; ".join(filter(None, words)), not reading.lost and gpu.memory > 0)
 
 
 # ---------------------------------------------------------------------- experiments
 
 
-def _experiments(found: GpuInventory, torch: str, python: str | None) -> list[Row]:
-    packages = _packages(python) if python else []
+def _experiments(
+    found: GpuInventory, torch: str | None, python: str | None, patience: float
+) -> Iterator[Row]:
+    python, packages = _torch_of(python) if not torch else (None, [])
     with tempfile.TemporaryDirectory() as directory, Box(Path(directory)) as box:
-        machine = Machine(box, [] if python else [torch], packages)
+        machine = Machine(box, [torch] if torch else [], packages, patience)
         chosen = ["--default-python", python] if python else []
+        exposed = ["--expose-env", _EXPOSED] if _EXPOSED in os.environ else []
         # The index, proxies and what says where the driver is are the machine's own.
-        print("experiments run; PyTorch may have to be installed first", file=sys.stderr)
-        daemon = box.start(*chosen, variables=dict(os.environ))
-        rows = _pinned(machine, found)
-        rows += [_without(machine), _greedy(machine)]
+        daemon = box.start(*chosen, *exposed, variables=dict(os.environ))
+        whose = "PyTorch" if machine.has_torch else "the driver's library alone: no PyTorch is here"
+        yield Row("experiments compute with", whose)
+        for check in (_pinned, _without, _greedy):
+            try:
+                yield from check(machine, found)
+            except Missing as error:
+                yield Row(f"the check {check.__name__.strip('_')!r}", str(error), is_right=False)
+        yield from _of_daemon(box)
         box.drain(daemon)
-    return rows
+
+
+def _torch_of(python: str | None) -> tuple[str | None, list[str]]:
+    """Return an interpreter and where it has its packages. Raises Missing for one that was named.
+
+    Without a name it is the first one that can import PyTorch, or none.
+    """
+    if python is not None:
+        return python, _packages(python)
+    for one in filter(None, (sys.executable, shutil.which("python3"), "/usr/bin/python3")):
+        try:
+            return one, _packages(one)
+        except Missing:
+            continue
+    return None, []
 
 
 def _packages(python: str) -> list[str]:
@@ -192,61 +180,81 @@ def _packages(python: str) -> list[str]:
     return [str(path) for path in json.loads(said.stdout.splitlines()[-1])]
 
 
-def _pinned(machine: Machine, found: GpuInventory) -> list[Row]:
+def _of_daemon(box: Box) -> Iterator[Row]:
+    """Tell in what the experiments ran, and whether the daemon met a mistake of its own."""
+    lines = [json.loads(line) for line in box.log().splitlines() if line.startswith("{")]
+    about = [one["event"] for one in lines if one.get("component") in {"app.bounds", "app.sandbox"}]
+    yield Row("the daemon says", "; ".join(about))
+    complaints = box.complaints()
+    yield Row("the daemon's own mistakes", "; ".join(complaints) or "none", not complaints)
+
+
+def _pinned(machine: Machine, found: GpuInventory) -> Iterator[Row]:
     """Run one that computes, look at its card, and kill it."""
-    key = machine.submit(COMPUTE, NEEDS)
-    saw = json.loads(machine.said("SAW"))
-    pid = int(machine.said("COMPUTES"))
-    card = saw["CUDA_VISIBLE_DEVICES"]
+    script = scripts.COMPUTE_WITH_TORCH if machine.has_torch else scripts.COMPUTE
+    key = machine.submit(script, NEEDS)
+    look = saw(machine.said(key, "SAW"))
+    yield _shown(look, found)
+    pid = int(machine.said(key, "COMPUTES"))
+    if machine.has_torch:
+        yield Row("PyTorch", machine.said(key, "PYTORCH"))
+    card = look["CUDA_VISIBLE_DEVICES"]
     before = found.readings[card].used if card in found.readings else 0
     # The driver's figure for the use of the card is of the second before.
     busy = _reading(card, lambda one: one.used >= before + HELD and one.utilization != 0)
-    killed = _kill_run(machine.box)
+    yield _busy(busy, before, pid)
+    killed = machine.kill_runs()
     begun = time.monotonic()
     free = _reading(card, lambda reading: reading.used <= before + 64 * MIB)
     took = time.monotonic() - begun
-    outcome = machine.box.outcome(key, PATIENCE)
+    outcome = machine.outcome(key)
+    yield Row(
+        f"after SIGKILL of the run ({killed} processes)",
+        f"{free.used / MIB:.0f} MiB in use after {took:.1f} s, {len(free.processes)} processes "
+        f"({before / MIB:.0f} MiB before it); attempt {outcome['attempt']} of the experiment: "
+        f"`{outcome['cause']}`",
+        free.used <= before + 64 * MIB and outcome["cause"] == Cause.COMPLETED,
+    )
+
+
+def _shown(look: Mapping[str, Any], found: GpuInventory) -> Row:
+    """Judge what an experiment sees: CUDA's own name of its one card is the one it was given."""
+    given = str(look["CUDA_VISIBLE_DEVICES"])
+    cards = [f"{name} {uuid}" for name, uuid in look["cards"]]
+    variables = (f"`{name}={look[name]}`" for name in sorted(look) if name.isupper())
+    is_it = len(cards) == 1 and given in found.readings and given.endswith(look["cards"][0][1])
+    seen = f"{', '.join(cards) or 'nothing'}; {', '.join(variables)}; CUDA {look['cuda']}"
+    return Row("an experiment sees its card alone", seen, is_it)
+
+
+def _busy(busy: GpuReading, before: int, pid: int) -> Row:
     users = {process.pid for process in busy.processes}
     whose = "its own" if pid in users else "pids of the host, or none, as in a container"
     load = "unknown" if busy.utilization is None else f"{busy.utilization:.0%}"
-    return [
-        Row(
-            f"an experiment with PyTorch {saw['torch']} sees",
-            f"{', '.join(saw['names']) or 'nothing'}; "
-            + ", ".join(f"`{name}={saw[name]}`" for name in sorted(saw) if name.isupper()),
-            len(saw["names"]) == 1 and card in found.readings,
-        ),
-        Row(
-            "NVML sees it on that card",
-            f"{busy.used / GIB:.2f} GiB in use by {len(users)} processes ({whose}), "
-            f"utilisation {load}, {busy.power or 0:.0f} W",
-            busy.used >= before + HELD,
-        ),
-        Row(
-            f"after SIGKILL of the run ({killed} processes)",
-            f"{free.used / MIB:.0f} MiB in use after {took:.1f} s, {len(free.processes)} processes "
-            f"({before / MIB:.0f} MiB before it); attempt {outcome['attempt']} of the experiment: "
-            f"`{outcome['cause']}`",
-            free.used <= before + 64 * MIB and outcome["cause"] == Cause.COMPLETED,
-        ),
-    ]
-
-
-def _without(machine: Machine) -> Row:
-    key = machine.submit(LOOK, NO_CARD)
-    machine.box.outcome(key, PATIENCE)
-    said = re.search(r"^SAW (.*)$", machine.box.output(key), re.MULTILINE)
-    names = json.loads(said[1])["names"] if said else ["nothing was said"]
-    return Row("one that asks for no card sees", ", ".join(names) or "none", is_right=not names)
-
-
-def _greedy(machine: Machine) -> Row:
-    key = machine.submit(GREEDY, NEEDS)
-    outcome = machine.box.outcome(key, PATIENCE)
     return Row(
+        "NVML sees it on that card",
+        f"{busy.used / GIB:.2f} GiB in use by {len(users)} processes ({whose}), "
+        f"utilisation {load}, {busy.power or 0:.0f} W",
+        busy.used >= before + HELD,
+    )
+
+
+def _without(machine: Machine, found: GpuInventory) -> Iterator[Row]:
+    del found
+    key = machine.submit(scripts.LOOK, NO_CARD)
+    machine.outcome(key)
+    cards = saw(machine.told(key, "SAW"))["cards"]
+    yield Row("one that asks for no card sees", str(cards) if cards else "none", not cards)
+
+
+def _greedy(machine: Machine, found: GpuInventory) -> Iterator[Row]:
+    del found
+    script = scripts.GREEDY_WITH_TORCH if machine.has_torch else scripts.GREEDY
+    outcome = machine.outcome(machine.submit(script, NEEDS))
+    yield Row(
         "one that takes more memory than there is ends with",
-        f"`{outcome['cause']}`: {outcome['detail']}".replace("\n", " "),
-        is_right=outcome["cause"] == Cause.GPU_OUT_OF_MEMORY,
+        f"`{outcome['cause']}`: {outcome['detail']}",
+        outcome["cause"] == Cause.GPU_OUT_OF_MEMORY,
     )
 
 
@@ -267,18 +275,6 @@ def _reading(card: str, is_so: Callable[[GpuReading], bool]) -> GpuReading:
 
 def _unrestricted() -> Mapping[str, str]:
     return {name: value for name, value in os.environ.items() if "VISIBLE_DEVICES" not in name}
-
-
-def _kill_run(box: Box) -> int:
-    """Send SIGKILL to the supervisor and to all that runs under it; return how many those are."""
-    killed = 0
-    for pid in box.processes():
-        with suppress(OSError):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"runner" not in words and not any(word.endswith(b"nvml/main.py") for word in words):
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
-    return killed
 
 
 if __name__ == "__main__":

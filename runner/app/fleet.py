@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyio.abc import TaskGroup
 
 from runner.app.stores import store_options
+from runner.errors import Misconfigured
+from runner.lifecycle.chore import Chore
 from runner.lifecycle.loop import Loop
 from runner.settings import Settings
 from runner.stores.base import StoreOptions
@@ -22,6 +26,22 @@ def check(settings: Settings) -> None:
         from runner.fleet.place import place_of  # noqa: PLC0415 - see begin
 
         place_of(settings.fleet_store)
+
+
+def folders(settings: Settings) -> tuple[Path, ...]:
+    """Return the directory of this machine that the fleet's objects lie in, if there is one.
+
+    No link in it is followed: who looks at a file system over a network may be kept for ever.
+    """
+    if not settings.fleet_store:
+        return ()
+    from runner.fleet.place import FOLDER, place_of  # noqa: PLC0415 - see begin
+
+    try:
+        root = place_of(settings.fleet_store).root
+    except Misconfigured:
+        return ()  # ``check`` says so
+    return (Path(os.path.normpath(root), FOLDER),) if root else ()
 
 
 def options(settings: Settings, place: FleetPlace) -> StoreOptions:
@@ -51,4 +71,4 @@ def begin(settings: Settings, background: TaskGroup, loop: Loop) -> None:
     writer = Writer(
         place, options(settings, place), chronicle.now, chronicle.farewell, interval=interval
     )
-    background.start_soon(writer.write)
+    background.start_soon(Chore("telling the fleet's store", writer.write).keep)

@@ -5,23 +5,27 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from runner import log
+from runner.app import fleet
 from runner.app.keeping import root_of
+from runner.app.key_files import with_folders
 from runner.app.places import Places
 from runner.errors import Misconfigured
 from runner.lifecycle.runs.spellings import spellings
 from runner.lifecycle.runs.workspace import EXPERIMENTS, unreachable
 from runner.model import Identity
 from runner.queues.local.names import STATE
+from runner.resources.machine_lock import existing_directory
 from runner.settings import Settings
+from runner.settings.places import Places as Defaults
 
 _log = log.get_logger(__name__)
 
 #: Where clients of clouds look for keys when nobody names any, below the home directory.
-_HOME = (".aws", ".config/gcloud", ".boto", ".mc/config.json")
+_HOME = (".aws", ".config/gcloud", ".boto", ".mc/config.json", ".kube/config")
 #: Names a key file that opens queues.
 _KEY = "GOOGLE_APPLICATION_CREDENTIALS"
 #: What names a file of keys in the daemon's own environment.
@@ -44,14 +48,18 @@ def hidden(settings: Settings, places: Places, environ: Mapping[str, str]) -> tu
     """Return what is to be hidden from experiments, whether or not it is there yet."""
     found = [
         *credentials(settings),
+        *_believed(settings),
+        *([settings.state_file] if settings.state_file else ()),
         *_own(environ),
+        Defaults(environ, root=os.geteuid() == 0).config,
         places.state,
         settings.working_dir / EXPERIMENTS,
         root_of(settings),
         *([settings.cache_dir] if settings.cache_dir else ()),
         *_messages(settings, places),
+        settings.lock_dir or existing_directory(),
     ]
-    return _real(found)
+    return tuple(dict.fromkeys((*with_folders(found), *fleet.folders(settings))))
 
 
 def visible(settings: Settings) -> tuple[Path, ...]:
@@ -86,16 +94,22 @@ def check(
         _check_apart(settings, place)
         for identity in () if hides else places.identities:
             _check_closed(place, identity)
-    # Everybody may read whose requests are believed; nobody may add to them.
-    for directory in (settings.request_signatures_dir, settings.response_signatures_dir):
-        if directory is not None:
-            _check_apart(settings, directory)
+    for directory in _believed(settings):
+        _check_apart(settings, directory)
+    for directory in fleet.folders(settings):
+        _check_out_of_reach(settings, directory)
     if not hides and places.identity is None:
         _log.warning(
             "experiments run as the daemon's own user, and nothing can be hidden from them on this "
             "machine: they can read the credentials; run the daemon as root, with --run-as",
             credentials=str(settings.certs_dir),
         )
+
+
+def _believed(settings: Settings) -> list[Path]:
+    """Return where the keys of senders and readers lie: all may read them, none may add any."""
+    named = (settings.request_signatures_dir, settings.response_signatures_dir)
+    return [path for path in named if path is not None]
 
 
 def _own(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -129,22 +143,32 @@ def _messages(settings: Settings, places: Places) -> list[Path]:
     return [root / STATE if is_shared else root]
 
 
-def _real(paths: Iterable[Path]) -> tuple[Path, ...]:
-    # A link's name leads to what is hidden as well.
-    return tuple(dict.fromkeys(Path(os.path.realpath(path)) for path in paths))
-
-
 def _is_below(path: Path, root: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
+def _open(settings: Settings) -> list[tuple[str, Path]]:
+    """Return the directories below which messages name files, each with its option."""
+    found = [("--local-store-root", root) for root in settings.local_store_root]
+    found.append(("--working-dir", settings.working_dir))
+    if settings.queue_root is not None:
+        found.append(("--queue-root", settings.queue_root))
+    return found
+
+
+def _check_out_of_reach(settings: Settings, folder: Path) -> None:
+    """Messages would name what other runners tell. No link is followed: see ``fleet.folders``."""
+    for option, root in _open(settings):
+        if folder.is_relative_to(root):
+            raise Misconfigured(
+                f"--fleet-store {folder.parent} lies inside {option} {root}, whose files messages "
+                "and experiments can name: choose another directory"
+            )
+
+
 def _check_apart(settings: Settings, place: Path) -> None:
     """Messages name files below some directories: no credential may lie there, nor the reverse."""
-    open_ = [("--local-store-root", root) for root in settings.local_store_root]
-    open_.append(("--working-dir", settings.working_dir))
-    if settings.queue_root is not None:
-        open_.append(("--queue-root", settings.queue_root))
-    for credential, (option, root) in itertools.product(_with_targets(place), open_):
+    for credential, (option, root) in itertools.product(_with_targets(place), _open(settings)):
         if _is_below(credential, root):
             raise Misconfigured(
                 f"the credential {_shown(credential, place)} lies inside {option} {root}, whose "

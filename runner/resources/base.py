@@ -46,6 +46,9 @@ class GpuReading:
     xids: tuple[int, ...] = ()
     #: Why it does not answer, in the driver's words; empty while it does.
     lost: str = ""
+    #: The driver says of this card, and not of itself, that it is lost or must be reset: what runs
+    #: on it comes to nothing.
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

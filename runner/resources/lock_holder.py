@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner import own_files
+
 _LIST = Path("/proc/locks")
 _FIELDS, _KIND, _MODE, _PID, _WHERE = 6, 1, 3, 4, 5
 
@@ -30,9 +32,8 @@ def note_of(state_dir: Path) -> bytes:
 def noted(note: bytes) -> Holder | None:
     """Read what stands in a lock; anybody may have written it, so that it may be nothing."""
     try:
-        known = json.loads(note)
-        return Holder(int(known["pid"]), str(known["state_dir"]))
-    except (ValueError, TypeError, KeyError, RecursionError):
+        return own_files.parsed(note, Holder)
+    except ValueError:
         return None
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from runner import own_files
 from runner.errors import Misconfigured
 from runner.handover import Locks
 from runner.model import Gpu
@@ -90,7 +91,7 @@ def _elsewhere(directory: Path, state_dir: Path, uuid: str, *, alone: bool = Fal
     if holder(path, alone=alone) is None:
         return ""
     try:
-        known = noted(path.read_bytes()[:_LONGEST_NOTE])
+        known = noted(own_files.read(path)[:_LONGEST_NOTE])
     except OSError:
         known = None
     is_ours = known is not None and known.state_dir == str(state_dir)

@@ -96,7 +96,11 @@ class Space:
             asked.answered_at = self._clock()
             asked.ended.set()
 
-        threading.Thread(target=ask, name="space", daemon=True).start()
+        try:
+            threading.Thread(target=ask, name="space", daemon=True).start()
+        except RuntimeError:  # this user has as many as it may
+            asked.answer = OSError(errno.EAGAIN, "no thread can be started to ask for its space")
+            asked.ended.set()
         return asked
 
 

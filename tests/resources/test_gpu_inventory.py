@@ -341,6 +341,8 @@ async def test_a_card_lost_live_keeps_its_place(nvml: Nvml, probe: NvmlProbe) ->
         "MIG-2": "GPU is lost",
         "MIG-3": "GPU is lost",
     }
+    gone = {uuid for uuid, reading in lost.readings.items() if reading.is_gone}
+    assert gone == {"GPU-v100", "MIG-1", "MIG-2", "MIG-3"}  # of the L4 the driver does not know
     nvml.mend()
     assert await probe.look() == before
 

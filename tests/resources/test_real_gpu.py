@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks import real_gpu
-from tests.servers.nvml import Card, Nvml
+from benchmarks.cards.machine import Machine
+from runner.resources.base import GpuInventory
+from tests.servers.nvml import Card, Nvml, compiled_cuda
 
 #: What of PyTorch the script uses: its memory is told to the driver's file, and to nobody else.
 _TORCH = """
@@ -92,25 +95,64 @@ def test_where_no_card_is_it_says_what_is_missing(
     said = capsys.readouterr()
     assert "no NVIDIA driver is installed" in said.err
     assert "container toolkit" in said.err
-    assert not said.out
+    assert "passed" not in said.out
+
+
+UUIDS = tuple(f"GPU-{number:08x}-0000-4000-8000-000000000000" for number in (10, 11))
+
+
+@pytest.fixture
+def machine(nvml: Nvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nvml:
+    """Two cards on which programs compute, as far as the driver knows."""
+    nvml.cards = [Card("NVIDIA L4", UUIDS[0]), Card("Tesla T4", UUIDS[1], utilization=97)]
+    nvml.install(monkeypatch)
+    cuda = tmp_path / "cuda"
+    cuda.mkdir()
+    libraries = (compiled_cuda(cuda, nvml), nvml.variables["LD_LIBRARY_PATH"])
+    monkeypatch.setenv("LD_LIBRARY_PATH", ":".join(map(str, libraries)))
+    return nvml
 
 
 @pytest.mark.service("nvml")
 def test_it_runs_to_its_table(
-    nvml: Nvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    machine: Nvml, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the real daemon and real processes, whose memory a pretended driver counts."""
-    nvml.cards = [Card("NVIDIA L4", "GPU-a"), Card("Tesla T4", "GPU-b", utilization=97)]
-    nvml.install(monkeypatch)
     python = tmp_path / "venv/bin/python"
     venv = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")]
     subprocess.run(venv, check=True)
     packages = sysconfig.get_path("purelib", "venv", {"base": str(tmp_path / "venv")})
-    Path(packages, "torch.py").write_text(_TORCH.format(file=str(nvml.file)))
+    Path(packages, "torch.py").write_text(_TORCH.format(file=str(machine.file)))
     status = real_gpu.main(["--python", str(python)])
     said = capsys.readouterr()
     assert status == 0, said.out + said.err
-    assert "| driver, CUDA | 550.54.15, 12.4 |" in said.out
-    assert "`GPU-b`" in said.out
+    assert "| driver, CUDA | passed | 550.54.15, 12.4 |" in said.out
+    assert f"`{UUIDS[1]}`" in said.out
+    assert "| PyTorch |  | 0.0+pretended |" in said.out
     assert "(its own), utilisation 97%" in said.out
     assert "`gpu-out-of-memory`" in said.out
+    assert "0 failed\n" in said.out
+
+
+@pytest.mark.service("nvml")
+def test_it_needs_nothing_but_the_driver(
+    machine: Nvml, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And one check that fails keeps no other from being made."""
+    monkeypatch.setattr(real_gpu, "_torch_of", lambda _: (None, []))
+    machine.change(UUIDS[1], memory=2 << 30, name="NVIDIA A2")
+    monkeypatch.setattr(real_gpu, "_without", _fails)
+    status = real_gpu.main(["--patience", "60"])
+    said = capsys.readouterr()
+    assert status == 1, said.out + said.err
+    assert "no PyTorch is here" in said.out
+    assert f"| an experiment sees its card alone | passed | NVIDIA A2 {UUIDS[1][4:]};" in said.out
+    assert "| one that takes more memory than there is ends with | passed |" in said.out
+    assert "1 failed: the check 'fails'\n" in said.out
+
+
+def _fails(machine: Machine, found: GpuInventory) -> Iterator[real_gpu.Row]:
+    """Make an experiment that never says what it is asked for."""
+    del found
+    machine.said(machine.submit("raise SystemExit('no')", real_gpu.NO_CARD), "SAW")
+    yield real_gpu.Row("never", "reached")

@@ -93,6 +93,25 @@ def writes(path: str) -> bool:
         return False
 
 
+def lists(path: str) -> bool:
+    """Tell whether something is seen in a directory."""
+    try:
+        return bool(os.listdir(path))
+    except OSError:
+        return False
+
+
+def spoils(path: str) -> bool:
+    """Tell whether a file can be written to, or one can be made in a directory."""
+    if os.path.isdir(path):
+        return writes(os.path.join(path, "spoilt"))
+    try:
+        with open(path, "ab") as file:
+            return file.write(_BLANK) > 0
+    except OSError:
+        return False
+
+
 def command(pid: int) -> bytes:
     """Return a process's command line."""
     try:
@@ -187,6 +206,16 @@ def linger(name: str, environ: dict[str, str]) -> None:
 @attempt("read a credential", build=True)
 def _(plan: Plan) -> bool:
     return any(holds(plan, path) for path in plan["credentials"])
+
+
+@attempt("read or list what the daemon keeps", build=True)
+def _(plan: Plan) -> bool:
+    return any(holds(plan, path) or lists(path) for path in plan["kept"])
+
+
+@attempt("change what the daemon keeps", build=True)
+def _(plan: Plan) -> bool:
+    return any(spoils(path) for path in plan["kept"])
 
 
 @attempt("read what lies in the daemon's home")

@@ -16,6 +16,7 @@ import psutil
 
 from tests.acceptance.box import Json, until
 from tests.environments import packages
+from tests.sandboxes.attempts import OF_BUILDS
 from tests.trust.boxes import MARK, STRANGER, TrustBox
 
 SCRIPT = Path(__file__).with_name("attempts.py").read_text()
@@ -25,7 +26,8 @@ import json, sys
 space = {{"__name__": "attempts"}}
 exec(compile({script!r}, "attempts", "exec"), space)
 done = space["try_all"]({plan!r}, space["OF_BUILDS"])
-raise SystemExit("SUCCEEDED IN " + json.dumps(done) + " AS " + str(os.getuid()))
+could = [row for row in done if done[row]]
+raise SystemExit("SUCCEEDED IN " + json.dumps(could) + " AS " + str(os.getuid()))
 """
 #: Prints the number of a segment of System V, which holds what it is told.
 SHARES = """
@@ -40,6 +42,7 @@ print(number)
 #: Rows for what only who stands outside can tell.
 LEFT = "leave files in /tmp"
 CACHES = "write into the caches"
+CHANGES = "change what the daemon keeps"
 LINGERS = "survive by double fork and setsid"
 ORPHAN = "survive so with its variables shed, when its supervisor was killed"
 SMUGGLES = "have others' files stored, by links in its output"
@@ -58,6 +61,54 @@ PIDS_LIMIT = 100
 OF_BUILD = ", from a setup.py"
 
 
+class Keeps:
+    """All that a daemon has to itself besides its credentials: files, and directories."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        #: As Kubernetes mounts a secret.
+        self.volume = root / "mounted"
+        self.token = self.volume / "token"
+        planted(self.volume / "..1" / "token")
+        (self.volume / "..data").symlink_to("..1")
+        self.token.symlink_to("..data/token")
+        self.wish = planted(root / "wishes" / "state")
+        self.wish.write_text(f"Running\n\n# {MARK}")
+        self.folders = [root / name for name in ("senders", "sealing", "lab/fleet")]
+        for folder in self.folders:
+            planted(folder / ".planted")
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Return what tells the daemon of them."""
+        return (
+            *("--web-token-file", str(self.token), "--state-file", str(self.wish)),
+            *("--request-signatures-dir", str(self.folders[0])),
+            *("--encrypt-dir", str(self.folders[1]), "--clear-text-messages"),
+            *("--fleet-store", f"file://{self.root / 'lab'}"),
+        )
+
+    def rotate(self) -> None:
+        """Replace the token, as Kubernetes does."""
+        planted(self.volume / "..2" / "token")
+        (self.volume / "..new").symlink_to("..2")
+        (self.volume / "..new").rename(self.volume / "..data")
+
+    @property
+    def places(self) -> list[Path]:
+        """Return what an experiment tries."""
+        state = self.root / "state"
+        own = [state / name for name in ("runs", "owner", "lock", "recent.jsonl", "dead-letters")]
+        other = [self.root / name for name in ("certs", "queues", "state-locks")]
+        return [self.token, self.volume / "..2", self.wish, *self.folders, *own, *other]
+
+    @property
+    def are_spoilt(self) -> bool:
+        """Tell whether something is not what it was."""
+        files = (path / "spoilt" if path.is_dir() else path for path in self.places)
+        return any(path.is_file() and b"spoilt" in path.read_bytes() for path in files)
+
+
 class Ordeal:
     """One daemon, one harmless experiment, and hostile ones."""
 
@@ -68,6 +119,7 @@ class Ordeal:
         self.left = Path(f"/tmp/{box.root.name}-left")  # noqa: S108 - it is tried
         self.credential = planted(box.root / "certs" / ".spare" / "credentials")
         self.home = planted(box.root / "notes")
+        self.keeps = Keeps(box.root)
         self.cache = box.root / "cache"
         self.shelf = box.root / "shelf"
         self.door = socket.create_server(("127.0.0.1", 0))
@@ -101,16 +153,18 @@ class Ordeal:
             *("--certs-dir", str(box.root / "certs"), "--cache-dir", str(self.cache)),
             *("--sandbox", self.sandbox, *self.container, "--max-cores", "8"),
             *("--no-index", "--find-links", str(self.shelf), "--max-attempts", "1"),
-            *("--pids-limit", str(PIDS_LIMIT)),
+            *("--pids-limit", str(PIDS_LIMIT), *self.keeps.options),
             PLANTED=f"{MARK}environment",
         )
         self.neighbour = box.submit_neighbour(box.root / "go")
+        self.keeps.rotate()
         self.share_memory()
         (mine,) = (box.state / "work" / "experiments").glob("*/modeldir/mine")
         environments = box.state / "environments"
         self.plan = {
             "mark": [MARK[:4], MARK[4:]],
             "credentials": [str(self.credential)],
+            "kept": [str(path) for path in self.keeps.places],
             "home": str(self.home),
             "neighbour": str(mine),
             "caches": [
@@ -157,7 +211,8 @@ class Ordeal:
     def true(self, seen: dict[str, bool]) -> dict[str, bool]:
         """Return what did not only look like it: private places may go by the same names."""
         spoilt = any(Path(place, "spoilt").exists() for place in self.plan["caches"])
-        return {**seen, CACHES: seen[CACHES] and spoilt}
+        changed = self.keeps.are_spoilt
+        return {**seen, CACHES: seen[CACHES] and spoilt, CHANGES: seen[CHANGES] and changed}
 
     def of_build(self) -> dict[str, bool]:
         """Return what the build of a package succeeded in."""
@@ -168,7 +223,8 @@ class Ordeal:
         lines = self.box.output(key).splitlines()
         said = next((line for line in lines if "SUCCEEDED IN" in line), "")
         assert said, self.box.output(key)
-        seen = json.loads(said.partition("SUCCEEDED IN ")[2].partition(" AS ")[0])
+        could = json.loads(said.partition("SUCCEEDED IN ")[2].partition(" AS ")[0])
+        seen = {row: row in could for row in OF_BUILDS}
         seen[LINGERS] = bool(lingering(self.plan["lingers"]))
         return {row + OF_BUILD: could for row, could in self.true(seen).items()}
 

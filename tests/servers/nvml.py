@@ -305,9 +305,16 @@ def nvml(nvml_library: Path, tmp_path: Path) -> Nvml:
 
 def compiled(directory: Path) -> Path:
     """Compile the driver's library in a directory; also for what is no test."""
-    library = directory / "libnvidia-ml.so.1"
-    source = Path(__file__).with_name("nvml_stub.c")
-    command = ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
-    name = "-Wl,-soname,libnvidia-ml.so.1"
-    subprocess.run([*command, name, "-o", str(library), str(source)], check=True)
+    return _compiled(directory, "libnvidia-ml.so.1", "nvml_stub.c")
+
+
+def compiled_cuda(directory: Path, nvml: Nvml) -> Path:
+    """Compile in a directory the library by which programs compute on these cards."""
+    return _compiled(directory, "libcuda.so.1", "cuda_stub.c", f'-DNVML_FILE="{nvml.file}"')
+
+
+def _compiled(directory: Path, library: str, source: str, *options: str) -> Path:
+    command = ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", *options]
+    where = ["-o", str(directory / library), str(Path(__file__).with_name(source))]
+    subprocess.run([*command, f"-Wl,-soname,{library}", *where], check=True)
     return directory

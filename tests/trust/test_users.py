@@ -233,7 +233,7 @@ def test_what_is_kept_of_an_artifact_is_everybodys_own(box: TrustBox) -> None:
         "json.dump(seen, open('../modeldir/seen', 'w'))\n"
         f"import time\nwhile not os.path.exists({str(box.root / 'go')!r}): time.sleep(0.02)\n"
     )
-    message = box.message(script)
+    message = box.message(script + "#" * (512 << 10))  # what is tiny is copied
     workspace = message["experiment"]["artifacts"]["workspace"]
     keys = [box.publish(_again(box, script, workspace)) for _ in range(2)]
     until(lambda: len(_loans(box)) == 2 or None, "two loans", box.log)

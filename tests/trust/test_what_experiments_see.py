@@ -227,6 +227,24 @@ def test_a_credential_that_appears_during_a_run_is_hidden_from_it(scene: Scene) 
     assert box.seen(key)["files"] == []
 
 
+@pytest.mark.parametrize("scene", ["ordinary user"], indirect=True)
+def test_a_key_that_is_replaced_during_a_run_stays_hidden_from_it(scene: Scene) -> None:
+    """Rotation puts another file in the place of the one that was covered."""
+    box, go = scene.box, scene.box.root / "go"
+    token = _plant(box.root / "token" / "key")
+    box.begin("--web-token-file", str(token))
+    waits = f"while not os.path.exists({str(go)!r}): time.sleep(0.02)\n"
+    script = f"import os, time\nprint('begun', flush=True)\n{waits}{SPY}"
+    key = box.submit(script, args=[MARK[:4], MARK[4:], str(token.parent), str(token)])
+    until(lambda: "begun" in box.live_output() or None, "the run", box.log)
+    new = _plant(token.with_suffix(".new"))
+    os.chown(new, token.stat().st_uid, token.stat().st_gid)
+    new.rename(token)
+    go.touch()
+    seen = box.seen(key)
+    assert (seen["files"], seen["written"]) == ([], [])
+
+
 @pytest.mark.parametrize("scene", ["another user", "ordinary user", "root"], indirect=True)
 def test_links_among_the_hidden_do_not_hide_what_is_needed(scene: Scene) -> None:
     """Operators move the work and the environments to a larger disk, and leave links behind."""

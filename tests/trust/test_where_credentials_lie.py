@@ -83,6 +83,49 @@ def test_credentials_records_and_messages_are_hidden(machine: Machine) -> None:
     assert Path("/run/secrets") in hidden(settings, machine.places(), {})
 
 
+def test_what_commands_the_daemon_is_hidden(machine: Machine) -> None:
+    """Whose requests are believed, what it is to do, which cards it has, what others tell."""
+    root = machine.root
+    settings = machine.settings(
+        *("--request-signatures-dir", str(root / "senders"), "--state-file", str(root / "wish")),
+        *("--response-signatures-dir", str(root / "readers"), "--lock-dir", str(root / "locks")),
+        *("--fleet-store", f"file://{root}/lab"),
+    )
+    assert machine.hidden(settings) >= {"senders", "readers", "wish", "locks", "lab/fleet"}
+
+
+def test_a_fleet_in_a_bucket_hides_nothing(machine: Machine) -> None:
+    """It is no directory of this machine."""
+    more = machine.hidden(machine.settings("--fleet-store", "s3:///bucket"))
+    assert more == machine.hidden(machine.settings())
+
+
+def test_key_files_are_hidden_with_the_directory_that_is_theirs(machine: Machine) -> None:
+    """Who replaces a file uncovers it; a directory in which other things lie stays to be seen."""
+    own, shared = machine.root / "keys", machine.root / "shared"
+    shared.mkdir()
+    for file in (own / "token", own / "secret", shared / "hook", shared / "data"):
+        file.write_text("x")
+    settings = machine.settings(
+        *("--web-token-file", str(own / "token"), "--webhook-secret-file", str(own / "secret")),
+        *("--slack-hook-file", str(shared / "hook")),
+    )
+    assert {"keys", "shared/hook"} <= machine.hidden(settings)
+    assert "shared" not in machine.hidden(settings)
+
+
+def test_a_mounted_secret_is_hidden_whole(machine: Machine) -> None:
+    """The next version of its keys lies in a directory that is not there yet."""
+    volume = machine.root / "volume"
+    (volume / "..1").mkdir(parents=True)
+    for name in ("token", "other"):
+        (volume / "..1" / name).write_text("x")
+    (volume / "..data").symlink_to("..1")
+    (volume / "token").symlink_to("..data/token")
+    settings = machine.settings("--web-token-file", str(volume / "token"))
+    assert "volume" in machine.hidden(settings)
+
+
 def test_a_file_of_settings_without_a_secret_is_not_hidden(machine: Machine) -> None:
     """It is nobody's harm to read how many cores there are."""
     (machine.root / "config.yaml").write_text("max-cores: 4\n")
@@ -160,6 +203,15 @@ def test_messages_write_nothing_among_the_credentials(machine: Machine, option: 
     changed = {option.replace("-", "_"): inside}
     with pytest.raises(Misconfigured, match=rf"--{option} {inside} lies inside the credentials"):
         check(machine.settings(**changed), machine.places(), hides=True)
+
+
+@pytest.mark.parametrize("option", ["local-store-root", "queue-root", "working-dir"])
+def test_no_fleet_tells_of_itself_where_messages_reach(machine: Machine, option: str) -> None:
+    """A message could read what other runners tell, and tell it in their place."""
+    root = machine.options[option]
+    settings = machine.settings("--fleet-store", f"file://{root}/lab")
+    with pytest.raises(Misconfigured, match=rf"--fleet-store {root}/lab lies inside --{option}"):
+        check(settings, machine.places(), hides=True)
 
 
 def test_usual_places_are_fine(machine: Machine) -> None:

@@ -29,6 +29,8 @@ class Card:
     aliases: Mapping[str, str]
     #: Why it does not answer.
     lost: str = ""
+    #: See ``GpuReading``.
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def _card(
 ) -> Card:
     uuid = str(said.get("uuid", ""))
     if said["lost"]:
-        return Card(uuid, (), {}, {}, lost=str(said["lost"]))
+        is_gone = bool(said.get("gone"))
+        return Card(uuid, (), {}, {}, lost=str(said["lost"]), is_gone=is_gone)
     is_whole, minor = said["parts"] is None, said["minor"]
     devices = [said] if is_whole else said["parts"]
     gpus = []

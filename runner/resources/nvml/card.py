@@ -49,7 +49,7 @@ def all_of(nvml: Any, count: int) -> tuple[dict[str, Any], list[Json]]:
             _tell(nvml, handle, said)
             handles[said["uuid"]] = handle
         except Lost as error:
-            said["lost"] = str(error)
+            said |= {"lost": str(error), "gone": error.is_gone}
     return handles, cards
 
 

@@ -46,8 +46,9 @@ class Known:
             if card is not None and not card.lost:
                 _update(place, card)
             else:
-                why = card.lost if card else _words(answer.cards, index)
-                _lose(place, why, answer.xids.get(place.uuid, ()))
+                card = card or _nameless(answer.cards, index)
+                why, is_gone = (card.lost, card.is_gone) if card else (_UNCOUNTED, False)
+                _lose(place, why, answer.xids.get(place.uuid, ()), is_gone=is_gone)
 
     def gpus(self) -> Iterator[Gpu | None]:
         """Yield the cards and the parts of cards; ``None`` for one with nothing to give."""
@@ -83,14 +84,14 @@ def _both(before: Gpu, now: Gpu) -> tuple[tuple[str, int], ...]:
     return tuple(sorted({**dict(before.links), **dict(now.links)}.items()))
 
 
-def _lose(place: Place, why: str, xids: tuple[int, ...]) -> None:
+def _lose(place: Place, why: str, xids: tuple[int, ...], *, is_gone: bool = False) -> None:
     place.lost = why
-    place.readings = {uuid: GpuReading(lost=why, xids=xids) for uuid in place.gpus}
+    reading = GpuReading(lost=why, xids=xids, is_gone=is_gone)
+    place.readings = dict.fromkeys(place.gpus, reading)
 
 
-def _words(cards: tuple[Card, ...], index: int) -> str:
-    """Return the driver's words about a card that did not even say who it is."""
-    nameless = [card.lost for card in cards if card.lost and not card.uuid]
-    if index < len(cards) and cards[index].lost and not cards[index].uuid:
-        return cards[index].lost
-    return nameless[0] if nameless else _UNCOUNTED
+def _nameless(cards: tuple[Card, ...], index: int) -> Card | None:
+    """Return what the driver says of a card that did not even say who it is."""
+    found = [card for card in cards if card.lost and not card.uuid]
+    own = (card for card in cards[index : index + 1] if card in found)
+    return next(own, found[0] if found else None)
