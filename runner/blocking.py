@@ -12,7 +12,12 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from runner.errors import HostFault
+
 T = TypeVar("T")
+
+#: How the threading module says that the system gives no more.
+_NO_THREAD = "can't start new thread"
 
 
 class Interrupted(BaseException):
@@ -153,4 +158,10 @@ async def call(function: Callable[[Stop], T], *, limit: Limit) -> T:
     except anyio.get_cancelled_exc_class():
         await work.stopped()
         raise
+    except RuntimeError as error:
+        if str(error) != _NO_THREAD:
+            raise
+        raise HostFault(
+            "this user has as many processes and threads as it may (ulimit -u, TasksMax=)"
+        ) from error
     return cast("T", result)

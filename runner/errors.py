@@ -8,7 +8,8 @@ RunnerError
 ├── Unavailable             the world must change: give the message back, try later
 │   ├── QueueUnavailable
 │   │   ├── QueueDenied             the broker refuses the credential, or a right is missing
-│   │   └── QueueGone               the broker says, definitely, that there is no such queue
+│   │   ├── QueueGone               the broker says, definitely, that there is no such queue
+│   │   └── NotQueued               what was sent is, definitely, on no queue
 │   ├── StoreUnavailable
 │   └── LeaseLost               the broker or the clock says that the message is no longer ours
 │       └── MessageGone             nobody has it any more: retention, a purge, a deleted queue
@@ -77,6 +78,10 @@ class QueueDenied(QueueUnavailable):
 
 class QueueGone(QueueUnavailable):
     """The broker has no queue of this name."""
+
+
+class NotQueued(QueueUnavailable):
+    """The message was not queued."""
 
 
 class StoreUnavailable(Unavailable):

@@ -411,6 +411,8 @@ class Failed:
     outgrew: bool = False
     #: Another attempt need not wait: the restart of the machine took its time.
     at_once: bool = False
+    #: This machine failed before anything of it ran: it had no part in that.
+    unbegun: bool = False
 
 
 @dataclass(frozen=True, slots=True)

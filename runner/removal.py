@@ -83,6 +83,12 @@ class _Flattening:
             self._empty(name)
             os.rmdir(name, dir_fd=at)
         else:
+            self._flatten(name, at)
+
+    def _flatten(self, name: str, at: int) -> None:
+        try:
+            os.rmdir(name, dir_fd=at)
+        except OSError:  # in most there is something
             self._lift(name, at)
 
     def _empty(self, name: str) -> None:

@@ -28,9 +28,10 @@ _FOOT = """
 - *buried*: a dead letter with its reason; `studio-runner queue dead` shows it, `queue requeue`
   sends it again.
 
-A store or a package index that does not answer before anything has begun puts an experiment off and
-counts nothing ([why](../decisions/010-outages-cost-no-attempt.md)). Use of more disk than an
-experiment asked for is final, the machine's own full disk is tried again: both are `out-of-disk`,
+A machine that fails before anything of the experiment has run (`host-fault`, `out-of-disk`), and a
+store or a package index that does not answer until then, count nothing
+([why](../decisions/010-outages-cost-no-attempt.md)). Use of more disk than an experiment asked for
+is final, the machine's own full disk is tried again: both are `out-of-disk`,
 and the sentence beside it says which. This page is written from the code: `make reference`.
 """
 _MEMBER = re.compile(r"^    #: (.+)\n    [A-Z_]+ = \"([\w-]+)\"$", re.MULTILINE)

@@ -6,21 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from anyio.abc import TaskGroup
 
-from runner import log
-
-_log = log.get_logger(__name__)
+from runner.lifecycle.chore import Chore
 
 
 def in_background(group: TaskGroup) -> Callable[[Callable[[], Awaitable[None]]], None]:
     """Return what starts such work; it ends with the group."""
 
-    async def guarded(work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except Exception as error:  # noqa: BLE001 - nobody waits for it, nobody may fail of it
-            _log.warning("background work failed", trouble=f"{type(error).__name__}: {error}")
-
     def start(work: Callable[[], Awaitable[None]]) -> None:
-        group.start_soon(guarded, work)
+        group.start_soon(Chore("something in the background", work).once)
 
     return start

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -21,6 +22,7 @@ from runner.app import (
     gpus,
     heartbeat,
     keeping,
+    limits,
     listening,
     machine,
     noticing,
@@ -60,6 +62,7 @@ from runner.control.server import ControlServer
 from runner.errors import Misconfigured
 from runner.handover import Locks
 from runner.lifecycle.board import Board
+from runner.lifecycle.chore import Chore
 from runner.lifecycle.claiming.intake import Intake
 from runner.lifecycle.claiming.suspension import Suspension
 from runner.lifecycle.desk import Desk
@@ -114,6 +117,7 @@ def _flat(group: BaseExceptionGroup[Misconfigured]) -> Iterator[Misconfigured]:
 
 
 async def _serve(settings: Settings, redactor: Redactor) -> None:
+    limits.check()
     locks = Locks.inherited(os.environ)
     with places.opened(settings, locks) as places_:
         async with anyio.create_task_group() as background:
@@ -122,11 +126,12 @@ async def _serve(settings: Settings, redactor: Redactor) -> None:
             reap_inherited(in_background(background))
             with signals.reexec.executed_after():
                 async with AsyncExitStack() as stack:
-                    parts, supply = await _parts(
-                        stack, settings, redactor, places_, background, locks=locks
-                    )
-                    locks.release_rest()
-                    adopted = await recover(parts, supply)
+                    with places.usable(places_.state):
+                        parts, supply = await _parts(
+                            stack, settings, redactor, places_, background, locks=locks
+                        )
+                        locks.release_rest()
+                        adopted = await recover(parts, supply)
                     aside = Aside(places_.aside)
                     loop = Loop(parts, supply, ends(settings), named(settings), aside=aside)
                     await _work(loop, adopted, settings, places_, background, signals=signals)
@@ -156,7 +161,8 @@ async def _work(
         await noticing.begin(settings, background, loop)
         fusing.begin(background, parts)
         fleet.begin(settings, background, loop)
-        background.start_soon(heartbeat.beat, manager, loop)
+        beat = partial(heartbeat.beat, manager, loop)
+        background.start_soon(Chore("telling the service manager", beat).keep)
         gc.freeze()  # what is open now stays: the collector need not look through it ever again
         await loop.run(adopted)
     ended, facts = "has ended", dict[str, str]()
@@ -182,7 +188,7 @@ async def _parts(
     report = await stack.enter_async_context(
         reporting.opened(settings, redactor, places_.slack_threads, [spans] if spans else [])
     )
-    pulse, tally = listening.counting(background)
+    pulse, tally = listening.counting(background, places_.trouble)
     keeper = await stack.enter_async_context(Keeper(pulse))
     machine_ = await machine.opened(stack, settings, places_.records, locks)
     host, watch = machine_.host, gpu_watching.judged(settings, machine_, report)
@@ -203,8 +209,9 @@ async def _parts(
     keeps += [] if kept is None else [(kept, kept.root)]
     keeps += [] if images is None else [(images, places_.images)]
     near = on_the_disk_of(settings.working_dir, [*keeps, (builder, places_.environments)])
-    background.start_soon(keep_room, host.disk_shortage, near)
-    background.start_soon(eye.watch)
+    room = partial(keep_room, host.disk_shortage, near)
+    background.start_soon(Chore("keeping room on the disk", room).keep)
+    background.start_soon(Chore("watching the disk", eye.watch).keep)
     supply = await sources.opened(
         stack,
         settings,
@@ -221,7 +228,7 @@ async def _parts(
         keeper=keeper,
         intake=Intake(
             machine_.ledger,
-            disk_is_low=host.disk_is_low,
+            disk_is_low=lambda: places_.trouble() or host.disk_is_low(),
             rules=rules(settings),
             suspension=Suspension(places_.suspended),
         ),

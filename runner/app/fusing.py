@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from anyio.abc import TaskGroup
 
+from runner.lifecycle.chore import Chore
 from runner.lifecycle.fuses.watch import FuseWatch
 from runner.lifecycle.parts import Parts
 
@@ -14,4 +15,5 @@ def begin(background: TaskGroup, parts: Parts) -> None:
         return
     from runner.lifecycle.fuses.trial import Trial  # noqa: PLC0415 - most daemons never make one
 
-    background.start_soon(FuseWatch(parts, Trial(parts).probe).watch)
+    watch = FuseWatch(parts, Trial(parts).probe)
+    background.start_soon(Chore("watching the host fuse", watch.watch).keep)

@@ -8,7 +8,9 @@ from contextlib import AsyncExitStack
 import anyio
 
 from runner.app.machine import Machine
+from runner.lifecycle.chore import Chore
 from runner.lifecycle.gpus.cards import Cards
+from runner.lifecycle.gpus.gone import GoneWatch
 from runner.lifecycle.gpus.idle import IdleWatch
 from runner.lifecycle.gpus.watch import GpuWatch
 from runner.lifecycle.parts import Parts
@@ -36,7 +38,9 @@ async def begin(stack: AsyncExitStack, settings: Settings, watch: GpuWatch, part
         return
     group = await stack.enter_async_context(anyio.create_task_group())
     stack.callback(group.cancel_scope.cancel)
-    group.start_soon(watch.watch)
+    group.start_soon(Chore("watching the cards", watch.watch).keep)
+    gone = GoneWatch(parts, interval=_interval(settings))
+    group.start_soon(Chore("looking for runs without their cards", gone.watch).keep)
     if settings.idle_gpu:
         idle = IdleWatch(
             parts,
@@ -44,7 +48,7 @@ async def begin(stack: AsyncExitStack, settings: Settings, watch: GpuWatch, part
             ends=settings.end_idle,
             interval=_interval(settings),
         )
-        group.start_soon(idle.watch)
+        group.start_soon(Chore("looking for idle cards", idle.watch).keep)
 
 
 def _interval(settings: Settings) -> float:

@@ -47,9 +47,11 @@ class Heartbeat:
                 # Where nobody listens, nobody is to be woken for it.
                 await (anyio.sleep(tick) if self.notify else anyio.sleep_forever())
                 self.notify.say(*self.due())
-        finally:  # not on a reload, in the midst of which nothing ends
+        except anyio.get_cancelled_exc_class():
+            # Not on a reload, in the midst of which nothing ends; nor where a defect ends it.
             if not self._has_told_end:
                 self.notify.say(notify.STOPPING)
+            raise
 
     def due(self) -> list[str]:
         """Return what is to be said now.

@@ -8,6 +8,7 @@ from pathlib import Path
 from anyio.abc import TaskGroup
 
 from runner.lifecycle.board import Board
+from runner.lifecycle.chore import Chore
 from runner.lifecycle.runs.kept import KEPT, Kept, remnants
 from runner.model import Allocation, Bytes
 from runner.resources.base import HostProbe
@@ -30,7 +31,7 @@ def kept(settings: Settings, board: Board, host: HostProbe, background: TaskGrou
     if found.is_on:
         found.root.mkdir(mode=0o700, exist_ok=True)
     if found.root.exists():
-        background.start_soon(found.look_after)
+        background.start_soon(Chore("looking after kept workspaces", found.look_after).once)
     return found
 
 

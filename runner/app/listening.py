@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -14,6 +15,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from runner import blocking, log
 from runner.app.status_page import StatusPage
+from runner.lifecycle.chore import Chore
 from runner.lifecycle.desk import Desk
 from runner.lifecycle.loop import Loop
 from runner.lifecycle.ownership.pulse import Organ, Pulse, beat_on
@@ -40,11 +42,15 @@ _PAGE_SECONDS = 1.0
 _MOST_FORMS = 4
 
 
-def counting(background: TaskGroup) -> tuple[Pulse, Tally]:
-    """Return what the daemon's progress and work are counted with, and begin to count."""
+def counting(background: TaskGroup, lost: Callable[[], str]) -> tuple[Pulse, Tally]:
+    """Return what the daemon's progress and work are counted with, and begin to count.
+
+    ``lost`` says of what a restart is the only remedy, however well all goes on.
+    """
     tally = Tally()
-    pulse = Pulse(late=tally.lag.add)
-    background.start_soon(beat_on, pulse, Organ.MAIN_LOOP)
+    pulse = Pulse(late=tally.lag.add, lost=lost)
+    beating = partial(beat_on, pulse, Organ.MAIN_LOOP)
+    background.start_soon(Chore("counting the beats of the main loop", beating).keep)
     return pulse, tally
 
 
@@ -52,7 +58,7 @@ async def begin(settings: Settings, background: TaskGroup, loop: Loop, desk: Des
     """Listen until ``background`` is cancelled. Raises Misconfigured, as where a port is taken."""
     if settings.listen is not None:
         page = StatusPage(loop.parts, desk)
-        background.start_soon(page.tidy)
+        background.start_soon(Chore("tidying the status page", page.tidy).keep)
         await background.start(_serve, settings, Pages(loop, desk, further=page.pages))
 
 
@@ -73,7 +79,7 @@ async def _serve(settings: Settings, pages: Pages, *, task_status: TaskStatus[No
                 "alone, until --web-token-file is given"
             )
         task_status.started()
-        await listener.serve()
+        await Chore("answering the web listener's clients", listener.serve).keep()
 
 
 @dataclass(eq=False)
@@ -117,6 +123,8 @@ class Pages:
             return sentence(503, f"draining: {len(parts.board)} under way")
         if said := parts.intake.suspension.said:
             return sentence(503, said)
+        if trouble := parts.pulse.trouble():
+            return sentence(503, trouble)
         waits = parts.intake.complaint
         return sentence(200, f"ready; nothing is claimed now: {waits}" if waits else "ready")
 

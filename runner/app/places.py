@@ -7,10 +7,12 @@ import os
 import pwd
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner import log, own_files
+from runner.app.tenure import Tenure
 from runner.app.users import named
 from runner.errors import Misconfigured
 from runner.handover import Locks
@@ -19,6 +21,11 @@ from runner.model import Identity
 from runner.queues.drawer import DEAD_LETTERS
 from runner.settings import Settings
 from runner.supervisor import syscalls
+
+_log = log.get_logger(__name__)
+
+_LOCK = "lock"
+_LONGEST_OWNER = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,12 @@ class Places:
     user: str
     #: Several users, each for one experiment at a time; empty: all are ``identity``.
     pool: tuple[Identity, ...] = ()
+    #: ``None``: nobody has locked it.
+    tenure: Tenure | None = None
+
+    def trouble(self) -> str:
+        """Say why no daemon can go on with the state directory; empty where it can."""
+        return self.tenure.trouble() if self.tenure else ""
 
     @property
     def identities(self) -> tuple[Identity, ...]:
@@ -115,11 +128,32 @@ def opened(settings: Settings, locks: Locks) -> Iterator[Places]:
         descriptor = _locked(state, identity, locks)
         try:
             with hold(settings.working_dir, locks):
-                yield Places(state, _owner(state), identity, user, pool)
+                with usable(state):
+                    owner = _owner(state)
+                tenure = Tenure(state / _LOCK, descriptor)
+                yield Places(state, owner, identity, user, pool, tenure)
         finally:
             locks.release(descriptor)
     finally:
         os.umask(umask)
+
+
+@contextmanager
+def usable(state: Path) -> Iterator[None]:
+    """Name what cannot be used of that which lies below the state directory.
+
+    Raises Misconfigured in place of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = Path(os.fsdecode(error.filename or ""))
+        if state != place and state not in place.parents:
+            raise
+        raise Misconfigured(
+            f"--state-dir {state} cannot be used: {place}: {error.strerror}; see what it is, and "
+            "mend or remove it"
+        ) from error
 
 
 def planned(settings: Settings) -> Places:
@@ -132,14 +166,13 @@ def planned(settings: Settings) -> Places:
 
 
 def _locked(state: Path, identity: Identity | None, locks: Locks) -> int:
-    try:
+    with usable(state):
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Another user's experiments pass through to their environments, and see nothing else.
         state.chmod(0o700 if identity is None else 0o711)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        descriptor = locks.descriptor(state / "lock", lambda: os.open(state / "lock", flags, 0o600))
-    except OSError as error:
-        raise Misconfigured(f"--state-dir {state} cannot be used: {error.strerror}") from error
+        lock = state / _LOCK
+        descriptor = locks.descriptor(lock, lambda: os.open(lock, flags, 0o600))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -153,10 +186,13 @@ def _locked(state: Path, identity: Identity | None, locks: Locks) -> int:
 def _owner(state: Path) -> str:
     """Return the name; what a full disk or a power cut has left of one is made anew."""
     file = state / "owner"
-    with suppress(FileNotFoundError):
-        owner = file.read_text(encoding="ascii", errors="replace").strip()
-        if owner.isascii() and owner.isalnum():
+    try:
+        owner = own_files.read(file).decode("ascii", "replace").strip()
+        if owner.isascii() and owner.isalnum() and len(owner) <= _LONGEST_OWNER:
             return owner
+        _log.warning("the runner's name in claims was lost, and is made anew", path=str(file))
+    except FileNotFoundError:
+        pass
     owner, new = secrets.token_hex(4), file.with_suffix(".new")
     new.touch(mode=0o600)
     new.write_text(owner, encoding="ascii")

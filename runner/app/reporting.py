@@ -12,6 +12,7 @@ import anyio
 
 from runner import log
 from runner.errors import Misconfigured
+from runner.lifecycle.chore import Chore
 from runner.model import Report
 from runner.redaction import Redactor
 from runner.reporters import REPORTERS
@@ -50,7 +51,7 @@ async def opened(
 
     async with anyio.create_task_group() as senders:
         for reporter in reporters:
-            senders.start_soon(_run, reporter)
+            senders.start_soon(Chore(f"telling news to {reporter.name}", reporter.run).keep)
         try:
             yield report
         finally:
@@ -120,13 +121,6 @@ def _to_all(reporters: Sequence[Reporter]) -> Callable[[Report], Awaitable[None]
                 _log.error("a reporter failed", reporter=reporter.name, exc_info=error)
 
     return report
-
-
-async def _run(reporter: Reporter) -> None:
-    try:
-        await reporter.run()
-    except Exception as error:  # noqa: BLE001 - a daemon without news is better than none
-        _log.error("a reporter has ended", reporter=reporter.name, exc_info=error)
 
 
 async def _flush(reporters: Sequence[Reporter], seconds: float) -> None:

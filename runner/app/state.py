@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 
 from runner import blocking, log
 from runner.errors import Unavailable
+from runner.lifecycle.chore import Chore
 from runner.lifecycle.claiming.suspension import Intent, Suspension, intent
 from runner.settings import Settings
 
@@ -107,7 +108,7 @@ async def follow(settings: Settings, suspension: Suspension, background: TaskGro
     for place, seconds in places(settings):
         follower = Follower(place, suspension, seconds)
         await follower.look()
-        background.start_soon(follower.follow)
+        background.start_soon(Chore(f"following {place.name}", follower.follow).keep)
 
 
 def places(

@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 
 from runner import blocking, log
+from runner.app import scratch
 from runner.app.places import Places
 from runner.errors import RunnerError
 from runner.lifecycle.runs.run import Run, RunGone, RunSpec
@@ -83,6 +84,8 @@ async def sweep(places: Places, working_dir: Path) -> None:
 
 
 def _left(state: Path, working_dir: Path, _: blocking.Stop) -> list[Path]:
+    for path in scratch.sweep(working_dir):
+        _log.info("what an earlier doctor tried is removed", path=str(path))
     return [*state.glob(f"{_PREFIX}*"), *working_dir.glob(f"{SCRATCH}*")]
 
 

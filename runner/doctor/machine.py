@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from runner import blocking
+from runner import blocking, own_files
 from runner.app.dry_run import capacity
 from runner.app.machine import is_bounded
 from runner.doctor.check import Finding, failed, ok, warning
@@ -64,7 +64,7 @@ def _of_lock(settings: Settings) -> Iterator[Finding]:
 def _owner(path: Path) -> str:
     """Return the state directory in the note."""
     try:
-        known = noted(path.read_bytes()[:4096])
+        known = noted(own_files.read(path)[:4096])
     except OSError:
         known = None
     return known.state_dir if known else "unknown"

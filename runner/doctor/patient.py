@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 
 from runner import blocking
-from runner.app import places
+from runner.app import places, scratch
 from runner.app.credentials import credential_sources
 from runner.app.masking import mask, redactor_of
 from runner.app.places import Places
@@ -83,11 +83,10 @@ class Patient:
         if usable and self.identity is not None:
             # The daemon opens its own for them with the first experiment; that is not for us.
             usable = unreachable(place.resolve(), self.identity) is None
-        with tempfile.TemporaryDirectory(
-            prefix=".doctor-", dir=place if usable else None, ignore_cleanup_errors=True
-        ) as directory:
-            found = Path(directory).resolve()
-            found.chmod(0o711)
+        if not usable:
+            place = Path(tempfile.gettempdir())
+        scratch.sweep(place)
+        with scratch.held(place) as found:
             yield found
 
 

@@ -22,7 +22,7 @@ _LINKS = 500
 def attach(root: Path, known: Manifest, into: Path, owner: Identity | None) -> Path:
     """Make ``into`` a virtual environment over the shared one at ``root``; return its Python."""
     interpreter = interpreters.restore(known.interpreter)
-    packages = venv.make(into, interpreter)
+    packages = venv.make(into, interpreter, frugal=True)
     shared = (str(venv.site_packages(root, interpreter)), *known.beneath)
     calls = "; ".join(f"site.addsitedir({place!r})" for place in shared)
     (packages / _PTH).write_text(f"import site; {calls}\n")
@@ -39,10 +39,16 @@ def attach(root: Path, known: Manifest, into: Path, owner: Identity | None) -> P
 
 def _link_programs(root: Path, known: Manifest, into: Path) -> None:
     python = str(into / "bin" / "python")
+    written = dict[bytes, Path]()
     for name in known.scripts:
         target = into / "bin" / name
-        target.write_bytes(scripts.with_interpreter((root / "bin" / name).read_bytes(), python))
+        text = scripts.with_interpreter((root / "bin" / name).read_bytes(), python)
+        if text in written:  # as pip, pip3 and pip3.11 are
+            venv.same(written[text], target)
+            continue
+        target.write_bytes(text)
         target.chmod(0o755)
+        written[text] = target
     for name in known.programs:
         (into / "bin" / name).symlink_to(root / "bin" / name)
 

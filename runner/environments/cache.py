@@ -17,10 +17,14 @@ from pathlib import Path
 
 import anyio
 
-from runner import blocking
+from runner import blocking, log
 from runner.environments import leftovers, manifest
+from runner.environments.failures import disk_errors
+from runner.errors import HostFault
 from runner.model import Bytes
 from runner.removal import remove_quickly
+
+_log = log.get_logger(__name__)
 
 _POLL = 0.05
 
@@ -143,6 +147,14 @@ class EnvironmentCache:
                 held.add(key)
         return gone
 
+    async def make_room(self) -> None:
+        """Evict; what cannot be removed fails nobody who is done with his."""
+        try:
+            with disk_errors():
+                await self.evict()
+        except HostFault as error:
+            _log.warning("what nobody uses is not removed", trouble=str(error))
+
     async def drop(self, key: str) -> bool:
         """Remove one environment unless somebody uses it."""
         descriptor = _try_lock(self._locks / key, fcntl.LOCK_EX)
@@ -182,8 +194,9 @@ class EnvironmentCache:
 
     async def _take(self, path: Path, kind: int) -> int:
         """Wait for a lock. Polled: a thread that waits in ``flock`` cannot be called back."""
-        while (descriptor := _try_lock(path, kind)) is None:  # noqa: ASYNC110 - another process has it
-            await anyio.sleep(_POLL)
+        with disk_errors():
+            while (descriptor := _try_lock(path, kind)) is None:  # noqa: ASYNC110 - another process has it
+                await anyio.sleep(_POLL)
         return descriptor
 
     async def _remove(self, folder: Path) -> None:

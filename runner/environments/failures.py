@@ -8,13 +8,15 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 from runner.environments.sources import redact
-from runner.errors import OutOfDisk, RequirementsFailed, RunnerError, Unavailable
+from runner.errors import HostFault, OutOfDisk, RequirementsFailed, RunnerError, Unavailable
 
 #: Lines of the installer's output that are shown.
 SHOWN = 40
 _WIDEST = 400
 
 _DISK_FULL = ("No space left on device", "os error 28", "Disk quota exceeded")
+#: The system gives the installer no more threads, processes, files or memory.
+_SHORT = ("Resource temporarily unavailable", "(os error 11)", "(os error 12)", "(os error 24)")
 _NO_ANSWER = (
     "error sending request",
     "dns error",
@@ -45,6 +47,8 @@ def explain(text: str, addresses: Iterable[str] = ()) -> RunnerError:
     shown = last_lines(text)
     if any(sign in text for sign in _DISK_FULL):
         return OutOfDisk(f"no space is left for the environment:\n{shown}")
+    if any(sign in text for sign in _SHORT):
+        return HostFault(f"this machine lets the installer have too little (ulimit -a):\n{shown}")
     hosts = {urlsplit(address.removeprefix("git+")).hostname for address in addresses}
     theirs = any(host and host in text for host in hosts)
     if no_answer(text) and not theirs:
@@ -54,13 +58,13 @@ def explain(text: str, addresses: Iterable[str] = ()) -> RunnerError:
 
 @contextlib.contextmanager
 def disk_errors() -> Iterator[None]:
-    """Raise OutOfDisk where our own files find no space."""
+    """Raise HostFault where our own files cannot be used, OutOfDisk where they find no space."""
     try:
         yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise OutOfDisk("no space is left for environments") from error
-        raise
+        raise HostFault(f"environments cannot be kept: {error}") from error
 
 
 def no_answer(text: str) -> bool:

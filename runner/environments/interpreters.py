@@ -11,10 +11,16 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, NotRequired, TypedDict, cast
 
+import msgspec
+
+from runner import log, own_files
 from runner.environments.programs import Programs
 from runner.errors import BadField, PythonMissing
 from runner.model import Identity
+
+_log = log.get_logger(__name__)
 
 #: Older ones can neither be probed nor built for.
 OLDEST = (3, 8)
@@ -130,6 +136,18 @@ def _sortable(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
+class _Described(TypedDict):
+    """What is remembered of one."""
+
+    path: str
+    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)+$")]
+    implementation: str
+    platform: str
+    abi: str
+    libc: str
+    pip: NotRequired[str]
+
+
 class Interpreters:
     """The interpreters of this machine, each asked once; the answers are kept in a file."""
 
@@ -204,15 +222,18 @@ class Interpreters:
 
     def _recall(self) -> dict[str, dict[str, str] | None]:
         try:
-            known = json.loads(self._memory.read_text())
+            known = own_files.read_as(self._memory, dict[str, _Described | None])
+            return cast("dict[str, dict[str, str] | None]", known)
         except (OSError, ValueError):
             return {}
-        return known if isinstance(known, dict) else {}
 
     def _remember(self, answers: Mapping[str, dict[str, str] | None]) -> None:
         new = self._memory.with_suffix(".new")
-        new.write_text(json.dumps(answers))
-        new.replace(self._memory)
+        try:
+            new.write_text(json.dumps(answers))
+            new.replace(self._memory)
+        except OSError as error:  # they are asked again next time
+            _log.warning("not remembered", file=str(self._memory), trouble=str(error))
 
 
 def _interpreter(answer: Mapping[str, str]) -> Interpreter:

@@ -13,7 +13,11 @@ import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from runner import own_files
 from runner.model import Bytes
 
 NAME = "manifest.json"
@@ -69,14 +73,10 @@ class Manifest:
 def read(root: Path) -> Manifest | None:
     """Return the manifest of ``root``; None where no build was completed."""
     try:
-        found = json.loads((root / NAME).read_text())
-        if found.pop("version") != _VERSION:
-            return None
-        survey = Survey(**found.pop("survey"))
-        for name in ("scripts", "programs", "beneath", "packages"):
-            found[name] = tuple(found[name])
-        return Manifest(survey=survey, **found)
-    except (OSError, ValueError, KeyError, TypeError):
+        found = own_files.read_as(root / NAME, dict[str, Any])
+        is_ours = found.pop("version", None) == _VERSION
+        return msgspec.convert(found, Manifest) if is_ours else None
+    except (OSError, ValueError):
         return None
 
 
@@ -93,7 +93,10 @@ def survey(root: Path) -> Survey:
 def is_unchanged(root: Path, manifest: Manifest) -> bool:
     """Tell whether all files are as the build left them; blocks."""
     walk = _Walk(str(root))
-    walk.run()
+    try:
+        walk.run()
+    except FileNotFoundError:  # somebody removes it just now
+        return False
     if _digest(walk.sources) != manifest.survey.digest:
         return False
     return not manifest.is_compiled or _digest(walk.compiled) == manifest.survey.compiled

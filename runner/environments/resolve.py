@@ -15,6 +15,7 @@ from pathlib import Path
 
 import anyio
 
+from runner import log, own_files
 from runner.environments import layering
 from runner.environments.failures import explain, no_answer
 from runner.environments.installer import Finished, Installer, Place
@@ -25,6 +26,8 @@ from runner.environments.plan import Resolution, contents, digest
 from runner.environments.requirements import Requirements, parse
 from runner.environments.within import Within
 from runner.errors import Unavailable
+
+_log = log.get_logger(__name__)
 
 #: Remembered resolutions at most; the oldest are forgotten at the next start.
 KEPT = 2000
@@ -200,20 +203,23 @@ class Resolver:
         for owner in ("", scope):
             path = self._path(question, owner)
             try:
-                found = json.loads(path.read_text())
+                known = own_files.read_as(path, Resolution)
                 age = time.time() - path.stat().st_mtime
             except (OSError, ValueError):
                 continue
-            known = Resolution(**{**found, "lines": tuple(found["lines"])})
-            if known.is_final or stale or age <= self._ttl.total_seconds():
+            # One of the future was written before the clock was set back: nobody knows its age.
+            if known.is_final or stale or 0 <= age <= self._ttl.total_seconds():
                 return known
         return None
 
     def _remember(self, question: str, owner: str, found: Resolution) -> None:
         path = self._path(question, owner)
         new = path.with_suffix(".new")
-        new.write_text(json.dumps(dataclasses.asdict(found)))
-        new.replace(path)
+        try:
+            new.write_text(json.dumps(dataclasses.asdict(found)))
+            new.replace(path)
+        except OSError as error:  # it is resolved again next time
+            _log.warning("not remembered", file=str(path), trouble=str(error))
 
     def _path(self, question: str, owner: str) -> Path:
         name = digest({"question": question, "owner": owner})

@@ -28,7 +28,7 @@ from runner.environments.protection import Protection
 from runner.environments.sources import Sources
 from runner.environments.vouched import Vouched
 from runner.environments.whose import working_for
-from runner.errors import HostFault, OutOfDisk
+from runner.errors import HostFault
 from runner.model import NOTHING, Bytes, Identity, Stock
 
 if TYPE_CHECKING:
@@ -117,27 +117,26 @@ class UvEnvironments(Environments):
         self._opening = anyio.Lock()
 
     async def __aenter__(self) -> Self:
-        """Sweep what a dead process left. Raises Misconfigured when ``root`` cannot be used."""
+        """Sweep what a dead process left. Raises Misconfigured, OSError where it cannot be used."""
         builder = self._protection.builder
-        with disk_errors():
-            await self._call(self._cache.open)
-            self._protection.check(self._root)
-            places = Places(self._cache, self._uv_cache, builder, self._threads)
-            await self._call(places.open)
-            program = await usable_program(Path(uv.find_uv_bin()), builder, self._root)
-            mode = await self._call(lambda: link_mode(self._uv_cache / "wheels", self._root))
-            self._installer = Installer(
-                program,
-                self._sources,
-                mode,
-                self._root / "pythons",
-                self._allow_downloads,
-                self._hidden,
-                (self._root.absolute(), self._root.resolve(), *self._visible),
-                self._walls,
-                self._watched,
-                self._held,
-            )
+        await self._call(self._cache.open)
+        self._protection.check(self._root)
+        places = Places(self._cache, self._uv_cache, builder, self._threads)
+        await self._call(places.open)
+        program = await usable_program(Path(uv.find_uv_bin()), builder, self._root)
+        mode = await self._call(lambda: link_mode(self._uv_cache / "wheels", self._root))
+        self._installer = Installer(
+            program,
+            self._sources,
+            mode,
+            self._root / "pythons",
+            self._allow_downloads,
+            self._hidden,
+            (self._root.absolute(), self._root.resolve(), *self._visible),
+            self._walls,
+            self._watched,
+            self._held,
+        )
         self._places = places
         return self
 
@@ -171,7 +170,7 @@ class UvEnvironments(Environments):
                 )
         finally:
             with anyio.move_on_after(_MAKING_ROOM, shield=True):
-                await self._cache.evict()
+                await self._cache.make_room()
 
     @contextlib.asynccontextmanager
     async def pin(self, key: str) -> AsyncIterator[None]:
@@ -209,7 +208,7 @@ class UvEnvironments(Environments):
         try:
             with disk_errors():
                 await self._compile(environment)
-        except OutOfDisk as error:
+        except HostFault as error:
             _log.info("not compiled", environment=environment.key, why=str(error))
 
     async def _compile(self, environment: Environment) -> None:

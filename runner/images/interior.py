@@ -12,6 +12,7 @@ from typing import Annotated
 import anyio
 import msgspec
 
+from runner import own_files
 from runner.environments import interpreters
 from runner.environments.interpreters import OLDEST, Interpreter
 from runner.environments.layering import Base
@@ -176,8 +177,8 @@ def _check(image: Image, ended: Ended) -> None:
 
 def _read(path: Path) -> Answer | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Answer)
-    except (OSError, msgspec.MsgspecError, UnicodeError):
+        return own_files.read_as(path, Answer)
+    except (OSError, ValueError):
         return None
 
 

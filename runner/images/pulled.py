@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Annotated, Self
 
 import anyio
+import msgspec
 
-from runner import blocking
+from runner import blocking, log, own_files
 from runner.environments import leftovers, manifest
 from runner.environments.cache import EnvironmentCache
 from runner.environments.failures import disk_errors
@@ -33,6 +34,9 @@ from runner.images import apptainer
 from runner.images.base import Errand, Errands, Image, Images
 from runner.images.reference import Reference
 from runner.model import Bytes, Identity
+from runner.own_files import Moment
+
+_log = log.get_logger(__name__)
 
 _FILE = "image.sif"
 _MAKING_ROOM = 30.0
@@ -42,8 +46,8 @@ _MAKING_ROOM = 30.0
 class _Answer:
     """What a reference stood for when it was asked last."""
 
-    key: str
-    asked: float
+    key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+    asked: Moment
 
 
 class PulledImages(Images):
@@ -78,9 +82,8 @@ class PulledImages(Images):
         self._answers = root / "answers"
 
     async def __aenter__(self) -> Self:
-        """Sweep what a dead process left."""
-        with disk_errors():
-            await blocking.call(lambda _: self._open(), limit=self._threads)
+        """Sweep what a dead process left. Raises OSError."""
+        await blocking.call(lambda _: self._open(), limit=self._threads)
         return self
 
     async def __aexit__(
@@ -107,7 +110,7 @@ class PulledImages(Images):
                 yield Image(reference.text, path, key, self._cache.lock(key))
         finally:
             with anyio.move_on_after(_MAKING_ROOM, shield=True):
-                await self._cache.evict()
+                await self._cache.make_room()
 
     async def give_way(self, wanted: Bytes) -> None:
         """Remove about ``wanted`` bytes of what nobody uses."""
@@ -215,15 +218,17 @@ class PulledImages(Images):
 
     def _recall(self, question: str) -> _Answer | None:
         try:
-            found = json.loads((self._answers / question).read_text())
-            return _Answer(str(found["key"]), float(found["asked"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            return own_files.read_as(self._answers / question, _Answer)
+        except (OSError, ValueError):
             return None
 
     def _remember(self, question: str, key: str) -> None:
         new = self._answers / f"{question}.new"
-        new.write_text(json.dumps({"key": key, "asked": self._wall()}))
-        new.replace(self._answers / question)
+        try:
+            new.write_text(json.dumps({"key": key, "asked": self._wall()}))
+            new.replace(self._answers / question)
+        except OSError as error:  # its registry is asked again next time
+            _log.warning("not remembered", file=str(new), trouble=str(error))
 
 
 def _question(reference: Reference, recipe: Path | None) -> str:

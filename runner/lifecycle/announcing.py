@@ -60,7 +60,7 @@ async def announce(
 
 
 def _remember(parts: Parts, entry: Entry, outcome: Outcome, disposition: Disposition) -> None:
-    record, now = entry.record, time.time()
+    record = entry.record
     parts.history.add(
         Ending(
             key=record.key or record.message.id,
@@ -71,8 +71,8 @@ def _remember(parts: Parts, entry: Entry, outcome: Outcome, disposition: Disposi
             exit_code=outcome.exit_code,
             detail=parts.redactor.redact(outcome.detail),
             settled=SETTLED[type(disposition)],
-            ended=now,
-            seconds=now - record.claimed_at,
+            ended=time.time(),
+            seconds=entry.seconds,
             advice=causes.advice(outcome.cause),
         )
     )
@@ -99,7 +99,7 @@ def _ended(
         detail=outcome.detail,
         advice=causes.advice(outcome.cause),
         exit_code=outcome.exit_code,
-        seconds=time.time() - record.claimed_at,
+        seconds=entry.seconds,
         output=output,
     )
     return about(

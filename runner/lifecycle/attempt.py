@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from runner import log
-from runner.errors import LeaseLost, RunnerError, Unavailable
+from runner.errors import HostFault, LeaseLost, Misconfigured, RunnerError, Unavailable
 from runner.lifecycle import causes
 from runner.lifecycle.beside import Beside
 from runner.lifecycle.board import Entry
@@ -26,7 +26,7 @@ from runner.lifecycle.homecoming import Homecoming
 from runner.lifecycle.hooks.hooks import Barred
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.preparation import Expired, Preparation
-from runner.lifecycle.runs import processes
+from runner.lifecycle.runs import exits, processes
 from runner.lifecycle.runs.exits import Exit
 from runner.lifecycle.runs.last_words import last_words
 from runner.lifecycle.runs.limits import allowed
@@ -42,7 +42,7 @@ _log = log.get_logger(__name__)
 #: Stops that end an attempt without its being the experiment's fault.
 _NOT_A_FAILURE = frozenset({Cause.DRAINED, Cause.CANCELLED, Cause.LEASE_LOST, Cause.ORPHANED})
 #: Failures of which this daemon, which ended it, knows more than its supervisor.
-_OUR_WORD = frozenset({Cause.IDLE, Cause.OUT_OF_DISK})
+_OUR_WORD = frozenset({Cause.IDLE, Cause.OUT_OF_DISK, Cause.GPU_FAULT})
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,8 @@ class Attempt:
             run = await Run.start(spec, self.parts.server)
         except NoCards as error:
             return Deferred(error.delay, str(error), Cause.NO_ROOM)
-        except LeaseLost as error:
-            return await self._without_run(_failed(error))
-        except Unavailable as error:
-            # Not the experiment's doing, and nothing of it has begun: it costs no attempt.
-            return Deferred(timedelta(0), str(error), causes.cause_of(Evidence(error=error)))
         except RunnerError as error:
-            return await self._without_run(_failed(error))
+            return await self._not_begun(error)
         self.entry.note(
             self.parts.records,
             phase=Phase.RUNNING,
@@ -120,6 +115,13 @@ class Attempt:
     @property
     def _equipping(self) -> Equipping:
         return Equipping(self.parts, self.entry, self.preparation)
+
+    async def _not_begun(self, error: RunnerError) -> Outcome:
+        """What is not the experiment's doing costs it no attempt: nothing of it has run."""
+        if isinstance(error, Unavailable) and not isinstance(error, LeaseLost):
+            return Deferred(timedelta(0), str(error), causes.cause_of(Evidence(error=error)))
+        is_machines = isinstance(error, HostFault | Misconfigured)
+        return await self._without_run(unbegun(error) if is_machines else _failed(error))
 
     async def _without_run(self, outcome: Outcome) -> Outcome:
         if isinstance(outcome, Deferred):  # by a hook: nothing is to be explained to anybody
@@ -150,7 +152,8 @@ class Attempt:
         self.entry.supervisor = run.supervisor
         try:
             exit_ = await self.beside.until_exit(run)
-            self.entry.note(self.parts.records, phase=Phase.FINISHING)
+            # Not written: a run that has ended is known by its end, which its supervisor wrote.
+            self.entry.record = self.entry.record.but(phase=Phase.FINISHING)
             found = await findings(self.parts, use, exit_, self.entry.output)
             self.parts.cards.end(use)
             self._equipping.give_back(await self._others(exit_.left))
@@ -179,7 +182,14 @@ class Attempt:
         told = self.entry.stopper.detail if cause in _OUR_WORD else words
         outgrew = self.entry.outgrew and cause is exit_.stopped_for
         said = found.explain(told or words, cause)
-        return Failed(cause, exit_.code, said, outgrew, at_once=exit_.is_restarted)
+        return Failed(
+            cause,
+            exit_.code,
+            said,
+            outgrew,
+            at_once=exit_.is_restarted,
+            unbegun=exit_.reason in exits.UNBEGUN,
+        )
 
     def _stopped(self) -> Outcome:
         stopper = self.entry.stopper
@@ -193,3 +203,8 @@ def _failed(error: RunnerError) -> Outcome:
     if isinstance(error, Expired):
         return Failed(error.cause, None, str(error))
     return Failed(causes.cause_of(Evidence(error=error)), None, str(error))
+
+
+def unbegun(error: RunnerError) -> Failed:
+    """Return the failure of a machine on which nothing of the experiment has run."""
+    return Failed(causes.cause_of(Evidence(error=error)), None, str(error), unbegun=True)

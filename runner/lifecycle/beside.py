@@ -11,10 +11,11 @@ import anyio
 
 from runner import log
 from runner.alongside import alongside
-from runner.errors import HostFault, RunnerError
+from runner.errors import HostFault
 from runner.lifecycle.announcing import about
 from runner.lifecycle.artifacts.checkpoints import Checkpoints, append_note
 from runner.lifecycle.board import Entry
+from runner.lifecycle.chore import Chore
 from runner.lifecycle.logbook import Logbook
 from runner.lifecycle.ownership.client_status import ClientStatus
 from runner.lifecycle.parts import Parts
@@ -85,13 +86,7 @@ class Beside:
                 watchers.cancel_scope.cancel()
 
     async def _unharmed(self, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except RunnerError as error:
-            _log.warning("trouble beside a run", key=self.entry.record.key, trouble=str(error))
-        except Exception as error:  # noqa: BLE001 - our bug must not cost the run
-            key = self.entry.record.key
-            _log.error("a defect of the runner beside a run", key=key, exc_info=error)
+        await Chore("something beside a run", work, self.entry.record.key).once()
 
     async def _show_as_running(self) -> None:
         """The run does not wait for its own status to be shown."""

@@ -75,6 +75,18 @@ class Entry:
     #: Its spans; the board says where they go.
     trail: Trail = field(default_factory=Trail)
     _since: float = field(default_factory=time.monotonic)
+    #: When it was claimed, by the clock of ``_since``.
+    _claimed: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Nobody knows what an earlier daemon's clock showed; the other one may have been set since.
+        before = time.time() - self.record.claimed_at if self.is_adopted else 0.0
+        self._claimed = self._since - max(0.0, before)
+
+    @property
+    def seconds(self) -> float:
+        """How long ago it was claimed, by a clock that nobody sets while we look."""
+        return time.monotonic() - self._claimed
 
     def begin(self, stage: Stage, *, before: timedelta = timedelta(0)) -> None:
         """Go on to the next stage, which had lasted for ``before`` under an earlier daemon."""

@@ -33,8 +33,9 @@ RETRIED = frozenset(
         Cause.INTERNAL,
     }
 )
-#: Of these, what does not count: the card broke, and the experiment had no part in it.
-UNCOUNTED = frozenset({Cause.GPU_FAULT})
+#: Of these, what does not count: the card broke, or the walls do not stand, and the experiment had
+#: no part in it. Nor does what else this machine failed of before anything ran (``unbegun``).
+UNCOUNTED = frozenset({Cause.GPU_FAULT, Cause.SANDBOX_UNAVAILABLE})
 #: Acknowledged at once, since output and reason are stored, unless somebody wants them retried.
 FINAL = frozenset(
     {
@@ -94,9 +95,9 @@ class RetryPolicy:
     #: A message that the broker has handed out so often, and that then fails for a reason that
     #: may be the message itself, is buried whatever the count of attempts says.
     fuse: int = 30
-    #: As often is a message handed out whose store never answers, or under which cards break; with
-    #: the longest delay that is about a day, in which an outage would have ended, and a misspelt
-    #: host would not.
+    #: As often is a message handed out whose store never answers, under which cards break, or that
+    #: no machine can begin; with the longest delay that is about a day, in which an outage would
+    #: have ended, and a misspelt host would not.
     patience: int = 100
 
     def wished(self, names: Iterable[str], max_attempts: int | None) -> RetryPolicy:
@@ -126,42 +127,54 @@ class RetryPolicy:
 
 def counts(outcome: Outcome) -> bool:
     """Say whether this outcome uses up one of the attempts."""
-    return not isinstance(outcome, Deferred) and outcome.cause in (RETRIED | FINAL) - UNCOUNTED
+    return not (isinstance(outcome, Deferred) or _is_blameless(outcome)) and outcome.cause in (
+        RETRIED | FINAL
+    )
 
 
 def dispose(
-    outcome: Outcome, *, attempt: int, policy: RetryPolicy, receive_count: int
+    outcome: Outcome, *, attempt: int, policy: RetryPolicy, receive_count: int, tries: int = 0
 ) -> Disposition:
     """Decide what becomes of the message.
 
     ``attempt`` is the number of counted attempts so far, this one included if it counts;
-    ``receive_count`` is the broker's own count, used as nothing but a fuse.
+    ``receive_count`` is the broker's own count, used as nothing but a fuse; ``tries`` is that of
+    all attempts, for brokers that do not count, and used for nothing but the delay.
     """
+    delay = policy.delay(max(receive_count, tries))
     if isinstance(outcome, Deferred):
-        return _deferred(outcome, policy, receive_count)
+        return _deferred(outcome, policy, receive_count, delay)
     if isinstance(outcome, Completed) or outcome.cause in OVER:
         return Ack()
     if outcome.cause in GIVEN_BACK:
         return Release(NO_DELAY if outcome.cause in INTERRUPTED else policy.longest_delay)
     if outcome.cause in BURIED:
         return Bury(outcome.detail or outcome.cause.value)
+    if _is_blameless(outcome):
+        return _uncounted(outcome, policy, receive_count, delay)
     return _after_failure(outcome, attempt, policy, receive_count)
 
 
-def _deferred(outcome: Deferred, policy: RetryPolicy, receive_count: int) -> Disposition:
+def _is_blameless(outcome: Outcome) -> bool:
+    is_unbegun = isinstance(outcome, Failed) and outcome.unbegun
+    return is_unbegun or outcome.cause in UNCOUNTED
+
+
+def _deferred(
+    outcome: Deferred, policy: RetryPolicy, receive_count: int, delay: timedelta
+) -> Disposition:
     if outcome.cause in _HOOKS:
-        return Release(max(outcome.delay, policy.delay(receive_count)))
+        return Release(max(outcome.delay, delay))
     if outcome.cause not in OUTAGES:
         return Release(outcome.delay)
-    if receive_count >= policy.patience:
-        times = f"handed out {receive_count} times"
-        return Bury(f"{outcome.cause.value}, {times}: {outcome.detail}")
-    return Release(max(outcome.delay, policy.delay(receive_count)))
+    return _uncounted(outcome, policy, receive_count, max(outcome.delay, delay))
 
 
-def _uncounted(outcome: Outcome, policy: RetryPolicy, receive_count: int) -> Disposition:
+def _uncounted(
+    outcome: Outcome, policy: RetryPolicy, receive_count: int, delay: timedelta
+) -> Disposition:
     if receive_count < policy.patience:
-        return Release(policy.delay(receive_count))
+        return Release(delay)
     times = f"handed out {receive_count} times"
     return Bury(f"{outcome.cause.value}, {times}: {outcome.detail}")
 
@@ -170,8 +183,6 @@ def _after_failure(
     outcome: Outcome, attempt: int, policy: RetryPolicy, receive_count: int
 ) -> Disposition:
     cause = outcome.cause
-    if cause in UNCOUNTED:
-        return _uncounted(outcome, policy, receive_count)
     if isinstance(outcome, Failed) and outcome.outgrew and cause not in policy.retry_on:
         return Ack()
     is_poison = cause in _POISONOUS and receive_count >= policy.fuse

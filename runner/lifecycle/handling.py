@@ -13,6 +13,7 @@ from runner import log
 from runner.errors import (
     HostFault,
     LeaseLost,
+    Misconfigured,
     RequestError,
     RunnerError,
     Unavailable,
@@ -20,6 +21,7 @@ from runner.errors import (
 )
 from runner.lifecycle import causes, making
 from runner.lifecycle.announcing import about
+from runner.lifecycle.attempt import unbegun
 from runner.lifecycle.board import Entry
 from runner.lifecycle.causes import Evidence
 from runner.lifecycle.claiming import admission
@@ -33,6 +35,7 @@ from runner.lifecycle.ownership.holding import Holding, hold_warning
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.responses import telling
 from runner.lifecycle.runs import limits, processes
+from runner.lifecycle.runs.record import Phase
 from runner.lifecycle.runs.remains import keep_back
 from runner.lifecycle.runs.users import NoUser
 from runner.lifecycle.settling import Settlement
@@ -139,13 +142,15 @@ class Handling:
     async def _story(self, slot: Slot) -> Outcome:
         try:
             return await self._from_the_beginning(slot)
-        except HostFault as error:
-            if self._holding.claim is not None:
+        except (HostFault, Misconfigured) as error:
+            if self.entry.record.phase is not Phase.PREPARING:
                 raise
-            return self._unbegun(error)
+            if isinstance(error, HostFault) and self._holding.claim is None:
+                return self._unclaimed(error)
+            return unbegun(error)
 
-    def _unbegun(self, error: HostFault) -> Outcome:
-        """Leave it to machines that are well: nothing of it has begun here, so nothing counts.
+    def _unclaimed(self, error: HostFault) -> Outcome:
+        """Leave it to machines that are well: nobody knows that we had it.
 
         One whose disk takes no records would bury whole queues else.
         """
@@ -158,8 +163,6 @@ class Handling:
         # From here on the next daemon knows of it: what this one dies of, and what it held.
         self.parts.records.write(self.entry.record)
         request = await self._decoded()
-        self._note(key=request.experiment.key, experiment_project=request.experiment.project)
-        self.parts.records.write(self.entry.record)
         barrier: Outcome | None = None
         async with self.entry.stopper.cancels():
             barrier = await self._taking.look(request) or await self._unboxed(request)
@@ -205,6 +208,7 @@ class Handling:
         reading = Reading.of(self.delivery.message)
         self.entry.is_sealed = reading.is_sealed
         request = decode(await self.parts.opening.open(reading))
+        self._note(key=request.experiment.key, experiment_project=request.experiment.project)
         self.parts.redactor.learn(self.entry.record.run, secrets_of(request))
         self.entry.destination = request.slack_destination
         self.entry.trail.belongs(self.entry.record, request)
@@ -239,6 +243,8 @@ class Handling:
             if needs.gpu_count:  # also behind it in its queue nothing else is likely to wait
                 self._is_too_big(needs)
             self.entry.begin(Stage.ROOM)
+            # That may take an hour, in which others want to know whose it is.
+            self.parts.records.write(self.entry.record)
             with anyio.move_on_after(_RESERVATION_SECONDS):
                 allocation = await slot.reserved(needs)
         if allocation is None:

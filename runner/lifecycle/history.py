@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from runner import own_files
 from runner.lifecycle.day import Day
+from runner.own_files import Count, Moment, Seconds
 
 _KEPT = 200
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+#: Into a pipe that somebody put in its place nothing is written, and nobody waits.
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
 _FLAGS = {"a": _CREATE | os.O_APPEND, "w": _CREATE | os.O_TRUNC}
 
 
@@ -23,16 +27,16 @@ class Ending:
     key: str
     queue: str
     project: str
-    attempt: int
+    attempt: Count
     cause: str
     exit_code: int | None
     detail: str
     #: What became of the message: ``acked``, ``released`` or ``buried``.
     settled: str
     #: Seconds since the epoch.
-    ended: float
+    ended: Moment
     #: From the claim to the settling.
-    seconds: float
+    seconds: Seconds
     #: What to do about it, in one sentence.
     advice: str = ""
 
@@ -90,26 +94,20 @@ def _private(path: Path, mode: str) -> IO[str]:
 def _look(file: Path) -> tuple[int, bool]:
     """Count the lines, and tell whether a full disk cut the last one short."""
     try:
-        data = file.read_bytes()
+        data = own_files.read(file)
     except OSError:
         return 0, False
     return data.count(b"\n"), bool(data) and not data.endswith(b"\n")
 
 
 def read(file: Path) -> Sequence[Ending]:
-    """Read the endings that a daemon wrote, oldest first; lines that it cut short are skipped."""
+    """Read the endings that a daemon wrote, oldest first; lines that are none are skipped."""
     endings: list[Ending] = []
     try:
-        # A power cut may leave anything.
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = own_files.read(file).splitlines()
     except OSError:
         return endings
     for line in lines[-_KEPT:]:
-        try:
-            found = json.loads(line)
-            # A later version may have told more.
-            known = {name: found[name] for name in Ending.__dataclass_fields__}
-            endings.append(Ending(**known))
-        except (ValueError, TypeError, KeyError):
-            continue
+        with suppress(ValueError):  # cut short, or a power cut left something else
+            endings.append(own_files.parsed(line, Ending))
     return endings

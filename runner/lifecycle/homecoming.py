@@ -79,6 +79,8 @@ class Homecoming:
         _log.error("results not stored", key=self.entry.record.key, trouble=str(error))
         if isinstance(outcome, Stopped):
             return outcome  # cancelled stays cancelled, and what was drained runs again anyway
+        if isinstance(outcome, Failed) and outcome.unbegun:
+            return outcome  # there was nothing but the explanation
         if isinstance(error, StoreUnavailable) and self.entry.stopper.is_hastened:
             return self._left(outcome)
         before = "" if outcome.cause is Cause.COMPLETED else f"{_summary(outcome)}; "
@@ -102,7 +104,9 @@ class Homecoming:
         mends = (StoreUnavailable, OutOfDisk) if is_result else StoreUnavailable
         while True:
             try:
-                stored = await self.checkpoints.last(result=is_result)
+                stored = await self.checkpoints.last(
+                    result=is_result, redact=self.parts.redactor.redact
+                )
             except mends as error:
                 is_late = anyio.current_time() + pause > give_up
                 if is_late or not await self.entry.stopper.pause(pause):

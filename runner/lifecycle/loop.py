@@ -9,6 +9,7 @@ from datetime import timedelta
 import anyio
 from anyio.abc import TaskGroup
 
+from runner.lifecycle.chore import Chore
 from runner.lifecycle.host_news import HostNews
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.resumption import Resumption
@@ -125,7 +126,8 @@ class Loop:
             group.start_soon(self.parts.intake.keep_looking)
             group.start_soon(self._end_by_itself)
             group.start_soon(self._rush.watch)
-            group.start_soon(HostNews(self.parts, self.supply, lambda: self.queues).watch)
+            news = HostNews(self.parts, self.supply, lambda: self.queues)
+            group.start_soon(Chore("telling what to look after", news.watch).keep)
             group.start_soon(self._end_when_idle, bool(adopted))
             async with anyio.create_task_group() as receivers:
                 receiving = self._receiving = self._made_receiving(group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -10,6 +11,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from runner import log
 from runner.errors import Unavailable
+from runner.lifecycle.chore import Chore
 from runner.lifecycle.claiming.suspension import UNKNOWN, Intent
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.rush import Haste, waits
@@ -76,7 +78,11 @@ class Heeding:
         self.ending.parts.intake.suspension.wish(UNKNOWN, Intent.RUNNING)
 
     async def _watch(self, group: TaskGroup) -> None:
-        if not self.is_named and not await self.service.is_there():
+        """Listen; an end that was announced goes on, whatever befalls the listening."""
+        await Chore("hearing of this machine's end", partial(self._listen, group)).keep()
+
+    async def _listen(self, group: TaskGroup) -> None:
+        if self._is_first and not self.is_named and not await self.service.is_there():
             _log.info("no metadata service answers: nobody announces this machine's end")
             return
 

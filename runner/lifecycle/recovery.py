@@ -27,8 +27,9 @@ async def recover(parts: Parts, supply: Supply) -> Sequence[Resumption]:
     No broker is waited for: messages are held again in the background. What no record knows of is
     swept away there too.
     """
-    remains.recover(parts)
+    await remains.recover(parts)
     before = list(parts.records.read_all())
+    is_all_known = await parts.records.clear()
     records = with_blame(before)
     for record in records:
         if record not in before:  # written down first: reading its message may be what kills
@@ -37,7 +38,7 @@ async def recover(parts: Parts, supply: Supply) -> Sequence[Resumption]:
     kept = {handling.entry.record.workspace for handling in found}
     # Listed now: what the daemon makes from here on is none of it.
     left = leftovers(parts.working_dir, {path for path in kept if path is not None})
-    if left:
+    if left and is_all_known:  # else the run of a record that was left alone may be in one
         parts.background(lambda: _sweep(left))
     return found
 

@@ -128,7 +128,11 @@ class Settlement:
         received = self.delivery.message.receive_count
         before = self.claim.counted if self.claim else received - 1
         return dispose(
-            outcome, attempt=before + counts(outcome), policy=self._policy, receive_count=received
+            outcome,
+            attempt=before + counts(outcome),
+            policy=self._policy,
+            receive_count=received,
+            tries=self.claim.attempt if self.claim else 0,
         )
 
     # ------------------------------------------------------------------ the claim record

@@ -38,8 +38,7 @@ class Taking:
     async def take(self, request: Request) -> Outcome | None:
         """Take it; or return what the message ends with here. Raises what ``Claims.take`` does."""
         claims = await making.claims_for(self.parts, request, self.entry)
-        # Written first: a claim of which no next daemon knows would be waited for, for a lease.
-        self.parts.records.write(self.entry.record)
+        # The next daemon knows of it by the record that was written before the message was read.
         taken = await self.parts.keeper.run(claims.take)
         if isinstance(taken, Ended) and taken.unburied is not None:
             return self.ended_before(taken)

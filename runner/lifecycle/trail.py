@@ -151,7 +151,7 @@ class Trail:
                 ours,
                 parent,
                 record.claimed_at,
-                time.time(),
+                max(record.claimed_at, time.time()),
                 attributes,
                 self._error,
                 is_whole=True,

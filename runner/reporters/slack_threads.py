@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from runner import log
+import msgspec
+
+from runner import log, own_files
 
 _log = log.get_logger(__name__)
 
@@ -29,6 +29,14 @@ class Thread:
     ts: str
     #: Stored so far.
     checkpoints: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The file."""
+
+    version: int
+    threads: dict[str, object]
 
 
 class Threads:
@@ -76,15 +84,15 @@ class Threads:
 
 def _read(file: Path) -> dict[str, Thread]:
     """Return what is readable of it: a file of another version, or none, holds nothing."""
-    with suppress(OSError, ValueError, AttributeError, RecursionError):
-        found = json.loads(file.read_bytes())
-        if found.get("version") == _VERSION:
-            threads = list(found.get("threads", {}).items())[-_MOST:]
-            return {str(name): one for name, entry in threads if (one := _thread(entry))}
+    with suppress(OSError, ValueError):
+        found = own_files.read_as(file, _Kept)
+        if found.version == _VERSION:
+            threads = list(found.threads.items())[-_MOST:]
+            return {name: one for name, entry in threads if (one := _thread(entry))}
     return {}
 
 
-def _thread(entry: Mapping[str, Any]) -> Thread | None:
-    with suppress(KeyError, TypeError, ValueError):
-        return Thread(str(entry["channel"]), str(entry["ts"]), int(entry.get("checkpoints", 0)))
+def _thread(entry: object) -> Thread | None:
+    with suppress(ValueError):
+        return msgspec.convert(entry, Thread)
     return None

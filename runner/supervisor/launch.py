@@ -102,9 +102,12 @@ class Launch:
 
     @classmethod
     def take(cls, directory: bytes) -> Launch:
-        """Read the launch and remove it. The same interpreter has just written it."""
+        """Read the launch, once. The same interpreter has just written it.
+
+        Its file becomes the one that ``records.reserve`` empties and keeps for how the run ended.
+        """
         path = os.path.join(directory, records.LAUNCH)
         with open(path, "rb") as file:
             launch = cls(**marshal.load(file))  # noqa: S302 - our own file, 0600 in 0700
-        os.unlink(path)
+        os.replace(path, os.path.join(directory, records.EXIT) + records.PART)
         return launch

@@ -24,7 +24,7 @@ def is_held(path: bytes, *, by_anybody: bool = False) -> bool:
     For the blink of the look the lock is ours; whoever wants it then tries again.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -165,7 +165,7 @@ def join(file: int, directory: bytes, head: int) -> None:
         os.write(file, b"%d bytes were left out here]\n" % cut)
     for name in names:
         path = os.path.join(directory, name)
-        with open(path, "rb", 0) as piece:
+        with open(path, "rb", 0, opener=records.at_once) as piece:
             while data := memoryview(piece.read(1 << 20)):
                 while data:
                     data = data[os.write(file, data) :]

@@ -2,7 +2,7 @@
 
 import os
 
-#: What is to be started (``launch.py``); removed once read, for its environment may hold secrets.
+#: What is to be started (``launch.py``); emptied once read, for its environment may hold secrets.
 LAUNCH = b"launch"
 #: Who supervises: pid, start time, boot id, pid namespace, and the experiment's pid.
 SUPERVISOR = b"supervisor.json"
@@ -63,7 +63,7 @@ def write(directory: bytes, name: bytes, data: bytes, *, durable: bool = False) 
     """Replace a file in one step, in the space reserved for it if there is any. Raises OSError."""
     path = os.path.join(directory, name)
     part = path + PART
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
         rest = memoryview(data)
         while rest:
@@ -87,9 +87,17 @@ def _sync_directory(path: bytes) -> None:
 
 
 def read(directory: bytes, name: bytes) -> bytes | None:
-    """Return the content of a file; ``None`` when it is not there. Raises OSError."""
+    """Return the content of a file; ``None`` when it is not there. Raises OSError.
+
+    Nothing is in a pipe that somebody put in its place: nobody waits for its other end.
+    """
     try:
-        with open(os.path.join(directory, name), "rb", 0) as file:
-            return file.read()
+        with open(os.path.join(directory, name), "rb", 0, opener=at_once) as file:
+            return file.read() or b""
     except FileNotFoundError:
         return None
+
+
+def at_once(path: str, flags: int) -> int:
+    """Open a file, and wait for nobody: an ``opener`` for ``open``."""
+    return os.open(path, flags | os.O_NONBLOCK)

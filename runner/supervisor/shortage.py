@@ -90,16 +90,16 @@ class Rivals:
         above, own = os.path.split(self._directory.rstrip(b"/"))
         found = []
         for name in os.listdir(above):
-            said = b"" if name == own else _said(os.path.join(above, name))
-            if said:
-                excess, when = said.split()
-                if abs(now - float(when)) < _STALE:
-                    found.append(int(excess))
+            excess, when = (0, 0.0) if name == own else _said(os.path.join(above, name))
+            if excess and abs(now - when) < _STALE:
+                found.append(excess)
         return found
 
 
-def _said(directory: bytes) -> bytes:
+def _said(directory: bytes) -> tuple[int, float]:
+    """Return how far another run is above its booking, and when it said so; else zeros."""
     try:
-        return records.read(directory, records.EXCESS) or b""
-    except OSError:
-        return b""  # no directory of a run
+        excess, when = (records.read(directory, records.EXCESS) or b"").split()
+        return int(excess), float(when)
+    except (OSError, ValueError):
+        return 0, 0.0  # no directory of a run, or nothing was said, or what is there is none

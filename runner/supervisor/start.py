@@ -6,7 +6,7 @@ import errno
 import os
 import resource
 
-from runner.supervisor import fence, syscalls
+from runner.supervisor import fence, remote, syscalls
 from runner.supervisor.processes import MARK
 
 TYPE_CHECKING = False
@@ -30,6 +30,8 @@ SANDBOX_UNAVAILABLE = "sandbox-unavailable"
 _OOM_SCORE = 500
 _EXPERIMENT_UMASK = 0o022
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
+#: The system gives this user no more processes, files or memory: the command is none the worse.
+_SHORT = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 #: Steps that can fail: the reason for the record, and how its sentence begins.
 _STEPS = {
@@ -127,6 +129,8 @@ def check(launch: Launch, told: int) -> None:
     # Who walks in complains, too, when the walls do not stand: the first one knows why.
     step, code, words = answer.splitlines()[0].split(" ", 2)
     reason, text = _STEPS[step]
+    if int(code) in _SHORT:
+        reason = SANDBOX_UNAVAILABLE
     text = text.format(
         cwd=_shown(launch.cwd), program=_shown(launch.argv[0]), builder=_builder(launch)
     )
@@ -254,7 +258,7 @@ def _as_its_own(lower: bytes, identity: tuple[int, int]) -> None:
 
 
 def _hide(launch: Launch) -> None:
-    for path in launch.hidden:
+    for path in remote.answering(launch.hidden):
         syscalls.hide(path, launch.visible)
 
 

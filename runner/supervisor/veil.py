@@ -12,7 +12,7 @@ import sys
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from runner.supervisor import fence, groups, syscalls
+from runner.supervisor import fence, groups, remote, syscalls
 from runner.supervisor.enclosure import Enclosure
 from runner.supervisor.walls import Walls
 
@@ -32,7 +32,7 @@ def _veil(hidden: list[bytes], visible: list[bytes]) -> None:
     if os.geteuid() != 0:
         syscalls.leave_user_namespace()
     syscalls.leave_mount_namespace()
-    for path in hidden:
+    for path in remote.answering(hidden):
         syscalls.hide(path, visible)
 
 

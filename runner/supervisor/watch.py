@@ -10,7 +10,7 @@ import time
 
 from runner.supervisor import descriptors, evidence, leases, processes, records, syscalls
 from runner.supervisor.bounds import Bounds, BoundsFailed
-from runner.supervisor.countdown import KILL, TERM, TERMINATED, Countdown
+from runner.supervisor.countdown import KILL, ORPHANED, TERM, TERMINATED, Countdown
 from runner.supervisor.launch import Launch
 from runner.supervisor.output import Output, is_disk_full
 from runner.supervisor.start import (
@@ -251,21 +251,30 @@ class Watch:
         self._probe_at = now + self._probe
         if leases.is_held(os.path.join(self._directory, records.ADOPTED)):
             self._countdown.adopted(now)
+        elif _is_removed(self._directory):
+            # Nobody will ever know of it, and its message is given to somebody else.
+            self._countdown.stop(ORPHANED, now, None)
         self._asked(by_signal=False)
 
     def _asked(self, *, by_signal: bool) -> None:
         """Stop as ``stop.json`` says; a signal without news there stops too, the second kills."""
-        wish = records.read(self._directory, records.STOP)
         now = time.monotonic()
-        if wish is not None and wish != self._stop_seen:
-            self._stop_seen = wish
-            import json  # noqa: PLC0415 - see main.py
-
-            asked = json.loads(wish)
-            self._countdown.stop(asked["cause"], now, asked["grace"])
+        if wish := self._wish():
+            self._countdown.stop(wish[0], now, wish[1])
         elif by_signal:
             again = self._countdown.kill_at is not None
             self._countdown.stop(TERMINATED, now, 0.0 if again else None)
+
+    def _wish(self) -> tuple[str, float | None] | None:
+        """Return cause and grace of a new wish in ``stop.json``."""
+        try:
+            wish = records.read(self._directory, records.STOP)
+        except OSError:  # somebody put something else there
+            return None
+        if wish is None or wish == self._stop_seen:
+            return None
+        self._stop_seen = wish
+        return wished(wish)
 
     def _look_at_bounds(self, now: float) -> None:
         """End the run where it is above what it may have: at once, it takes more by the moment."""
@@ -300,6 +309,29 @@ class Watch:
             "code": code if code is not None and code >= 0 else None,
             "signal": -code if code is not None and code < 0 else None,
         }
+
+
+def _is_removed(directory: bytes) -> bool:
+    try:
+        os.stat(directory)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def wished(wish: bytes) -> tuple[str, float | None] | None:
+    """Read ``stop.json``: a cause, and a grace in seconds; ``None`` for what is no wish."""
+    import json  # noqa: PLC0415 - see main.py
+
+    try:
+        asked = json.loads(wish)
+        cause, grace = asked["cause"], asked["grace"]
+        seconds = None if grace is None else max(0.0, float(grace))
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+    return (cause, seconds) if isinstance(cause, str) and cause else None
 
 
 def _hurry() -> None:

@@ -264,7 +264,12 @@ class Box:
 
     def complaints(self) -> list[str]:
         """Return the lines of the log that only a defect can cause."""
-        signs = ("Traceback", "a defect of the runner", "background work failed", "ended: internal")
+        signs = (
+            "Traceback",
+            "a defect of the runner",
+            "trouble beside the experiments",
+            "ended: internal",
+        )
         return [line for line in self.log().splitlines() if any(sign in line for sign in signs)]
 
     def processes(self) -> list[int]:

@@ -151,7 +151,7 @@ class Pair:
             self.box.drain(daemon)
         # Neither visible, nor held by anybody who would keep it from being so.
         assert self.account.waiting() == 0
-        signs = ("Traceback", "a defect of the runner", "background work failed")
+        signs = ("Traceback", "a defect of the runner", "trouble beside the experiments")
         assert [
             line
             for one in STATES

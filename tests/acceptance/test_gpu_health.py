@@ -20,6 +20,7 @@ from tests.servers.nvml import Card, Nvml
 pytestmark = [pytest.mark.anyio, pytest.mark.service("nvml")]
 
 GIB = 1 << 30
+VERSION_MISMATCH = 18
 GPU: Mapping[str, object] = {"cpus": 1, "gpus": 1, "gpuCount": 1, "ram": "256m", "hdd": "64m"}
 #: Says which card it has, and waits for a file.
 WAITS = """
@@ -228,3 +229,28 @@ async def test_an_idle_experiment_is_ended_where_the_operator_wants_it(
     assert (outcome["cause"], outcome["attempt"]) == ("idle", 1)
     assert "its GPU did nothing for" in outcome["detail"]
     assert "gpu-idle" in box.log()
+
+
+async def test_a_run_that_waits_for_a_card_that_is_gone_is_ended_and_tried_elsewhere(
+    box: Box, nvml: Nvml
+) -> None:
+    """A driver that is exchanged meanwhile ends nobody; the card's own word does."""
+    nvml.cards = [Card("NVIDIA L4", "GPU-l4"), Card("NVIDIA A100-SXM4-40GB", "GPU-a100")]
+    start(box, nvml, "--max-attempts", "1")
+    gate = box.root / "gate"
+    key = run(box, gate)
+    until(lambda: "has GPU-l4" in box.live_output() or None, "a run", box.log)
+    nvml.unload(VERSION_MISMATCH)
+    await withheld(box, "GPU-l4", "no card answers")
+    nvml.load()
+    await withheld(box, "GPU-l4", "")
+    assert not box.settled()
+    nvml.lose("GPU-l4")
+    fault = until(lambda: next(iter(box.settled()), None), "an end", box.log)
+    assert (fault["cause"], fault["settled"]) == ("gpu-fault", "released")
+    assert "GPU-l4 does not answer: GPU is lost" in fault["detail"]
+    until(lambda: "has GPU-a100" in box.live_output() or None, "another run", box.log)
+    gate.touch()
+    assert box.outcome(key)["cause"] == "completed"
+    assert (box.claim(key) or {})["counted"] == 0
+    assert not box.complaints()

@@ -40,7 +40,7 @@ raise SystemExit(3)
 FILES = {
     "changed.txt": "text",
     "gone.txt": "gone",
-    "kept.txt": "kept",
+    "kept.txt": "kept" * (128 << 10),  # what is tiny is copied
     "folder/one.txt": "one",
 }
 

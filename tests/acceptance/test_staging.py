@@ -125,3 +125,25 @@ def test_a_killed_daemon_loses_no_staged_one(box: Box, nvml: Nvml) -> None:
         }
     box.wait_until_clean()
     assert box.complaints() == []
+
+
+def test_a_card_that_is_lost_while_it_is_waited_for_is_waited_for_again(
+    box: Box, nvml: Nvml
+) -> None:
+    """Whoever is ready does not begin on it, goes back to no queue, and loses no attempt."""
+    submit(box, "first")
+    box.start("--gpu-look", "50ms", variables=nvml.variables)
+    begun(box, "first")
+    submit(box, "second")
+    staged(box, "second")
+    nvml.lose("GPU-one")
+    let(box, "first")
+    let(box, "second")
+    box.outcome("first")
+    assert phases(box)["second"] == "waiting for a GPU"
+    assert not (box.root / "second-begun").exists()
+    nvml.mend()
+    outcome = box.outcome("second")
+    assert (outcome["cause"], outcome["attempt"]) == ("completed", 1)
+    assert "on GPU-one" in box.output("second")
+    assert box.complaints() == []

@@ -75,15 +75,17 @@ def test_what_a_killed_daemon_tried_is_ended_and_removed(box: Box) -> None:
     with trying(box):
         pass
     work = box.state / "work"
-    for name in (".overlay-0123", ".doctor-0123"):
+    for name in (".overlay-0123", ".doctor-0123", ".doctor-4567"):
         (work / name).mkdir(parents=True)
+    os.utime(work / ".doctor-4567", (0, 0))
     assert len(trials(box)) == 2
     assert asleep()
     daemon = box.start()
     assert box.outcome(box.submit("print('ran')"))["cause"] == "completed"
     assert trials(box) == []
     assert not asleep()
-    assert (work / ".doctor-0123").exists()
+    assert (work / ".doctor-0123").exists()  # it was made just now
+    assert not (work / ".doctor-4567").exists()
     assert box.drain(daemon) == 0
     assert box.complaints() == []
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from runner.app.heartbeat import Heartbeat
@@ -127,3 +130,26 @@ def test_a_manager_that_is_not_there_is_no_trouble(tmp_path: Path) -> None:
     Notify(str(tmp_path / "nobody")).say("READY=1")
     Notify().say("READY=1")
     assert more_time(timedelta(seconds=2)) == "EXTEND_TIMEOUT_USEC=2000000"
+
+
+@pytest.mark.anyio
+async def test_a_heart_that_a_defect_stops_is_no_daemon_that_stops(manager: socket.socket) -> None:
+    """The manager would end a daemon that said so, while it only has to be begun anew."""
+    life = Life()
+    life.heart.notify = Notify(manager.getsockname(), timedelta(seconds=0.04))
+
+    said = ["0 running"]
+    life.heart.sentence = said.pop  # and then there is none
+    with pytest.raises(IndexError):
+        await life.heart.beat()
+    life.heart.sentence = lambda: "1 running"
+    async with anyio.create_task_group() as group:
+        group.start_soon(life.heart.beat)
+        await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    manager.setblocking(False)  # noqa: FBT003 - its one and only argument
+    heard = []
+    with suppress(BlockingIOError):
+        while True:
+            heard.append(manager.recv(1000).decode().splitlines())
+    assert [lines[0] for lines in heard] == ["READY=1", "READY=1", "STOPPING=1"]

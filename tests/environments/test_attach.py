@@ -83,6 +83,24 @@ async def test_a_console_script_runs_with_the_runs_own_interpreter(
     assert printed == str(attachment.python)
 
 
+async def test_scripts_that_say_the_same_are_one_file(
+    environments: UvEnvironments, shelf: Path, tmp_path: Path
+) -> None:
+    """As ``pip`` and ``pip3`` are, and the names of the interpreter: every run makes them anew."""
+    main = "import sys\ndef main():\n    print(sys.executable)\n"
+    commands = dict.fromkeys(("start", "begin"), "starter.main:main")
+    packages.wheel(shelf, "starter", files={"starter/main.py": main}, commands=commands)
+    async with environments.lease(spec("starter")) as environment:
+        attachment = await environments.attach(environment, tmp_path / "run")
+        (folder,) = attachment.path
+        for name in commands:
+            assert command(attachment, name, cwd=tmp_path).strip() == str(attachment.python)
+        names = ("start", "begin", "python", "python3")
+        start, begin, python, python3 = ((folder / name).lstat().st_ino for name in names)
+    assert (start, python) == (begin, python3)
+    assert not (folder / "start").samefile(environment.root / "bin" / "start")
+
+
 async def test_a_console_script_works_in_a_directory_with_a_long_name(
     environments: UvEnvironments, shelf: Path, tmp_path: Path
 ) -> None:

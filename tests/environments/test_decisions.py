@@ -16,7 +16,7 @@ from runner.environments.failures import explain, last_lines
 from runner.environments.requirements import parse
 from runner.environments.resolve import Attempt
 from runner.environments.sources import Sources, network_variables, redact
-from runner.errors import OutOfDisk, RequirementsFailed, Unavailable
+from runner.errors import HostFault, OutOfDisk, RequirementsFailed, Unavailable
 from runner.model import Bytes
 
 ENTRIES = st.lists(
@@ -104,6 +104,9 @@ def test_a_failure_is_told_from_a_silent_index_and_a_full_disk() -> None:
     assert isinstance(explain(MISSING), RequirementsFailed)
     assert isinstance(explain(SILENT), Unavailable)
     assert isinstance(explain("No space left on device (os error 28)"), OutOfDisk)
+    panic = "thread 'main2' panicked: failed to spawn: Resource temporarily unavailable"
+    assert isinstance(explain(panic), HostFault)
+    assert isinstance(explain("Failed to inspect: Too many open files (os error 24)"), HostFault)
     theirs = explain(f"https://typo.example {SILENT}", ["git+https://typo.example/x"])
     assert isinstance(theirs, RequirementsFailed)
 

@@ -6,19 +6,29 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import pytest
+import structlog.testing
 
 from runner.environments import manifest
 from runner.environments.base import Environment, EnvironmentSpec
 from runner.environments.sources import network_variables
 from runner.environments.uv import UvEnvironments
-from runner.errors import BadField, Misconfigured, PythonMissing, RequirementsFailed, Unavailable
+from runner.errors import (
+    BadField,
+    HostFault,
+    Misconfigured,
+    PythonMissing,
+    RequirementsFailed,
+    Unavailable,
+)
 from runner.model import Bytes
+from runner.removal import remove_tree
 from tests.contracts.environments import EnvironmentsContract, run
 from tests.environments import packages
 from tests.environments.conftest import Opener, until
@@ -85,6 +95,21 @@ async def test_dependencies_are_installed_too(opener: Opener) -> None:
     assert installed(found) == {"shapes==1.0", "colours==2.0"}
 
 
+async def test_directories_that_are_gone_are_this_machines_fault(
+    opener: Opener, tmp_path: Path
+) -> None:
+    """An operator's ``rm -rf`` blames no experiment; one that is done with its own is done."""
+    async with opener() as environments:
+        async with environments.lease(spec("colours==1.0")) as held:
+            root = held.root
+            remove_tree(tmp_path / "envs")
+            with pytest.raises(HostFault):
+                await environments.attach(held, tmp_path / "attached")
+        with pytest.raises(HostFault):
+            await built(environments, spec("colours==1.0"))
+        assert not root.exists()
+
+
 async def test_what_a_power_cut_left_of_pip_is_copied_anew(opener: Opener) -> None:
     """Every environment gets it: all would fail for requirements that are as they should be."""
     async with opener() as environments:
@@ -102,6 +127,18 @@ async def test_a_resolution_is_reused_for_its_time(opener: Opener, shelf: Path) 
     async with opener() as environments:
         assert installed(await built(environments, spec("colours"))) == {"colours==2.0"}
     async with opener(resolve_ttl=timedelta(0)) as environments:
+        assert installed(await built(environments, spec("colours"))) == {"colours==3.0"}
+
+
+async def test_a_resolution_of_the_future_is_not_believed(opener: Opener, shelf: Path) -> None:
+    """It was remembered before the clock was set back, and would be young for as long as that."""
+    async with opener() as environments:
+        root = (await built(environments, spec("colours"))).root.parents[1]
+    tomorrow = time.time() + 86400
+    for file in (root / "resolutions").iterdir():
+        os.utime(file, (tomorrow, tomorrow))
+    _add_secretly(shelf, "3.0")
+    async with opener() as environments:
         assert installed(await built(environments, spec("colours"))) == {"colours==3.0"}
 
 
@@ -372,6 +409,19 @@ async def test_the_installers_cache_is_measured_when_something_was_built(
         async with environments.lease(spec("colours==2.0")) as environment:
             await environments.compile_later(environment)
         assert not large.exists()
+
+
+async def test_what_is_gone_is_not_compiled(opener: Opener) -> None:
+    """Evicted, or with all of its directories: nobody asks for its bytecode any more."""
+    async with opener() as environments:
+        async with environments.lease(spec("colours==1.0")) as environment:
+            pass
+        with structlog.testing.capture_logs() as lines:
+            remove_tree(environment.root)
+            await environments.compile_later(environment)
+            remove_tree(environment.root.parents[1])
+            await environments.compile_later(environment)
+    assert [line["log_level"] for line in lines] == ["info"]
 
 
 async def test_compiling_when_the_daemon_ends_is_no_fault(opener: Opener) -> None:

@@ -231,7 +231,12 @@ class Wreck(Box):
 
     def complaints(self) -> list[str]:
         """Return the lines of every host's log that only a defect can cause."""
-        signs = ("Traceback", "a defect of the runner", "background work failed", "ended: internal")
+        signs = (
+            "Traceback",
+            "a defect of the runner",
+            "trouble beside the experiments",
+            "ended: internal",
+        )
         found = []
         for log in self.root.glob("*.log"):
             with log.open() as lines:

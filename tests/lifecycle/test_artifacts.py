@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from runner.errors import ArtifactBad, ArtifactMissing, BadField, RunnerError, StoreUnavailable
 from runner.lifecycle.artifacts.artifacts import Artifacts
 from runner.lifecycle.artifacts.fetching import _share
-from runner.lifecycle.artifacts.forms import metadata_location
+from runner.lifecycle.artifacts.forms import metadata_location, plain
 from runner.lifecycle.artifacts.notes import Note, Notes
 from runner.lifecycle.artifacts.storing import Stored
 from runner.lifecycle.runs.workspace import Workspace
@@ -496,6 +496,24 @@ async def test_a_plain_file_is_stored_as_it_is(scene: Scene) -> None:
     scene.write("counter/second", "x")
     with pytest.raises(ArtifactBad, match=r"'counter'.*unpack: false"):
         await artifacts.upload(final=False)
+
+
+def test_a_plain_file_that_grows_comes_to_an_end(tmp_path: Path) -> None:
+    """Of one that an experiment writes faster than it is sent, what there was is stored."""
+    path = tmp_path / "log"
+    path.write_bytes(b"first")
+
+    class Growing(io.BytesIO):
+        def write(self, data: bytes, /) -> int:  # type: ignore[override]
+            # typeshed's buffer type is spelled Buffer, which Python 3.11 cannot import
+            """Have the file grow with each piece."""
+            assert self.tell() < 100
+            path.write_bytes(path.read_bytes() + b"more")
+            return super().write(data)
+
+    stream = Growing()
+    assert plain(path).pack(stream, None).bytes == 5
+    assert stream.getvalue() == b"first"
 
 
 async def test_metadata_is_stored_file_by_file(scene: Scene) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import tarfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import anyio
 import pytest
@@ -22,7 +24,7 @@ from runner.lifecycle.artifacts.storing import Stored
 from runner.lifecycle.metadata.accession import accession_id
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Artifact, Experiment, Location, Needs, Request
-from runner.stores.base import Store
+from runner.stores.base import ObjectInfo, Store, unasked
 from runner.stores.local import LocalStore
 from tests.lifecycle.machine import seen
 
@@ -59,6 +61,7 @@ class Scene:
         self.objects = root / "objects"
         self.objects.mkdir(parents=True)
         self.is_there = True
+        self.store: Store = LocalStore((self.objects,))
         self.workspace = Workspace.create(root / "w", "key")
         self.workspace.make("_metadata")
         wanted = {
@@ -94,7 +97,7 @@ class Scene:
         """Return the store."""
         if not self.is_there:
             raise StoreUnavailable("gone for a while")
-        return LocalStore((self.objects,))
+        return self.store
 
     async def on_saved(self, stored: Mapping[str, Stored]) -> None:
         """Note what was stored."""
@@ -166,6 +169,46 @@ async def test_a_run_that_was_stopped_returns_nothing(scene: Scene) -> None:
     stored = await scene.checkpoints.last(result=False)
 
     assert sorted(stored) == ["_metadata", "output"]
+
+
+async def test_what_could_not_be_stored_is_said_in_the_output_before_the_result(
+    tmp_path: Path,
+) -> None:
+    """Once, in the runner's own words and redacted, whatever else is stored or tried again."""
+    scene = Scene(tmp_path, ("output", "modeldir", "retval"))
+    scene.returns("x")
+    scene.prints("one")
+    scene.workspace.make("modeldir")
+    os.mkfifo(scene.workspace.directory("modeldir") / "hidden")
+    told: list[str] = []
+
+    class Watched(LocalStore):
+        async def write(
+            self,
+            location: Location,
+            produce: Callable[[BinaryIO], None],
+            *,
+            permitted: Callable[[], None] = unasked,
+        ) -> ObjectInfo:
+            """Note the order."""
+            told.append(Path(location.key).name)
+            return await super().write(location, produce, permitted=permitted)
+
+    scene.store = Watched((scene.objects,))
+    assert "output" in await scene.checkpoints.last(redact=lambda text: text.replace("dd", "**"))
+    assert told[-2:] == ["output.tar", "retval.tar"]
+    for _ in range(2):
+        with tarfile.open(scene.objects / "output.tar") as archive:
+            file = archive.extractfile("./output")
+            assert file is not None
+            first, second = file.read().decode().splitlines()
+        assert first == "one"
+        assert second.startswith(
+            "studio-runner: not all is stored: artifact 'modeldir' lacks 'hi**"
+        )
+        assert (
+            list(await scene.checkpoints.last(redact=lambda text: text.replace("dd", "**"))) == []
+        )
 
 
 async def test_a_failing_checkpoint_is_reported_and_tried_again(scene: Scene) -> None:

@@ -132,6 +132,16 @@ async def test_what_a_probe_lacks_is_said(tmp_path: Path) -> None:
             await machine.check_clean()
 
 
+async def test_a_defect_in_a_probe_is_what_it_lacks(tmp_path: Path) -> None:
+    """Who cannot try a machine cannot trust it; and nothing else ends for it."""
+    points = Points()
+    with Box(tmp_path) as box:
+        async with Machine.open(box, points=points, queue=Line("local_test", points)) as machine:
+            points.raises("attach", ZeroDivisionError("a defect"))
+            assert await Trial(machine.parts).probe() == "ZeroDivisionError: a defect"
+            await machine.check_clean()
+
+
 async def test_a_probe_is_bounded_as_experiments_are(tmp_path: Path) -> None:
     """Where they cannot be it does not pass; here for a bound that no kernel takes."""
     async with ill(tmp_path) as (machine, _, _):

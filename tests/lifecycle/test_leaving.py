@@ -116,6 +116,38 @@ async def test_wherever_the_daemon_leaves_the_next_one_goes_on(tmp_path: Path, p
     assert 1 <= ran(box) <= claim["attempt"]
 
 
+async def test_a_daemon_killed_at_the_claim_has_left_enough(tmp_path: Path) -> None:
+    """The record of a message that was not read yet: by it the next one finds the claim."""
+    box, points = Box(tmp_path), Points()
+    message = box.message(script(box, 0.0))
+    key = message["experiment"]["key"]
+    queue = Line("local_test", points)
+    found: dict[Path, bytes] = {}
+
+    async def look() -> None:
+        del points.acts["put claim running done"]
+        records = first.parts.records.directory.glob("*/record.json")
+        found.update({file: file.read_bytes() for file in records})
+
+    async with Machine.open(box, points=points, queue=queue) as first:
+        points.acts["put claim running done"] = look
+        await left_at(first, message, "report accepted")
+    ((file, record),) = found.items()
+    assert json.loads(record)["key"] == ""
+    file.write_bytes(record)  # as it was when a killed daemon could do no more
+    async with Machine.open(box, points=points, queue=queue) as second:
+        await second.take_over()
+        assert {one.key for one in second.reports} == {key}
+        await second.check_clean()
+        queue.expire()
+        while queue.waiting:
+            await second.handle()
+    claim = box.claim(key)
+    assert claim is not None
+    assert (claim["state"], claim["attempt"]) == ("ended", 2)
+    assert ran(box) == 1
+
+
 async def test_a_run_is_left_alone_and_adopted(tmp_path: Path) -> None:
     """It runs once, through the change of daemons, and its claim's beat goes on."""
     box, points = Box(tmp_path), Points()

@@ -41,6 +41,8 @@ class Shelf(Cache):
         self.counts = Counts()
         self.has_room = True
         self.lent = 0
+        #: Of each: too many to be copied where they can be attached.
+        self.members = 1000
 
     @property
     def root(self) -> Path:
@@ -74,7 +76,7 @@ class Shelf(Cache):
             with lock.open("a") as file:
                 fcntl.flock(file, fcntl.LOCK_SH)
                 size = Bytes(int((self._root / f"{name}.size").read_text()))
-                yield Kept(name, place, size, 1, reused, lock)
+                yield Kept(name, place, size, self.members, reused, lock)
         finally:
             self.lent -= 1
 
@@ -158,7 +160,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 async def test_an_immutable_artifact_is_attached(scene: Scene) -> None:
-    """Fetched once; the run is to see it in its directory, which itself stays empty and small."""
+    """Fetched once; the run is to see it in its directory, which holds what it changes alone."""
     scene.put("workspace.tar", {"train.py": "print()", "sub/n": "n"})
     for turn in range(3):
         workspace, artifacts = scene.experiment("workspace")
@@ -168,13 +170,31 @@ async def test_an_immutable_artifact_is_attached(scene: Scene) -> None:
         assert list(workspace.code.iterdir()) == []
         assert (overlay.lower / "sub" / "n").read_text() == "n"
         assert artifacts.seen("workspace") == overlay.lower
-        assert [overlay.upper.parent, overlay.work.parent] == [
-            workspace.private / "overlays" / "workspace"
-        ] * 2
+        assert overlay.upper == workspace.code
+        assert overlay.work == workspace.private / "overlays" / "workspace"
         assert scene.shelf.lent == turn + 1
         (lock,) = artifacts.locks
         assert not is_free(lock)
     assert scene.store.reads == ["workspace.tar"]
+
+
+@pytest.mark.parametrize(
+    ("members", "size", "is_copied"), [(3, 6, True), (1000, 6, False), (3, 1 << 20, False)]
+)
+async def test_what_is_tiny_is_copied(
+    scene: Scene,
+    members: int,
+    size: int,
+    is_copied: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """A few small files cost the disk less than an overlay does; the cache need not keep them."""
+    scene.put("data.tar", {"sub/n": "n" * size})
+    scene.shelf.members = members
+    workspace, artifacts = scene.experiment("data")
+    await artifacts.fetch(BUDGET)
+    assert (artifacts.overlays, artifacts.locks) != ((), ()) or is_copied
+    assert (workspace.directory("data") / "sub" / "n").exists() == is_copied
+    assert scene.shelf.lent == (0 if is_copied else 1)
 
 
 async def test_loans_end_when_they_are_given_back(scene: Scene) -> None:

@@ -48,6 +48,12 @@ def test_a_lifetime_without_a_submission_counts_from_the_claim() -> None:
         assert limits(wanted, now=3800, claimed_at=2000)[Cause.LIFETIME] == HOUR / 2
 
 
+def test_a_clock_that_is_set_back_makes_no_life_longer() -> None:
+    """Hours back, and still no more is left than there was at the submission."""
+    wanted = request(experimentLifetime="1h", time_added=99999.0)
+    assert limits(wanted, now=5000, claimed_at=99999)[Cause.LIFETIME] == HOUR
+
+
 def test_the_interval_of_the_request_goes_before_the_operators() -> None:
     """One minute, as the README of the original shows it, works."""
     assert checkpoint_interval(request(saveWorkspaceFrequency="1m"), HOUR) == HOUR / 60

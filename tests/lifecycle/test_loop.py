@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -316,3 +316,22 @@ def test_a_hint_ages_longer_each_time() -> None:
     assert (hint.needs, hint.left) == (LEAST, 0)
     hint.note(Needs(cores=9))
     assert hint.left == 30
+
+
+async def test_a_defect_in_what_is_told_ends_nobody(machine: Machine) -> None:
+    """Experiments do not depend on news of the machine; it is told as soon as it can be."""
+    defects = [ZeroDivisionError("a defect")]
+
+    def unusable() -> Mapping[str, str]:
+        if defects:
+            raise defects.pop()
+        return {"certs/lab": "it is half a file"}
+
+    async with looping(machine) as loop:
+        loop.supply.unusable = unusable
+        send(machine)
+        await seen(lambda: machine.ends == ["completed"])
+        await seen(lambda: [one for one in machine.reports if one.news is News.WARNING])
+        loop.drain()
+    assert not defects
+    await machine.check_clean()

@@ -35,7 +35,7 @@ class Cloud(Service):
         self._has_word = word
         self.watches = 0
         self.tell: Tell | None = None
-        self._trouble: Unavailable | None = None
+        self._trouble: Exception | None = None
         self._failed = anyio.Event()
 
     async def is_there(self) -> bool:
@@ -51,8 +51,9 @@ class Cloud(Service):
         await self._failed.wait()
         raise self._trouble or Unavailable("away")
 
-    def fail(self) -> None:
+    def fail(self, trouble: Exception | None = None) -> None:
         """Have this and every later watch end."""
+        self._trouble = trouble
         self._failed.set()
 
     async def say(self, seconds: float | None) -> None:
@@ -157,6 +158,19 @@ async def test_with_an_hour_runs_may_end_first(machine: Machine) -> None:
         await over.wait()
     assert machine.ends == ["completed"]
     assert "what runs may end until then" in told(machine, News.MACHINE_ENDING)[0]
+
+
+async def test_a_defect_in_listening_takes_nothing_back(machine: Machine) -> None:
+    """What was announced comes, although nobody hears of it any more."""
+    cloud = Cloud()
+    machine.queue.send(machine.box.message(LONG))
+    async with heeding(machine, cloud) as (_, over):
+        await cloud.say(None)
+        await seen(lambda: "begun" in machine.box.live_output())
+        await cloud.say(120.3)
+        cloud.fail(ZeroDivisionError("a defect"))
+        await over.wait()
+    assert machine.ends == ["drained"]
 
 
 async def test_a_notice_that_is_taken_back_in_time_stops_nothing(machine: Machine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,6 +69,27 @@ def test_a_copy_is_as_the_original(tmp_path: Path, kept: Path) -> None:
     place(kept, tmp_path / "copy", never)
     assert seen(tmp_path / "copy") == seen(kept)
     assert (tmp_path / "copy" / "another").samefile(tmp_path / "copy" / "a" / "b" / "c" / "one")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_holes_stay_holes(tmp_path: Path, kept: Path, *, elsewhere: bool) -> None:
+    """A copy of a terabyte of nothing takes no room and no time, on another disk as well."""
+    size = 1 << 40
+    with (kept / "large").open("wb") as file:
+        for start in (5, 1 << 39, size - 3):
+            file.seek(start)
+            file.write(b"end")
+    beside = SHM if elsewhere else tmp_path
+    with tempfile.TemporaryDirectory(dir=beside) as name:
+        copy = Path(name) / "copy"
+        place(kept, copy, never)
+        state = (copy / "large").stat()
+        assert state.st_size == size
+        assert state.st_blocks * 512 <= 3 * 2 * 4096
+        with (copy / "large").open("rb") as file:
+            for start in (5, 1 << 39, size - 3):
+                file.seek(start - 1)
+                assert file.read(4) == b"\0end"
 
 
 def test_nothing_that_is_done_to_a_copy_comes_back(tmp_path: Path, kept: Path) -> None:

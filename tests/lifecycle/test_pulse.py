@@ -66,3 +66,10 @@ async def test_the_keeper_beats_on_its_own_thread() -> None:
                 await anyio.sleep(0.01)
         group.cancel_scope.cancel()
     assert max(late) > 0.1
+
+
+def test_what_a_restart_alone_mends_is_trouble_however_well_all_goes_on() -> None:
+    """The watchdog and the health of the listener ask nobody else."""
+    lost = ["the state directory is gone"]
+    pulse = Pulse(lost=lost.pop)
+    assert pulse.trouble() == "the state directory is gone"

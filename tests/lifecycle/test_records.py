@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import stat
+import tempfile
 from pathlib import Path
 
+import anyio
 import pytest
 import structlog.testing
 
 from runner.errors import HostFault
 from runner.lifecycle.board import Entry
-from runner.lifecycle.runs.record import Phase, Records
+from runner.lifecycle.runs.record import Phase, Record, Records
 from runner.model import Allocation, Bytes, Cause, Identity, Message
+from runner.supervisor import processes
 from tests.lifecycle.records import a_record
 
 pytestmark = pytest.mark.anyio
@@ -91,28 +96,93 @@ def test_a_record_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     assert list(records.read_all()) == [RECORD]
 
 
-def test_a_record_of_a_later_version_is_left_to_it(tmp_path: Path) -> None:
+async def test_a_record_of_a_later_version_is_left_to_it(tmp_path: Path) -> None:
     """Who goes back to an earlier version by mistake may come forward again."""
     records = Records(tmp_path / "runs")
     records.write(RECORD)
     later = records.place("r2") / "record.json"
     later.write_text('{"version": 2, "run": "r2"}')
     assert list(records.read_all()) == [RECORD]
+    assert not await records.clear()
     assert later.exists()
 
 
-@pytest.mark.parametrize("left", [b"", b"{", b"[]", b'{"run": "r2"}'])
-def test_what_is_no_record_is_removed(tmp_path: Path, left: bytes) -> None:
-    """A power cut leaves such; no run can be known by it."""
+def wrecked(field: str, value: object) -> bytes:
+    """Return a record of the run r2 of which one field, at any depth, is what it cannot be."""
+    document = json.loads(_written(RECORD.but(run="r2")))
+    place, _, name = field.rpartition(".")
+    (document[place] if place else document)[name] = value
+    return json.dumps(document).encode()
+
+
+def _written(record: Record) -> str:
+    with tempfile.TemporaryDirectory() as directory:
+        records = Records(Path(directory))
+        records.write(record)
+        return (records.place(record.run) / "record.json").read_text()
+
+
+NO_RECORDS = {
+    "empty": b"",
+    "half": b"{",
+    "a list": b"[]",
+    "deep": b"[" * 100_000,
+    "no text": b"\xff\x00",
+    "one field": b'{"run": "r2"}',
+    "another run's": wrecked("run", "r1"),
+    "no run of here": wrecked("run", "../r2"),
+    **{
+        f"{field} {value!r:.9}": wrecked(field, value)
+        for field, value in (
+            ("attempt", -1),
+            ("attempt", "1"),
+            ("claimed_at", float("nan")),
+            ("claimed_at", 1e308),
+            ("phase", "nowhere"),
+            ("stop", "for fun"),
+            ("identity", [-1, 0]),
+            ("identity", [1]),
+            ("workspace", 5),
+            ("message.body", "no base64"),
+            ("message.id", None),
+            ("allocation.cores", -1),
+            ("allocation.memory", 10**30),
+            ("allocation.gpus", "GPU-1"),
+            ("allocation", None),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("left", NO_RECORDS.values(), ids=list(NO_RECORDS))
+async def test_what_is_no_record_is_removed(tmp_path: Path, left: bytes) -> None:
+    """A power cut leaves such; no run can be known by it. It is said, once, in one line."""
     records = Records(tmp_path / "runs")
     records.write(RECORD)
     (records.place("r2") / "record.json").write_bytes(left)
     (records.directory / "stray").write_text("no directory")
+    os.mkfifo(records.directory / "pipe")
     assert list(records.read_all()) == [RECORD]
-    assert not (records.directory / "r2").exists()
+    with structlog.testing.capture_logs() as logged:
+        assert await records.clear()
+    assert [path.name for path in records.directory.iterdir()] == ["r1"]
+    assert [(one["run"], one["log_level"]) for one in logged] == [("r2", "error")]
 
 
-def test_what_the_disk_does_not_give_now_is_left_alone(tmp_path: Path) -> None:
+async def test_what_runs_without_a_record_is_ended(tmp_path: Path) -> None:
+    """Nobody knows its share or its message, which will be run again."""
+    records = Records(tmp_path / "runs")
+    place = records.place("r2")
+    (place / "record.json").write_text("{")
+    mark = {os.fsdecode(processes.MARK): "r2"}
+    async with await anyio.open_process(["sleep", "1000"], env=mark) as process:
+        assert list(records.read_all()) == []
+        assert await records.clear()
+        assert await process.wait() == -signal.SIGKILL
+    assert not place.exists()
+
+
+async def test_what_the_disk_does_not_give_now_is_left_alone(tmp_path: Path) -> None:
     """Its run may be alive, and knows by its directory that it is to stop, and where to report."""
     records = Records(tmp_path / "runs")
     records.write(RECORD)
@@ -120,6 +190,7 @@ def test_what_the_disk_does_not_give_now_is_left_alone(tmp_path: Path) -> None:
     (records.place("r2") / "supervisor.json").write_text("{}")
     with structlog.testing.capture_logs() as logged:
         assert list(records.read_all()) == [RECORD]
+        assert not await records.clear()
     assert (records.directory / "r2" / "supervisor.json").exists()
     assert [(one["run"], one["log_level"]) for one in logged] == [("r2", "error")]
 

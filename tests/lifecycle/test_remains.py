@@ -109,7 +109,7 @@ async def test_a_list_that_was_cut_short_keeps_no_daemon_from_starting(
     place = records.place(record.run)
     here = f"{boot_id()} {pid_namespace()}"
     (place / "left").write_text(text.format(here=here), errors="surrogateescape")
-    (found,) = Remains(records).recover()
+    (found,) = await Remains(records).recover()
     assert found.left == []
 
 
@@ -151,7 +151,7 @@ async def test_the_next_daemon_keeps_it_back_too(
             Entry(record), [Left(process.pid, found.started)]
         )
         assert '"body": ""' in (tmp_path / "remains" / record.run / "record.json").read_text()
-        recover(replace(machine.parts, remains=Remains(Records(tmp_path / "remains"))))
+        await recover(replace(machine.parts, remains=Remains(Records(tmp_path / "remains"))))
         await seen(lambda: any(one.news is News.WARNING for one in machine.reports))
         assert machine.ledger.free.cores == machine.ledger.total.cores - 1
         ice.thaw()
@@ -169,7 +169,7 @@ async def test_a_share_of_another_boot_is_not_kept_back(machine: Machine, tmp_pa
     before.keep(Entry(record), [Left(1, 1)])
     file = tmp_path / "remains" / record.run / "left"
     file.write_text(file.read_text().replace("-", "x", 1))
-    recover(replace(machine.parts, remains=Remains(Records(tmp_path / "remains"))))
+    await recover(replace(machine.parts, remains=Remains(Records(tmp_path / "remains"))))
     await seen(lambda: list((tmp_path / "remains").iterdir()) == [])
     assert machine.ledger.held == 0
     assert machine.reports == []

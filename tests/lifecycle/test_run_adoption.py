@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -242,3 +243,40 @@ async def test_a_run_that_cannot_be_written_down_is_a_host_fault(runs: Runs) -> 
     (runs.root / "file").write_text("")
     with pytest.raises(HostFault, match="cannot be started"):
         await Run.start(runs.spec(("/bin/true",), directory=runs.root / "file" / "run"))
+
+
+async def test_a_run_whose_directory_is_removed_is_ended(runs: Runs) -> None:
+    """Nobody would ever know how it ended, and its message is given to somebody else."""
+    spec = runs.spec(("/bin/sh", "-c", "echo ready; exec sleep 600"), orphan_timeout=1)
+    run = await Run.start(spec)
+    await runs.says(b"ready")
+    shutil.rmtree(spec.directory)
+    exit_ = await ended(run)
+    assert exit_.reason == exits.VANISHED
+    run.leave()
+
+
+@pytest.mark.parametrize(
+    ("name", "put", "reason"),
+    [
+        ("stop.json", os.mkfifo, exits.EXITED),
+        ("stop.json", Path.mkdir, exits.EXITED),
+        ("adopted.lock", os.mkfifo, exits.EXITED),
+        ("exit.json.part", os.mkfifo, exits.VANISHED),
+    ],
+)
+async def test_what_is_put_among_a_runs_files_keeps_no_run_from_its_end(
+    runs: Runs, name: str, put: Callable[[Path], None], reason: str
+) -> None:
+    """The supervisor neither dies of it nor waits for the other end of a pipe."""
+    script = "echo ready; while [ ! -e go ]; do sleep 0.01; done; exit 7"
+    run = await Run.start(runs.spec(("/bin/sh", "-c", script), orphan_timeout=2))
+    await runs.says(b"ready")
+    await recorded(run)
+    path = run.directory / name
+    path.unlink(missing_ok=True)
+    put(path)
+    (runs.root / "go").touch()
+    exit_ = await ended(run)
+    assert exit_.reason == reason
+    run.leave()

@@ -116,6 +116,19 @@ async def test_another_user_has_the_tree_as_its_own(runs: Runs, overlay: Overlay
     assert (overlay.upper / "file").stat().st_uid == NOBODY.uid
 
 
+@pytest.mark.parametrize("identity", [None, NOBODY])
+async def test_what_is_changed_may_lie_below_the_mount(
+    runs: Runs, overlay: Overlay, identity: Identity | None
+) -> None:
+    """As it does in workspaces: the run sees the whole tree, we what is new, in one directory."""
+    before, same = look(overlay.lower), replace(overlay, upper=overlay.target)
+    exit_ = await runs.finish(spec_of(runs, same, DAMAGE, identity=identity))
+    assert exit_.code == 0, runs.said()
+    assert runs.said() == b"before\nafter\nnew\nfile folder sub\n"
+    assert look(overlay.lower) == before
+    assert (overlay.target / "file").read_text() == "after\n"
+
+
 async def test_renaming_a_directory_of_the_tree_works_for_root(
     runs: Runs, overlay: Overlay
 ) -> None:
@@ -174,6 +187,7 @@ async def test_an_ordinary_user_has_the_tree_as_its_own(runs: Runs, ordinary: Ov
     """In a user namespace, without root's help; also by its own absolute path it is safe."""
     before = look(ordinary.lower)
     script = f"{DAMAGE}\ntouch {ordinary.lower}/file 2> /dev/null || echo hidden\nid -u; id -g"
+    ordinary = replace(ordinary, upper=ordinary.target)  # as it is in workspaces
     spec = spec_of(runs, ordinary, script, user_namespace=True)
     record = ending(spec, supervised(spec))
     assert record["code"] == 0, (record, runs.said())

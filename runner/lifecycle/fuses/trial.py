@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import anyio
 
+from runner import log
 from runner.environments.base import EnvironmentSpec
 from runner.errors import RunnerError
 from runner.lifecycle.parts import Parts
@@ -19,6 +20,8 @@ from runner.lifecycle.runs.spellings import spellings
 from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Allocation, Bytes, Cause, Identity
 from runner.sandboxes.base import Bounds, Command
+
+_log = log.get_logger(__name__)
 
 #: Computes, and has the disk keep something.
 _SCRIPT = """
@@ -58,6 +61,9 @@ class Trial:
             return f"it was not over within {_PATIENCE:.0f} s"
         except (RunnerError, OSError) as error:
             return str(error)
+        except Exception as error:  # noqa: BLE001 - who cannot try a machine cannot trust it
+            _log.error("a defect of the runner in a probe experiment", exc_info=error)
+            return f"{type(error).__name__}: {error}"
 
     async def _tried(self) -> str:
         users = self.parts.users

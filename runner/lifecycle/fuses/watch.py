@@ -25,9 +25,11 @@ class FuseWatch:
     probe: Callable[[], Awaitable[str]]
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
+    def __post_init__(self) -> None:
+        self.parts.fuse.listeners.append(self._tell)
+
     async def watch(self) -> None:
         """Act until cancelled."""
-        self.parts.fuse.listeners.append(self._tell)
         while True:
             changed = self._changed
             if self.parts.fuse.is_blown:

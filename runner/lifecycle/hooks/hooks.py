@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -93,7 +92,7 @@ class Hooks:
             outcome,
             SETTLED[type(disposition)],
             kept=kept,
-            seconds=time.time() - entry.record.claimed_at,
+            seconds=entry.seconds,
         )
         told = facts.of_attempt(entry, request, host=parts.host) | end
         if kept:

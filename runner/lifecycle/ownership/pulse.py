@@ -45,6 +45,8 @@ class Pulse:
     #: Told by how many seconds a beat of the main loop came late: the lag of its event loop.
     late: Callable[[float], None] = lambda _: None
     every: timedelta = _EVERY
+    #: Says of what a restart is the only remedy, however well all goes on; mostly nothing.
+    lost: Callable[[], str] = str
     _beats: dict[Organ, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -60,14 +62,14 @@ class Pulse:
         return timedelta(seconds=max(0.0, self.clock() - self._beats[organ]))
 
     def trouble(self, patience: timedelta = PATIENCE) -> str:
-        """Say which organs are stuck, in one sentence; empty when none is."""
+        """Say which organs are stuck, and what else a restart alone mends; empty: all is well."""
         silences = [(organ, self.silence(organ)) for organ in Organ]
         stuck = [
             f"the {organ} has made no progress for {silence.total_seconds():.0f} s"
             for organ, silence in silences
             if silence > patience
         ]
-        return "; ".join(stuck)
+        return "; ".join(filter(None, [self.lost(), *stuck]))
 
 
 async def beat_on(pulse: Pulse, organ: Organ) -> None:

@@ -60,8 +60,6 @@ class Following:
             with anyio.move_on_after(_LAST_SECONDS):
                 last = await last_lines(self._entry.output, self._parts.redactor)
             telling.left_out(self._parts, self._entry, left, last)
-        # Whoever writes the record next, and that is soon, writes this as well.
-        self._entry.record = self._entry.record.but(told=self._read)
 
     def close(self) -> None:
         """Close the file, and leave word for the next daemon."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
 from runner import log
+from runner.lifecycle.chore import Chore
 from runner.lifecycle.responses import documents
 from runner.lifecycle.responses.outbox import Letter
 from runner.lifecycle.responses.responses import Post, Responses, Subject
@@ -118,7 +120,8 @@ class Postroom(Responses):
             lambda: self._used(account),
             self._limiters.setdefault(account, anyio.CapacityLimiter(_AT_A_TIME)),
         )
-        group.start_soon(sender.run, self._tell)
+        sending = partial(sender.run, self._tell)
+        group.start_soon(Chore(f"sending reports to {queue}", sending).keep)
         return sender
 
     def _forget_some(self) -> None:

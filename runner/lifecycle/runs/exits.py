@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
+from runner import own_files
 from runner.lifecycle.runs import processes
 from runner.lifecycle.runs.processes import Left
 from runner.model import Bytes, Cause
+from runner.own_files import Count, Moment
 
 #: The experiment's first process ended by itself: ``code`` or ``signal`` says how.
 EXITED = "exited"
@@ -24,6 +27,8 @@ TERMINATED = "terminated"
 #: The supervisor itself was killed, or the machine restarted; what was left is ended.
 VANISHED = "vanished"
 
+#: Nothing of the experiment has run.
+UNBEGUN = frozenset({START_FAILED, SANDBOX_UNAVAILABLE})
 
 _NONE = Bytes(0)
 
@@ -43,8 +48,8 @@ class Exit:
     #: One sentence where ``reason`` needs one.
     detail: str = ""
     #: Seconds since the epoch; 0 when nobody recorded it.
-    started_at: float = 0.0
-    ended_at: float = 0.0
+    started_at: Moment = 0.0
+    ended_at: Moment = 0.0
     #: By a clock that nobody sets.
     duration: timedelta = timedelta()
     #: What the experiment wrote, and how much of that is not in its output file.
@@ -57,14 +62,14 @@ class Exit:
     cpu_time: timedelta = timedelta()
     #: OOM kills during the run: in the run's own ``cgroup``, in one ``shared`` with the daemon and
     #: other runs, or on the whole ``machine``. But for the first, others may have been meant.
-    oom_kills: int = 0
+    oom_kills: Count = 0
     oom_scope: str = ""
     #: How often it could not have another process, for it had all that it may.
     forks_refused: int = 0
     #: No space was left when the output or the record was written.
     disk_full: bool = False
     #: Processes that not even SIGKILL could end, and who they are.
-    survivors: int = 0
+    survivors: Count = 0
     left: tuple[Left, ...] = ()
     #: Machine or container were restarted meanwhile.
     is_restarted: bool = False
@@ -78,12 +83,12 @@ _SECONDS = ("duration", "cpu_time")
 def parse(record: bytes) -> Exit | None:
     """Read ``exit.json``; ``None`` for what a power cut left of one."""
     try:
-        fields: dict[str, Any] = json.loads(record)
+        fields = own_files.parsed(record, dict[str, Any])
         for name in _SECONDS:
             fields[name] = timedelta(seconds=fields[name])
         fields["left"] = tuple(processes.read(fields.get("left", "")))
         if fields["reason"] in set(Cause) - _NOT_STOPPED:
             fields["stopped_for"] = Cause(fields["reason"])
-        return Exit(**fields)
-    except (ValueError, KeyError, TypeError):
+        return msgspec.convert(fields, Exit)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None

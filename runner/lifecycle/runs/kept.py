@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
-import msgspec
 
-from runner import blocking, log
+from runner import blocking, log, own_files
 from runner.errors import HostFault, host_fault
+from runner.lifecycle.chore import Chore
 from runner.lifecycle.disk.usage import measure
-from runner.lifecycle.runs.workspace import Workspace
 from runner.model import Bytes
+from runner.own_files import Count, Moment
 from runner.removal import remove_tree
 
 _log = log.get_logger(__name__)
@@ -42,11 +43,11 @@ class Remnant:
     #: Redacted.
     detail: str
     #: Seconds since the epoch.
-    ended: float
+    ended: Moment
     #: Where it lies.
     path: str
     #: Of the disk.
-    bytes: int = 0
+    bytes: Count = 0
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,6 @@ class Kept:
     def _keep(self, workspace: Path, remnant: Remnant, stop: blocking.Stop) -> None:
         self.root.mkdir(mode=0o700, exist_ok=True)
         self.root.chmod(0o700)
-        Workspace(workspace).lay_bare()
         size = measure({workspace: ""}, stop.check).charge
         place = Path(remnant.path)
         note = place.with_name(place.name + _NOTE)
@@ -112,6 +112,10 @@ class Kept:
     async def look_after(self) -> None:
         """Remove what is due, and what is in the way, for as long as we are let."""
         unknown = self._unknown()  # now, before anything of this daemon can be on its way here
+        work = partial(self._look_after, unknown)
+        await Chore("looking after kept workspaces", work).keep()
+
+    async def _look_after(self, unknown: list[Path]) -> None:
         while True:
             unknown = [path for path in unknown if not await self._remove(path)]
             await self.expire(time.time())
@@ -175,7 +179,7 @@ def _read(root: Path) -> Iterator[Remnant]:
         if note.suffix == _NOTE and place.is_dir():
             with suppress(OSError, ValueError):
                 # Of a later version it may say more.
-                said = msgspec.json.decode(note.read_bytes(), type=Remnant)
+                said = own_files.read_as(note, Remnant)
                 yield replace(said, path=str(place))
 
 

@@ -28,7 +28,8 @@ def limits(
     if request.lifetime is not None:
         added = experiment.time_added
         start = claimed_at if added is None else min(added, claimed_at)
-        found[Cause.LIFETIME] = request.lifetime - timedelta(seconds=now - start)
+        # A clock that was set back makes no life longer than it was to be.
+        found[Cause.LIFETIME] = request.lifetime - timedelta(seconds=max(0.0, now - start))
     return found
 
 

@@ -6,16 +6,21 @@ import base64
 import enum
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runner import blocking, log
-from runner.errors import host_fault
+import msgspec
+
+from runner import blocking, log, own_files
+from runner.errors import HostFault, host_fault
+from runner.lifecycle.runs import processes
+from runner.lifecycle.runs.supervisor import Supervisor
 from runner.model import Allocation, Bytes, Cause, Identity, Message
+from runner.own_files import Moment
+from runner.removal import remove_tree
 
 _log = log.get_logger(__name__)
 
@@ -24,6 +29,8 @@ _FILE = "record.json"
 _VERSION = 1
 _LIMIT = blocking.Limit(2)
 _NONE = Bytes(0)
+#: More than any machine has of anything.
+_MOST = 1 << 63
 
 
 class Phase(enum.StrEnum):
@@ -33,7 +40,8 @@ class Phase(enum.StrEnum):
     PREPARING = "preparing"
     #: The supervisor owns a process, which outlives the daemon.
     RUNNING = "running"
-    #: The process has ended; results are on their way to the store.
+    #: The process has ended; results are on their way to the store. Written only where something
+    #: else is: ``exit.json`` says as much.
     FINISHING = "finishing"
 
 
@@ -68,8 +76,8 @@ class Record:
     #: Bytes of artifacts that are shown to it in place: they count as if they lay there.
     attached: Bytes = _NONE
     #: Seconds since the epoch.
-    claimed_at: float = 0.0
-    started_at: float | None = None
+    claimed_at: Moment = 0.0
+    started_at: Moment | None = None
     #: Asked for while the daemon was there; a successor must not forget it.
     stop: Cause | None = None
     #: Attempts before it that counted, as the claim record tells.
@@ -95,6 +103,9 @@ class Records:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        #: Which directories have no record, and which have one that is not ours to judge, and why.
+        self._none: dict[Path, str] = {}
+        self._closed: dict[Path, str] = {}
 
     def place(self, run: str) -> Path:
         """Return the directory of one run, made on first use; the supervisor's files lie there."""
@@ -127,36 +138,77 @@ class Records:
         place = self.directory / run
         with suppress(OSError):
             (place / _FILE).unlink()
-        await blocking.call(lambda _: shutil.rmtree(place, ignore_errors=True), limit=_LIMIT)
+        await _removed(place)
 
     def read_all(self) -> Iterator[Record]:
-        """Return every readable record; a directory without one was never a run and is removed.
-
-        But for one that a later version wrote, or that the disk does not give now: that may come
-        back, and the run ends by itself else.
-        """
+        """Return every readable record; what the others are, ``clear`` says."""
+        self._closed.clear()
+        self._none.clear()
         for place in sorted(self.directory.iterdir()):
             try:
-                data = json.loads((place / _FILE).read_bytes())
-                if _is_later(data):
-                    _log.error("a later version wrote this record: left alone", run=place.name)
-                    continue
-                record = _from_json(data)
+                yield _read(place / _FILE)
             except (FileNotFoundError, NotADirectoryError):
-                shutil.rmtree(place, ignore_errors=True)
+                self._none[place] = ""  # it was never a run, or is one no more
+            except _Later:
+                self._closed[place] = "a later version wrote this record"
             except OSError as error:
-                why = error.strerror
-                _log.error("this record cannot be read: left alone", run=place.name, why=why)
-            except (ValueError, KeyError, TypeError) as error:
-                _log.error("this record is none, and removed", run=place.name, why=repr(error))
-                shutil.rmtree(place, ignore_errors=True)
-            else:
-                yield record
+                self._closed[place] = f"this record cannot be read: {error.strerror}"
+            except ValueError as error:
+                self._none[place] = str(error)
+
+    async def clear(self) -> bool:
+        """Remove what ``read_all`` has found to be no record, and end what may still run of it.
+
+        Left alone is what a later version wrote, or what the disk does not give now: that may come
+        back, and the run ends by itself else. Returns whether there is none of these.
+        """
+        for place, why in self._closed.items():
+            _log.error(f"{why}; left alone", run=place.name, path=str(place / _FILE))
+        for place, why in self._none.items():
+            if why:
+                _log.error("this record is none, and removed", run=place.name, why=why)
+            supervisor = Supervisor.recorded(place)
+            left = await processes.end(place.name, supervisor.session() if supervisor else 0)
+            if left:
+                _log.error("of it processes survive", run=place.name, left=processes.shown(left))
+            await _removed(place)
+        return not self._closed
 
 
-def _is_later(data: Any) -> bool:
-    version = data.get("version") if isinstance(data, dict) else None
-    return isinstance(version, int) and version > _VERSION
+async def _removed(place: Path) -> None:
+    try:
+        await blocking.call(lambda stop: remove_tree(place, stop.check), limit=_LIMIT)
+    except HostFault as error:
+        _log.warning("what was kept of a run is not removed", trouble=str(error))
+
+
+def readable(file: Path) -> Record | None:
+    """Return the record in a file; ``None`` where it is none that this version can read."""
+    try:
+        return _read(file)
+    except (OSError, ValueError, _Later):
+        return None
+
+
+class _Later(Exception):
+    """A later version wrote it."""
+
+
+def _read(file: Path) -> Record:
+    """Raises OSError, ValueError, _Later."""
+    found = own_files.read_as(file, dict[str, Any])
+    version = found.get("version")
+    if isinstance(version, int) and version > _VERSION:
+        raise _Later
+    if not all(0 <= number < _MOST for number in _numbers(found)):
+        raise ValueError("one of its numbers is negative, or none that can be counted to")
+    if isinstance(found.get("identity"), list):
+        found["identity"] = dict(zip(("uid", "gid"), found["identity"], strict=True))
+    # What earlier versions did not write has defaults.
+    record = msgspec.convert(found, Record, dec_hook=_path)
+    if record.run != file.parent.name:
+        raise ValueError("it is that of another run")
+    return record
 
 
 def _to_json(record: Record) -> Mapping[str, object]:
@@ -205,53 +257,15 @@ def _to_json(record: Record) -> Mapping[str, object]:
     }
 
 
-def _from_json(data: Mapping[str, Any]) -> Record:
-    message, allocation = data["message"], data["allocation"]
-    return Record(
-        run=data["run"],
-        message=Message(
-            id=message["id"],
-            body=base64.b64decode(message["body"]),
-            queue=message["queue"],
-            receive_count=message["receive_count"],
-            traceparent=message.get("traceparent", ""),
-        ),
-        broker=data["broker"],
-        project=data["project"],
-        token=data["token"],
-        key=data["key"],
-        experiment_project=data["experiment_project"],
-        attempt=data["attempt"],
-        allocation=Allocation(
-            cores=allocation["cores"],
-            memory=Bytes(allocation["memory"]),
-            disk=Bytes(allocation["disk"]),
-            gpus=tuple(allocation["gpus"]),
-            # of an earlier version these are not there: it gave out whole cards alone
-            gpu_slots=allocation.get("gpu_slots", 0),
-            gpu_memory=Bytes(allocation.get("gpu_memory", 0)),
-            gpu_group=allocation.get("gpu_group", ""),
-            gpu_minors=_numbers(allocation.get("gpu_minors")),
-            gpu_capabilities=_numbers(allocation.get("gpu_capabilities")),
-        ),
-        phase=Phase(data["phase"]),
-        workspace=Path(data["workspace"]) if data["workspace"] else None,
-        # neither is this there of an earlier version: its experiments were one user
-        identity=Identity(*data["identity"]) if data.get("identity") else None,
-        environment=data["environment"],
-        image=data.get("image", ""),
-        attached=Bytes(data.get("attached", 0)),
-        claimed_at=data["claimed_at"],
-        started_at=data["started_at"],
-        stop=Cause(data["stop"]) if data["stop"] else None,
-        counted=data.get("counted", 0),
-        deaths=data.get("deaths", 0),
-        is_left=data.get("is_left", False),
-        system=data.get("system", ""),
-        printed_before=int(data.get("printed_before", 0)),
-        told=int(data.get("told", 0)),
-    )
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(one)
 
 
-def _numbers(listed: list[int] | None) -> tuple[int, ...] | None:
-    return None if listed is None else tuple(listed)
+def _path(_: type, text: object) -> Path:
+    if not (isinstance(text, str) and text.startswith("/")):
+        raise ValueError("no absolute path")
+    return Path(text)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from runner import log
+from runner import log, own_files
 from runner.errors import HostFault
 from runner.lifecycle.board import Entry
 from runner.lifecycle.runs import processes
@@ -60,7 +60,7 @@ class Remains:
                 _log.error("the next daemon will not know of this", trouble=str(error))
         return Clearing(self, record, list(left))
 
-    def recover(self) -> list[Clearing]:
+    async def recover(self) -> list[Clearing]:
         """Return what an earlier daemon kept back and may still be there."""
         if self.records is None:
             return []
@@ -68,6 +68,7 @@ class Remains:
         for record in self.records.read_all():
             self._kept[record.run] = record
             found.append(Clearing(self, record, _noted(self.records.place(record.run))))
+        await self.records.clear()
         return found
 
     async def forget(self, run: str) -> None:
@@ -129,9 +130,9 @@ def keep_back(parts: Parts, entry: Entry, left: Sequence[Left]) -> None:
     parts.background(lambda: clearing.finish(parts))
 
 
-def recover(parts: Parts) -> None:
+async def recover(parts: Parts) -> None:
     """Go on with what an earlier daemon of this boot kept back."""
-    for clearing in parts.remains.recover():
+    for clearing in await parts.remains.recover():
         record = clearing.record
         queue = record.message.queue
         parts.intake.adopt(
@@ -153,7 +154,7 @@ def _note(place: Path, left: Sequence[Left]) -> None:
 def _noted(place: Path) -> list[Left]:
     """Return who was left; nobody after a restart of the machine, which ends the hardest."""
     try:
-        here, shown = (place / _FILE).read_text().splitlines()
+        here, shown = own_files.read(place / _FILE).decode().splitlines()
         return processes.read(shown) if here == processes.system() else []
     except (OSError, ValueError):  # cut short by a full disk, say: the run is found by its mark
         return []

@@ -15,12 +15,13 @@ from typing import Any
 
 import anyio
 
+from runner import own_files
 from runner.errors import HostFault, OutOfDisk
 from runner.lifecycle.runs import exits, processes
 from runner.lifecycle.runs.exits import Exit
 from runner.lifecycle.runs.forkserver import ForkServer
 from runner.lifecycle.runs.processes import Left
-from runner.lifecycle.runs.spec import FACTS, RunSpec, prepare
+from runner.lifecycle.runs.spec import FACTS, Facts, RunSpec, prepare
 from runner.lifecycle.runs.supervisor import Supervisor
 from runner.model import Cause
 from runner.supervisor import groups, output, records
@@ -89,11 +90,12 @@ class Run:
 
         A run whose supervisor was killed is adopted too: its ``wait`` cleans up and says so.
         """
-        facts = _json(directory, FACTS)
-        if facts is None:
-            raise RunGone(f"{directory} holds no run")
-        where = (Path(facts["output"]), facts["output_limit"])
-        run = cls(facts["run_id"], directory, where, Supervisor.recorded(directory))
+        try:
+            facts = own_files.read_as(directory / os.fsdecode(FACTS), Facts)
+        except (OSError, ValueError) as error:
+            raise RunGone(f"{directory} holds no run ({error})") from error
+        where = (Path(facts.output), facts.output_limit)
+        run = cls(facts.run_id, directory, where, Supervisor.recorded(directory))
         with _as_host_fault(f"the run in {directory} cannot be adopted"):
             await run._take_lock()
         if run._supervisor is None and run._recorded() is None:
@@ -156,8 +158,9 @@ class Run:
             self.leave()
 
     def _recorded(self) -> Exit | None:
-        record = records.read(os.fsencode(self.directory), records.EXIT)
-        return None if record is None else exits.parse(record)
+        with suppress(OSError):  # there is none, or what lies there is none
+            return exits.parse(own_files.read(self.directory / os.fsdecode(records.EXIT)))
+        return None
 
     async def _take_lock(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -182,6 +185,8 @@ class Run:
             left = await processes.end(self.run_id, supervisor.session())
             why = "its supervisor was killed"
             _remove_groups(supervisor)
+        if (self.directory / os.fsdecode(records.EXIT)).exists():
+            why = "what its supervisor wrote of its end cannot be read"
         try:
             path, limit = self._output
             output.recover(os.fsencode(path), os.fsencode(self.directory), limit)
@@ -221,19 +226,18 @@ def _remove_groups(supervisor: Supervisor | None) -> None:
 
 def _last_words(directory: Path) -> str:
     """Return what the supervisor said last, if it ever said anything."""
-    log = records.read(os.fsencode(directory), records.LOG) or b""
+    log = b""
+    with suppress(OSError):
+        log = own_files.read(directory / os.fsdecode(records.LOG))
     lines = log.decode(errors="replace").split("\n")
     return next((f": {line}" for line in reversed(lines) if line), "")
 
 
 def _json(directory: Path, name: bytes) -> dict[str, Any] | None:
     """Return what a file holds; ``None`` where there is none, or what a power cut left."""
-    data = records.read(os.fsencode(directory), name)
-    try:
-        found = None if data is None else json.loads(data)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+    with suppress(OSError, ValueError):
+        return own_files.read_as(directory / os.fsdecode(name), dict[str, Any])
+    return None
 
 
 @contextmanager

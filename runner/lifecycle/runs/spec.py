@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +15,15 @@ from runner.supervisor import launch, records
 
 #: What of the launch is no secret, for the daemon that comes after this one.
 FACTS = b"run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the daemon that comes after this one finds there."""
+
+    run_id: str
+    output: str
+    output_limit: Bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +116,5 @@ def _bytes(text: str) -> bytes:
 
 
 def _facts(spec: RunSpec) -> bytes:
-    facts = {
-        "run_id": spec.run_id,
-        "output": os.fspath(spec.output),
-        "output_limit": spec.output_limit,
-    }
-    return json.dumps(facts).encode()
+    facts = Facts(spec.run_id, os.fspath(spec.output), spec.output_limit)
+    return json.dumps(asdict(facts)).encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -14,6 +13,8 @@ from pathlib import Path
 import anyio
 
 import runner.supervisor
+from runner import own_files
+from runner.own_files import Count
 from runner.supervisor import processes, records
 
 #: What is started, by ``-I -S``: nothing of the daemon's environment or directories is imported.
@@ -35,14 +36,14 @@ def base_environment() -> dict[str, str]:
 class Supervisor:
     """Its pid, and what tells it from the pid's next owner; field names are those of the record."""
 
-    pid: int
+    pid: Count
     #: Clock ticks since boot.
-    started: int
+    started: Count
     boot: str
     pid_namespace: str
     #: The experiment's first process, which leads a session of its own; 0 while unknown.
-    child: int = 0
-    child_started: int = 0
+    child: Count = 0
+    child_started: Count = 0
     #: Directories of the run's control groups, which it removes unless it is killed.
     groups: str = ""
 
@@ -75,12 +76,11 @@ class Supervisor:
     def recorded(cls, directory: Path) -> Supervisor | None:
         """Read who supervises the run in ``directory``; ``None`` before it has said so.
 
-        Likewise where a power cut left something else: nobody of then is alive.
+        Likewise where a power cut left something else, of which nobody is alive.
         """
-        record = records.read(os.fsencode(directory), records.SUPERVISOR)
         try:
-            return None if record is None else cls(**json.loads(record))
-        except (ValueError, TypeError):
+            return own_files.read_as(directory / os.fsdecode(records.SUPERVISOR), cls)
+        except (OSError, ValueError):
             return None
 
     def is_of_this_boot(self) -> bool:

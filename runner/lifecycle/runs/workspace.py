@@ -8,7 +8,7 @@ import itertools
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,9 +113,9 @@ class Workspace:
         Raises OSError.
         """
         found = {path: path.name for path in self.root.iterdir() if path.name != _PRIVATE}
-        # The kernel prepares changes in one directory and keeps them in the other.
-        kept = (self.private / _OVERLAYS).glob("*/*")
-        return found | {path: path.parent.name for path in kept}
+        # The kernel prepares changes there.
+        works = (self.private / _OVERLAYS).glob("*")
+        return found | {path: path.name for path in works}
 
     def make(self, label: str) -> None:
         """Make an artifact's directory, if it is not there, for the experiment to write in."""
@@ -125,24 +125,15 @@ class Workspace:
             self._give(path)
 
     def overlay(self, label: str, lower: Path) -> Overlay:
-        """Make what an overlay of ``lower`` at an artifact's directory takes. Raises OSError."""
-        self.make(label)
-        own = self.private / _OVERLAYS / label
-        upper, work = own / "upper", own / "work"
-        upper.mkdir(mode=0o700, parents=True)
-        work.mkdir(mode=0o700)
-        self._give(upper)  # what lies uppermost is whose the directory is
-        return Overlay(self.directory(label), lower, upper, work)
+        """Make what an overlay of ``lower`` at an artifact's directory takes. Raises OSError.
 
-    def lay_bare(self) -> None:
-        """Put what a run changed of attached artifacts where it had them, for a person to look at.
-
-        Only when nothing of the run is left. What it removed is a device with the numbers 0, 0.
+        What the run changes comes to lie in that directory itself, below what is mounted on it: a
+        person finds it there afterwards. What it removed is a device with the numbers 0, 0.
         """
-        for upper in (self.private / _OVERLAYS).glob("*/upper"):
-            # Onto an empty directory; somebody may have put anything else there.
-            with suppress(OSError):
-                upper.rename(self.root / upper.parent.name)
+        self.make(label)
+        work = self.private / _OVERLAYS / label
+        work.mkdir(mode=0o700, parents=True)
+        return Overlay(self.directory(label), lower, self.directory(label), work)
 
     def put(self, label: str, staged: Path) -> None:
         """Put a finished tree at an artifact's directory, in place of what is there."""
@@ -193,10 +184,14 @@ def leftovers(working_dir: Path, keep: Collection[Path]) -> list[Path]:
     """Return the workspaces that a dead daemon left, but those in ``keep``.
 
     Only for who has the working directory to itself, see ``hold``, and before it makes its first.
+    Raises Misconfigured for what is no directory of ours.
     """
     kept = {path.name for path in keep}
     experiments = working_dir / EXPERIMENTS
-    found = sorted(experiments.iterdir()) if experiments.is_dir() else ()
+    try:
+        found = sorted(experiments.iterdir()) if os.path.lexists(experiments) else ()
+    except OSError as error:
+        raise Misconfigured(f"{experiments} cannot be used: {error.strerror}; remove it") from error
     return [path for path in found if path.name not in kept]
 
 

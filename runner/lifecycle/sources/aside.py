@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from runner import log
+from runner import log, own_files
 
 _log = log.get_logger(__name__)
 
@@ -61,7 +61,5 @@ class Aside(Collection[str]):
 
 def _read(file: Path) -> list[str]:
     with suppress(OSError, ValueError):
-        found = json.loads(file.read_bytes())
-        if isinstance(found, list):
-            return [str(one) for one in found[:_MOST]]
+        return own_files.read_as(file, list[str])[:_MOST]
     return []

@@ -1,4 +1,4 @@
-"""How long to wait after trouble with a broker: longer each time, never in step with others."""
+"""How long to wait after trouble: longer each time, never in step with others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runner.errors import QueueDenied, QueueUnavailable
+from runner.errors import QueueDenied, QueueUnavailable, RunnerError
 
 TROUBLE_PAUSE, LONGEST_TROUBLE_PAUSE = 1.0, 60.0
 #: A right that is missing is given by a person.
@@ -22,7 +22,7 @@ class Pauses:
     _next: float = 0.0
     _said: str = ""
 
-    def after(self, error: QueueUnavailable) -> float:
+    def after(self, error: RunnerError) -> float:
         """Return the seconds to wait now: up to a quarter more or less than was due."""
         is_denied = isinstance(error, QueueDenied)
         first, longest = (

@@ -13,7 +13,7 @@ from typing import Protocol
 import anyio
 
 from runner import log
-from runner.errors import QueueDenied, QueueUnavailable, RunnerError
+from runner.errors import HostFault, QueueDenied, QueueUnavailable, RunnerError
 from runner.lifecycle.board import Entry
 from runner.lifecycle.claiming.intake import LEAST, Slot
 from runner.lifecycle.claiming.seats import Seat
@@ -24,7 +24,7 @@ from runner.lifecycle.runs.record import Record
 from runner.lifecycle.sources.echo import Echo
 from runner.lifecycle.sources.pauses import LONGEST_TROUBLE_PAUSE, TROUBLE_PAUSE, Pauses
 from runner.lifecycle.sources.trust import Trust
-from runner.model import Allocation, Bytes, Needs, News, Outcome, Report
+from runner.model import Allocation, Bytes, Deferred, Failed, Needs, News, Outcome, Report
 from runner.queues.base import Delivery, Queue
 
 __all__ = ["LONGEST_TROUBLE_PAUSE", "TROUBLE_PAUSE", "Hint", "Limit", "Puller", "fresh_record"]
@@ -89,6 +89,9 @@ class Puller:
     echo: Echo = field(default_factory=Echo)
     #: Waits after trouble; it may end early when the credential was changed.
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    #: After attempts that this machine could not begin: it must not go through a whole queue.
+    rests: Pauses = field(default_factory=Pauses)
+    _rests_until: float = 0.0
     _looked_at: float = 0.0
     _found_at: float = 0.0
 
@@ -126,6 +129,7 @@ class Puller:
 
     async def _take_one(self, seat: Seat) -> None:
         await self.queue.ready()
+        await self.sleep(max(0.0, self._rests_until - anyio.current_time()))
         if self.trust.is_over:  # what is ready now may be the stranger of before
             return
         await self.limit.acquire()
@@ -200,7 +204,15 @@ class Puller:
         outcome = await handling.perform(slot)
         if handling.too_big_for_now is None:
             self.hint.note(None)
+        self._rest_after(outcome)
         return outcome
+
+    def _rest_after(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Failed) and outcome.unbegun:
+            pause = self.rests.after(HostFault(outcome.detail))
+            self._rests_until = anyio.current_time() + pause
+        elif not isinstance(outcome, Deferred):
+            self.rests.over()
 
     async def _say(self, news: News, text: str) -> None:
         name = self.queue.name

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -14,6 +15,7 @@ from anyio.abc import TaskGroup
 
 from runner import log
 from runner.errors import QueueUnavailable, RunnerError
+from runner.lifecycle.chore import Chore
 from runner.lifecycle.parts import Parts
 from runner.lifecycle.sources.accounts import Account
 from runner.lifecycle.sources.aside import Aside
@@ -134,7 +136,8 @@ class Receiving:
         vanishing = Vanishing(source, self.parts.board, lambda: following.taps, self.apart)
         async with anyio.create_task_group() as group:
             group.start_soon(self._discover, following)
-            group.start_soon(self._look_after, following, vanishing)
+            looking = partial(self._look_after, following, vanishing)
+            group.start_soon(Chore(f"looking after {source.origin}", looking).keep)
             while following.is_on:
                 self._heed_new_names(following)
                 await self.supply.change()
