@@ -43,9 +43,11 @@ def remove_tree(root: Path, check: Callable[[], None] = lambda: None) -> None:
 def remove_quickly(root: Path) -> None:
     """Remove what is mostly harmless, in half the time; else do as ``remove_tree`` does."""
     try:
-        shutil.rmtree(root)
+        if _is_directory(str(root)):  # rmtree would wait for the other end of a pipe
+            return shutil.rmtree(root)
     except (OSError, RecursionError):  # closed to its owner, gone in part, or deep
-        remove_tree(root)
+        pass
+    return remove_tree(root)
 
 
 class _Flattening:

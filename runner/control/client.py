@@ -67,5 +67,7 @@ async def _connected(path: Path) -> AsyncIterator[SocketStream]:
         raise NoDaemon(f"no daemon listens on {path}: start one with studio-runner run") from error
     except PermissionError as error:
         raise NoDaemon(f"the daemon on {path} belongs to another user") from error
+    except OSError as error:
+        raise NoDaemon(f"{path} cannot be used: {error.strerror or error}") from error
     async with stream:
         yield stream

@@ -113,6 +113,13 @@ async def test_nobody_listens(tmp_path: Path) -> None:
         await _numbers(tmp_path / "control.sock")
 
 
+async def test_a_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """As a link that leads to itself."""
+    (tmp_path / "state").symlink_to("state")
+    with pytest.raises(NoDaemon, match=r"state/control.sock cannot be used: Too many levels"):
+        await _numbers(tmp_path / "state" / "control.sock")
+
+
 async def test_a_dead_daemons_socket_is_replaced(tmp_path: Path) -> None:
     """A socket file that nobody listens on is no obstacle."""
     with socket.socket(socket.AF_UNIX) as dead:

@@ -218,6 +218,17 @@ def test_a_tree_deeper_than_any_path_is_removed(
     assert not top.exists()
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("remove", [remove_tree, remove_quickly])
+def test_a_pipe_in_place_of_a_tree_is_removed(
+    tmp_path: Path, remove: Callable[[Path], None]
+) -> None:
+    """Nobody waits for its other end."""
+    os.mkfifo(tmp_path / "tree")
+    remove(tmp_path / "tree")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_resists_is_named_and_the_rest_goes(tmp_path: Path) -> None:
     """One thing that cannot be removed does not keep everything else."""
     tree = tmp_path / "tree"
