@@ -96,16 +96,7 @@ def test_config_is_a_table_of_tabs_in_a_pipe(desk: Desk) -> None:
 def test_status_without_a_daemon_reads_the_disk(desk: Desk) -> None:
     """What the last daemon left: runs without a keeper, and what ended."""
     state = desk.root / "state"
-    (state / "runs" / "r1").mkdir(parents=True)
-    record = {
-        "key": "k1",
-        "message": {"queue": "local_default"},
-        "attempt": 1,
-        "phase": "running",
-        "claimed_at": 1.0,
-        "allocation": {"cores": 2, "memory": 100, "gpus": []},
-    }
-    (state / "runs" / "r1" / "record.json").write_text(json.dumps(record))
+    Records(state / "runs").write(a_record("r1", key="k1", phase=Phase.RUNNING))
     (state / "runs" / "r2").mkdir()
     (state / "runs" / "r2" / "record.json").write_text("{")
     ending = Ending("k0", "local_default", "", 1, "exit", 3, "it exited", "acked", 5.0, 2.0)

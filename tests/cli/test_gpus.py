@@ -16,10 +16,11 @@ import pytest
 from runner.control.server import ControlServer
 from runner.lifecycle.board import Board, Entry
 from runner.lifecycle.gpus import board as gpu_board
-from runner.lifecycle.runs.record import Record
+from runner.lifecycle.runs.record import Phase, Record, Records
 from runner.model import Allocation, Bytes, Gpu, Message
 from runner.resources.base import GpuInventory, GpuReading
 from tests.cli.conftest import Desk
+from tests.lifecycle.records import a_record
 from tests.servers.nvml import Card, Nvml
 
 Item = dict[str, Any]
@@ -95,17 +96,10 @@ def test_without_a_daemon_it_looks_itself(
     nvml.install(monkeypatch)
     locks = desk.root / "locks"
     locks.mkdir()
-    runs = desk.root / "state" / "runs" / "r1"
-    runs.mkdir(parents=True)
-    record = {
-        "key": "k1",
-        "message": {"queue": "local_q"},
-        "attempt": 1,
-        "phase": "running",
-        "claimed_at": 1.0,
-        "allocation": {"cores": 1, "memory": 1, "gpus": ["GPU-00000000"]},
-    }
-    (runs / "record.json").write_text(json.dumps(record))
+    message = Message("m", b"", "local_q")
+    share = Allocation(1, Bytes(1), Bytes(0), ("GPU-00000000",))
+    left = a_record("r1", key="k1", message=message, phase=Phase.RUNNING, allocation=share)
+    Records(desk.root / "state" / "runs").write(left)
     options = ("--gpu-probe", "nvml", "--lock-dir", str(locks))
     with (locks / "gpu-GPU-00000001.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -145,7 +145,7 @@ class Scene:
     @asynccontextmanager
     async def machine(self) -> AsyncIterator[Machine]:
         """Return a daemon of this host."""
-        lease = timedelta(seconds=0.6)
+        lease = timedelta(seconds=1.5)
         async with Machine.open(
             self.box, points=self.points, queue=self.queue, claim_lease=lease
         ) as machine:

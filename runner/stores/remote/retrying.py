@@ -38,8 +38,8 @@ class Plan:
     longest: float = 15.0
     #: A transfer in which no byte came or went for so long is given up.
     patience: float = 90.0
-    #: The same before the first byte where nobody is there: who sits and waits may have misspelt
-    #: the host, and who need not wait may find it come back.
+    #: The same before the first byte where nobody is there, if that is less: who sits and waits
+    #: may have misspelt the host, and who need not wait may find it come back.
     absence: float = 90.0
     #: Is told of a failure that has lasted for a while, each time that it is tried again.
     told: Callable[[StoreUnavailable], None] = _nobody
@@ -55,7 +55,8 @@ class Plan:
 
     def gives_up(self, still: float, pause: float, *, is_absent: bool = False) -> bool:
         """Tell whether to give up after ``still`` seconds without progress and another pause."""
-        return still + pause > (self.absence if is_absent else self.patience)
+        absence = self.absence if is_absent else self.patience
+        return still + pause > min(self.patience, absence)
 
 
 @dataclass(slots=True)
