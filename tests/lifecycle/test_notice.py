@@ -92,6 +92,18 @@ async def heeding(
                 group.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def running(
+    machine: Machine, cloud: Cloud, script: str = LONG
+) -> AsyncIterator[tuple[Loop, anyio.Event]]:
+    """Run such a loop from when an experiment has begun, and the cloud has announced nothing."""
+    machine.queue.send(machine.box.message(script))
+    async with heeding(machine, cloud) as heeded:
+        await cloud.say(None)
+        await seen(lambda: "begun" in machine.box.live_output())
+        yield heeded
+
+
 def told(machine: Machine, *news: News) -> list[str]:
     """Return what people were told."""
     return [one.text for one in machine.reports if one.news in news]
@@ -113,10 +125,7 @@ async def test_nothing_is_claimed_before_the_first_word(machine: Machine) -> Non
 async def test_a_notice_gives_everything_back_and_ends_the_daemon(machine: Machine) -> None:
     """People are told why, and what waits is left to others."""
     cloud = Cloud()
-    machine.queue.send(machine.box.message(LONG))
-    async with heeding(machine, cloud) as (_, over):
-        await cloud.say(None)
-        await seen(lambda: "begun" in machine.box.live_output())
+    async with running(machine, cloud) as (_, over):
         await cloud.say(60)
         machine.queue.send(machine.box.message("print('never')"))
         await over.wait()
@@ -148,12 +157,8 @@ async def test_a_daemon_that_is_started_in_the_last_minute_waits(machine: Machin
 async def test_with_an_hour_runs_may_end_first(machine: Machine) -> None:
     """Two minutes before the end they are stopped; this one ends by itself, and then the daemon."""
     cloud = Cloud()
-    machine.queue.send(
-        machine.box.message("import time; print('begun', flush=True); time.sleep(1)")
-    )
-    async with heeding(machine, cloud) as (_, over):
-        await cloud.say(None)
-        await seen(lambda: "begun" in machine.box.live_output())
+    script = "import time; print('begun', flush=True); time.sleep(1)"
+    async with running(machine, cloud, script) as (_, over):
         await cloud.say(3600)
         await over.wait()
     assert machine.ends == ["completed"]
@@ -163,10 +168,7 @@ async def test_with_an_hour_runs_may_end_first(machine: Machine) -> None:
 async def test_a_defect_in_listening_takes_nothing_back(machine: Machine) -> None:
     """What was announced comes, although nobody hears of it any more."""
     cloud = Cloud()
-    machine.queue.send(machine.box.message(LONG))
-    async with heeding(machine, cloud) as (_, over):
-        await cloud.say(None)
-        await seen(lambda: "begun" in machine.box.live_output())
+    async with running(machine, cloud) as (_, over):
         await cloud.say(120.3)
         cloud.fail(ZeroDivisionError("a defect"))
         await over.wait()
@@ -176,10 +178,7 @@ async def test_a_defect_in_listening_takes_nothing_back(machine: Machine) -> Non
 async def test_a_notice_that_is_taken_back_in_time_stops_nothing(machine: Machine) -> None:
     """And what came again later counts anew."""
     cloud = Cloud()
-    machine.queue.send(machine.box.message(LONG))
-    async with heeding(machine, cloud) as (loop, over):
-        await cloud.say(None)
-        await seen(lambda: "begun" in machine.box.live_output())
+    async with running(machine, cloud) as (loop, over):
         await cloud.say(120.5)
         await cloud.say(None)
         await anyio.sleep(0.7)
